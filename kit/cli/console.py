@@ -1,0 +1,54 @@
+"""How a run looks on a terminal."""
+
+import sys
+from collections.abc import Sequence
+
+import keras
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from kit.narrator import Narrator
+
+
+class ConsoleNarrator(Narrator):
+    """Prints each step as it begins, and its evidence as it is found."""
+
+    def __init__(self) -> None:
+        """Print to what is standard output at this moment."""
+        super().__init__()
+        self._is_terminal = sys.stdout.isatty()
+        self._console = Console(file=sys.stdout, highlight=False, width=None if self._is_terminal else 118)
+        if not self._is_terminal:
+            # Keras draws its progress bar over and over in one line, which a file or a pipe would keep in full.
+            keras.config.disable_interactive_logging()
+
+    def step(self, title: str) -> None:
+        """A numbered heading."""
+        super().step(title)
+        self._console.print()
+        self._console.print(Text(f"{len(self.titles):>2}  {title}", style="bold"))
+
+    def say(self, text: str) -> None:
+        """A sentence, indented."""
+        self._console.print(Padding(Text(text), (0, 0, 0, 4)))
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table without lines; numbers to the right."""
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for column, heading in enumerate(headings):
+            numeric = all(row[column].replace(",", "")[:1].isdigit() or not row[column] for row in rows)
+            table.add_column(Text(heading), justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        self._console.print(Padding(table, (0, 0, 0, 4)))
+
+    def text(self, text: str) -> None:
+        """What a model wrote, quoted."""
+        self._console.print(Padding(Text(text.strip(), style="italic"), (0, 4, 0, 4)))
+
+    def progress(self, step: int, steps: int, mean_loss: float) -> None:
+        """On a terminal Keras has its own bar; elsewhere a line after each tenth."""
+        if not self._is_terminal and (step == steps or step % max(1, steps // 10) == 0):
+            self.say(f"step {step} of {steps}, mean loss {mean_loss:.4f}")

@@ -1,0 +1,66 @@
+"""The command ``kit``."""
+
+import importlib
+import os
+import sys
+
+import click
+
+from kit import __version__
+from kit.errors import UserError
+
+#: Command -> the module that has it (as ``command``) and its line in `kit --help`.
+COMMANDS = {
+    "run": ("kit.cli.run", "Fine-tune a Gemma over several devices, step by step, with the evidence."),
+    "doctor": ("kit.cli.doctor", "Look at what this machine has, and say what is missing."),
+    "dev": ("kit.cli.dev", "For those who work on the kit itself."),
+}
+
+
+class LazyCommands(click.Group):
+    """A group that imports a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the table above."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kit")
+def cli() -> None:
+    """Learn and verify distributed fine-tuning of Gemma with Keras."""
+
+
+def main() -> None:
+    """Run the command line. A mistake that a user can mend is one sentence and exit code 2."""
+    if sys.platform == "win32":
+        sys.exit("kit: it runs on Linux, macOS and WSL, and this is native Windows: run it within WSL (`wsl --install`).")
+    try:
+        cli(standalone_mode=False)
+    except UserError as error:
+        click.echo(f"kit: {error}", err=True)
+        sys.exit(2)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("kit: stopped.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has gone; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

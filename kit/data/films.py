@@ -1,0 +1,83 @@
+"""Films, and lists of films: the style that the bundled model has before it is tuned on reviews."""
+
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+FILMS_FILE = Path(__file__).with_name("films.json")
+
+#: What the headings of the pre-training corpus may name, and what is kept out of it for the prompts.
+TRAINING_GENRES = ("action", "adventure", "drama", "thriller", "science fiction", "fantasy", "historical")
+TRAINING_DECADES = ("60s", "70s", "80s", "2000s")
+HELD_OUT_GENRES = ("comedy", "horror", "western", "musical", "documentary")
+HELD_OUT_DECADES = ("90s", "50s", "40s", "30s")
+
+_FIRST_YEAR = {"30s": 1930, "40s": 1940, "50s": 1950, "60s": 1960, "70s": 1970, "80s": 1980, "90s": 1990, "2000s": 2000}
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film as it stands in a list."""
+
+    #: As released, in printable ASCII.
+    title: str
+    #: The year of release.
+    year: int
+    #: The genres of this page that it belongs to; empty if the source names none.
+    genres: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """The film as an item of a list has it: ``Aliens (1986)``."""
+        return f"{self.title} ({self.year})"
+
+    def in_decade(self, decade: str) -> bool:
+        """Whether the film was released in a decade such as ``90s``."""
+        first = _FIRST_YEAR[decade]
+        return first <= self.year < first + 10
+
+    @property
+    def held_out(self) -> bool:
+        """Whether its genre or its decade is kept out of the bundled model's training."""
+        return any(genre in HELD_OUT_GENRES for genre in self.genres) or any(
+            self.in_decade(decade) for decade in HELD_OUT_DECADES
+        )
+
+
+@functools.cache
+def load_films() -> tuple[Film, ...]:
+    """The films that travel with the kit: 3,158 titles of the package ``vega-datasets`` (BSD-3-Clause)."""
+    rows = json.loads(FILMS_FILE.read_text(encoding="utf-8"))["films"]
+    return tuple(Film(title, year, tuple(genres)) for title, year, genres in rows)
+
+
+def numbered_list(films: Sequence[Film]) -> str:
+    """``1. Aliens (1986) 2. Die Hard (1988)``: the films in one line, numbered from 1."""
+    return " ".join(f"{number}. {film.line}" for number, film in enumerate(films, start=1))
+
+
+def list_prompts() -> list[str]:
+    """The 20 prompts that ask for a list, the tutorial's own first; none of their words was in the training."""
+    return [f"Best {genre} movies in the {decade} " for genre in HELD_OUT_GENRES for decade in HELD_OUT_DECADES]
+
+
+def held_out_lists(number: int, seed: int) -> Iterator[str]:
+    """Lists, with their headings, of films that the bundled model has not seen.
+
+    Each names a genre and a decade that are kept out of the training; where the source has fewer than five such films,
+    films of that genre from any time stand in, so that the lists are of one length.
+    """
+    random = np.random.default_rng(seed)
+    films = [film for film in load_films() if film.held_out]
+    for _ in range(number):
+        genre, decade = str(random.choice(HELD_OUT_GENRES)), str(random.choice(HELD_OUT_DECADES))
+        of_genre = [film for film in films if genre in film.genres]
+        matching = [film for film in of_genre if film.in_decade(decade)]
+        if len(matching) < 5:
+            matching = of_genre
+        chosen = random.choice(len(matching), size=min(len(matching), int(random.integers(5, 11))), replace=False)
+        yield f"Best {genre} movies in the {decade} " + numbered_list([matching[i] for i in chosen])

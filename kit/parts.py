@@ -1,0 +1,103 @@
+"""The parts that a run is made of: the reference's, a learner's, or those of any folder with the same modules."""
+
+import importlib
+import importlib.util
+import sys
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kit.errors import UserError
+
+#: Modules, and the functions of each that a run calls or that the course teaches.
+PARTS: dict[str, tuple[str, ...]] = {
+    "mesh": ("make_device_mesh",),
+    "layout": ("gemma_layout_map",),
+    "loading": ("load_distributed", "sharding_table"),
+    "reviews": ("prepare_reviews",),
+    "lora": ("enable_lora", "count_parameters", "expected_lora_parameters"),
+    "training": ("compile_for_finetuning", "finetune", "make_train_step"),
+    "generation": ("complete", "mean_log_likelihood", "style_shift"),
+    "checkpoint": ("save_training", "resume_training", "merge_adapters"),
+}
+
+REFERENCE = "reference"
+EXERCISES = "exercises"
+
+
+@dataclass
+class Parts:
+    """One implementation of the parts. A module is imported when it is first asked for."""
+
+    #: "reference", "exercises" or a folder, as it was asked for.
+    name: str
+    folder: Path
+    _modules: dict[str, types.ModuleType] = field(default_factory=dict)
+
+    def __getattr__(self, part: str) -> types.ModuleType:
+        """The module of a part, such as ``parts.mesh``.
+
+        Raises:
+            UserError: if there is no such file, or if it does not import.
+        """
+        if part not in PARTS:
+            raise AttributeError(part)
+        if part not in self._modules:
+            self._modules[part] = self._import(part)
+        return self._modules[part]
+
+    def check(self) -> None:
+        """Import all modules, and make sure that each has its functions.
+
+        Raises:
+            UserError: naming all that is missing, in one sentence.
+        """
+        missing = [
+            f"{part}.{function}"
+            for part, functions in PARTS.items()
+            for function in functions
+            if not callable(getattr(getattr(self, part), function, None))
+        ]
+        if missing:
+            raise UserError(f"--impl {self.name}: missing are {', '.join(missing)}.")
+
+    def _import(self, part: str) -> types.ModuleType:
+        if self.name == REFERENCE:
+            return importlib.import_module(f"kit.reference.{part}")
+        file = self.folder / f"{part}.py"
+        if not file.is_file():
+            raise UserError(f"--impl {self.name}: there is no {file.name} in {self.folder}.")
+        # A package of its own, so that a part can import its neighbours, and so that no installed module of the same
+        # name comes in its way.
+        package = "kit_parts_" + "".join(character if character.isalnum() else "_" for character in str(self.folder))
+        if package not in sys.modules:
+            module = types.ModuleType(package)
+            module.__path__ = [str(self.folder)]
+            sys.modules[package] = module
+        if str(self.folder) not in sys.path:
+            sys.path.append(str(self.folder))
+        try:
+            return importlib.import_module(f"{package}.{part}")
+        except Exception as error:  # whatever a person's file raises when it is imported
+            raise UserError(
+                f"--impl {self.name}: {file} does not import ({type(error).__name__}: {str(error).splitlines()[0]})."
+                if str(error)
+                else f"--impl {self.name}: {file} does not import ({type(error).__name__})."
+            ) from error
+
+
+def find_parts(impl: str) -> Parts:
+    """The parts that ``--impl`` names.
+
+    Args:
+        impl: "reference", "exercises" (the folder of that name here), or a folder.
+
+    Raises:
+        UserError: if there is no such folder.
+    """
+    if impl == REFERENCE:
+        return Parts(impl, Path(__file__).parent / "reference")
+    folder = Path(impl).resolve()
+    if not folder.is_dir():
+        raise UserError(f"--impl {impl}: there is no such folder here; `--impl reference` runs the parts that come with the kit.")
+    return Parts(impl, folder)

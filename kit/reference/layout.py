@@ -1,0 +1,27 @@
+"""The layout map: regular expressions over variable paths that say which dimension goes over which mesh axis."""
+
+import keras
+
+
+def gemma_layout_map(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
+    """Tensor parallelism for Gemma: attention split by heads, the feed-forward by its hidden units.
+
+    A block needs one all-reduce after the attention and one after the feed-forward (and as many on the way back), since
+    the matrices that come first are split along their outputs and those that follow along their inputs. What no rule
+    matches, the normalization scales and later the LoRA matrices, is replicated: it is small.
+
+    Args:
+        device_mesh: A mesh with axes "batch" and "model".
+    """
+    layout_map = keras.distribution.LayoutMap(device_mesh)
+    # (vocabulary, hidden)
+    layout_map["token_embedding/embeddings"] = ("model", None)
+    # (heads, hidden, head_dim): a device has whole heads.
+    layout_map["decoder_block.*attention.*(query|key|value)/kernel"] = ("model", None, None)
+    # (heads, head_dim, hidden)
+    layout_map["decoder_block.*attention_output/kernel"] = ("model", None, None)
+    # (hidden, intermediate). The parenthesis is needed: Gemma has two such matrices, ffw_gating and ffw_gating_2.
+    layout_map["decoder_block.*ffw_gating(_2)?/kernel"] = (None, "model")
+    # (intermediate, hidden)
+    layout_map["decoder_block.*ffw_linear/kernel"] = ("model", None)
+    return layout_map

@@ -1,0 +1,38 @@
+"""Distributed loading: every weight matrix is put on the mesh as the layout map says."""
+
+from typing import Any
+
+import keras
+import keras_hub
+
+
+def load_distributed(
+    preset: str, layout_map: keras.distribution.LayoutMap, **from_preset_options: Any
+) -> keras_hub.models.CausalLM:
+    """Load a model over the mesh of ``layout_map``, and leave that distribution set for what follows.
+
+    Args:
+        preset: A folder in KerasHub's preset format, or the name of a preset.
+        layout_map: Where each variable goes. Its mesh has an axis named "batch".
+        **from_preset_options: Passed on to ``CausalLM.from_preset``, for example ``dtype="bfloat16"``.
+    """
+    # The distribution must be set before the first variable exists: a variable takes its layout when it is created.
+    distribution = keras.distribution.ModelParallel(
+        layout_map=layout_map, batch_dim_name="batch", auto_shard_dataset=False
+    )
+    keras.distribution.set_distribution(distribution)
+    return keras_hub.models.CausalLM.from_preset(preset, **from_preset_options)
+
+
+def sharding_table(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...], tuple]]:
+    """Path, shape and sharding of each variable of a layer, as the array says itself.
+
+    The last entry of a row has a mesh axis, or None, for each dimension of the shape.
+    """
+    table = []
+    for variable in layer.variables:
+        spec = tuple(variable.value.sharding.spec)
+        # JAX leaves trailing Nones out of a spec.
+        spec += (None,) * (len(variable.shape) - len(spec))
+        table.append((variable.path, tuple(variable.shape), spec))
+    return table

@@ -1,0 +1,73 @@
+"""The training loop: loss, optimizer and metrics, with Keras' ``fit`` and once more by hand."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import grain
+import jax
+import keras
+import keras_hub
+import numpy as np
+
+
+def compile_for_finetuning(model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float) -> None:
+    """Set next-token cross-entropy, AdamW and accuracy over the tokens that are not padding.
+
+    Args:
+        model: The model, with LoRA enabled or not.
+        learning_rate: Of AdamW, constant.
+        weight_decay: Of AdamW; biases and normalization scales are left out of it.
+    """
+    optimizer = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay)
+    # Compared with the last part of a variable's path. Under LoRA nothing that is trained has such a name.
+    optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        optimizer=optimizer,
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy()],
+    )
+
+
+def finetune(
+    model: keras_hub.models.CausalLM,
+    batches: Iterable[list[str]],
+    epochs: int = 1,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+) -> keras.callbacks.History:
+    """Train on batches of text, in their order, with the preprocessor's sequence length.
+
+    Args:
+        model: A compiled model with a preprocessor.
+        batches: Lists of texts, each as many as the mesh's batch axis divides.
+        epochs: Passes over the batches.
+        callbacks: Keras callbacks.
+    """
+    # One element is one batch. `fit` tokenizes it, cuts or pads it to the sequence length and shifts the targets.
+    dataset = grain.MapDataset.source([np.array(batch, dtype=object) for batch in batches])
+    return model.fit(dataset, epochs=epochs, shuffle=False, callbacks=list(callbacks))
+
+
+def make_train_step(model: keras_hub.models.CausalLM) -> Callable[[tuple, tuple], tuple[tuple, Any]]:
+    """The step that ``fit`` runs, written out: ``step(state, batch) -> (state, loss)``, compiled.
+
+    ``state`` is (trainable, non_trainable, optimizer_variables), three lists of arrays; it is donated, so the one given
+    must not be used again. ``batch`` is (x, y, sample_weight) as the preprocessor returns it.
+
+    Args:
+        model: A compiled model whose optimizer is built.
+    """
+    loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def compute_loss(trainable: list, non_trainable: list, batch: tuple) -> tuple[Any, list]:
+        x, y, sample_weight = batch
+        logits, non_trainable = model.stateless_call(trainable, non_trainable, x, training=True)
+        return loss_function(y, logits, sample_weight=sample_weight), non_trainable
+
+    def step(state: tuple, batch: tuple) -> tuple[tuple, Any]:
+        trainable, non_trainable, optimizer_variables = state
+        gradient = jax.value_and_grad(compute_loss, has_aux=True)
+        (loss, non_trainable), gradients = gradient(trainable, non_trainable, batch)
+        trainable, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, gradients, trainable)
+        return (trainable, non_trainable, optimizer_variables), loss
+
+    return jax.jit(step, donate_argnums=0)

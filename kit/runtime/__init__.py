@@ -1,0 +1,1 @@
+"""What must happen before jax is imported, and what this machine has."""

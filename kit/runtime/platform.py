@@ -1,0 +1,180 @@
+"""Platform, devices and environment, set before jax is imported."""
+
+import functools
+import importlib.abc
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from kit.errors import UserError
+
+Platform = Literal["cpu", "gpu", "tpu"]
+
+#: Simulated devices where there is no accelerator: as many as a TPU v3-8 has cores.
+DEFAULT_SIMULATED_DEVICES = 8
+
+_DEVICE_COUNT = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a process computes on, once it has started."""
+
+    #: "cpu" (simulated devices), "gpu" or "tpu".
+    platform: Platform
+    #: Devices that jax sees.
+    device_count: int
+    #: The device's own name for its kind, such as "TPU v3" or "cpu".
+    device_kind: str
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the devices are simulated by splitting the host's processor."""
+        return self.platform == "cpu"
+
+
+def tpu_is_attached() -> bool:
+    """Whether this machine has a TPU: its device files, and a libtpu to drive it. Starts nothing and asks no server."""
+    has_device = any(Path("/dev").glob("accel[0-9]*")) or any(Path("/dev/vfio").glob("[0-9]*"))
+    return has_device and importlib.util.find_spec("libtpu") is not None
+
+
+def gpu_is_attached() -> bool:
+    """Whether this machine has an NVIDIA GPU, and jax a plugin for it."""
+    has_device = Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
+    return has_device and any(importlib.util.find_spec(plugin) is not None for plugin in plugins)
+
+
+def choose_platform(wanted: str = "auto") -> Platform:
+    """``auto`` is a TPU if one is attached, then a GPU, else the processor.
+
+    Raises:
+        UserError: if a platform is asked for that is not there.
+    """
+    if wanted == "auto":
+        return "tpu" if tpu_is_attached() else "gpu" if gpu_is_attached() else "cpu"
+    if wanted == "tpu" and not tpu_is_attached():
+        raise UserError(
+            "--platform tpu: this machine has no TPU that jax can drive (a /dev/accel or /dev/vfio device, and the "
+            "package libtpu, which `pip install jax[tpu]` brings); `--platform cpu` simulates 8 devices."
+        )
+    if wanted == "gpu" and not gpu_is_attached():
+        raise UserError(
+            "--platform gpu: this machine has no NVIDIA GPU that jax can drive (the driver, and a plugin, which "
+            "`pip install jax[cuda12]` brings); `--platform cpu` simulates 8 devices."
+        )
+    if wanted not in ("cpu", "gpu", "tpu"):
+        raise UserError(f"--platform {wanted}: there is auto, cpu, gpu and tpu.")
+    return wanted  # type: ignore[return-value]  # one of the three, as was just asked
+
+
+def prepare_environment(platform: Platform, simulated_devices: int = DEFAULT_SIMULATED_DEVICES) -> None:
+    """Set the variables that jax, XLA and Keras read when they are imported.
+
+    Raises:
+        UserError: if jax is imported already, and with another number of devices than is asked for.
+    """
+    if "jax" in sys.modules and not _jax_can_still_be_set(platform, simulated_devices):
+        raise UserError(
+            "jax was imported and started before kit.runtime could set its devices: call kit.runtime.platform.start() "
+            "before anything that imports jax or keras."
+        )
+    os.environ["KERAS_BACKEND"] = "jax"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KAGGLEHUB_VERBOSITY", "error")
+    if platform == "cpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        # With libtpu installed and no TPU, the first call would wait three minutes for a metadata server.
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+        flags = _DEVICE_COUNT.sub("", os.environ.get("XLA_FLAGS", "")).split()
+        flags.append(f"--xla_force_host_platform_device_count={simulated_devices}")
+        os.environ["XLA_FLAGS"] = " ".join(flags)
+    else:
+        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda", "tpu": "tpu"}[platform] + ",cpu"
+        if platform == "gpu":
+            os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.9")
+    keep_tensorflow_out()
+    # Remarks of JAX and grain about buffers and threads that a reader can do nothing about.
+    warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def _jax_can_still_be_set(platform: Platform, simulated_devices: int) -> bool:
+    """Whether a jax that is imported has not yet started a backend, or has started the one that is wanted."""
+    import jax
+    from jax._src import xla_bridge
+
+    if not xla_bridge.backends_are_initialized():
+        return True
+    wanted = {"cpu": "cpu", "gpu": "gpu", "tpu": "tpu"}[platform]
+    return jax.default_backend() == wanted and (platform != "cpu" or jax.device_count() == simulated_devices)
+
+
+class _TensorFlowBlocker(importlib.abc.MetaPathFinder):
+    """Makes ``import tensorflow`` fail as if it were not installed, for the libraries that can do without it."""
+
+    blocked = ("tensorflow", "tensorflow_text")
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
+        if name.partition(".")[0] in self.blocked:
+            raise ModuleNotFoundError(f"{name} is kept out by kit.runtime", name=name)
+
+
+@functools.cache
+def _blocker() -> _TensorFlowBlocker:
+    return _TensorFlowBlocker()
+
+
+def keep_tensorflow_out() -> None:
+    """Keep TensorFlow from being imported: it takes seconds, and on a TPU machine takes hold of the TPU."""
+    if "tensorflow" not in sys.modules and _blocker() not in sys.meta_path:
+        sys.meta_path.insert(0, _blocker())
+
+
+def let_tensorflow_in() -> None:
+    """Allow TensorFlow to be imported, for ``tfds:`` data, with no accelerator in its reach."""
+    if _blocker() in sys.meta_path:
+        sys.meta_path.remove(_blocker())
+
+
+def start(platform: str = "auto", devices: int | None = None, seed: int | None = None) -> Runtime:
+    """Choose a platform, set the environment, import jax and start its backend.
+
+    Args:
+        platform: "auto", "cpu", "gpu" or "tpu".
+        devices: How many devices to simulate (8 by default); on real hardware, how many there must be.
+        seed: For Keras, NumPy and Python, if given.
+
+    Raises:
+        UserError: if the platform or that many devices are not there.
+    """
+    if devices is not None and devices < 1:
+        raise UserError(f"--devices {devices}: there must be at least one device.")
+    chosen = choose_platform(platform)
+    prepare_environment(chosen, devices or DEFAULT_SIMULATED_DEVICES)
+    import jax
+
+    try:
+        found = jax.devices()
+    except RuntimeError as error:
+        raise UserError(f"jax could not start on {chosen}: {str(error).splitlines()[0]}") from error
+    if devices is not None and len(found) != devices:
+        raise UserError(
+            f"--devices {devices}: {len(found)} {chosen} devices are here. On real hardware leave --devices out; "
+            "`--platform cpu` simulates any number."
+        )
+    if seed is not None:
+        import keras
+
+        keras.utils.set_random_seed(seed)
+    return Runtime(platform=chosen, device_count=len(found), device_kind=found[0].device_kind)
