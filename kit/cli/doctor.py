@@ -1,0 +1,24 @@
+"""``kit doctor``."""
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("doctor")
+@click.option("--runs", default="runs", type=click.Path(path_type=Path), help="Where runs are to be saved.")
+def command(runs: Path) -> None:
+    """Look at what this machine has, and say what is missing. Exit code 1 if the bundled model could not be tuned."""
+    from kit.runtime.doctor import examine
+
+    marks = {"good": "ok     ", "missing": "without", "broken": "BROKEN "}
+    broken = 0
+    for finding in examine(runs):
+        broken += finding.state == "broken"
+        remedy = f" — {finding.remedy}" if finding.remedy else ""
+        click.echo(f"{marks[finding.state]}  {finding.subject}: {finding.found}{remedy}")
+    if broken:
+        click.echo(f"`kit run` cannot run here: {broken} broken.")
+        sys.exit(1)
+    click.echo("`kit run` can run here.")

@@ -1,0 +1,87 @@
+"""What a run needs, found and checked before jax is started: nobody waits for a model to hear of a mistake."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kit.data.reviews import Example, load_reviews, tuning_examples
+from kit.errors import UserError
+from kit.models.presets import Preset, find_preset
+from kit.models.settings import TUTORIAL_SETTINGS, FinetuningSettings
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is asked for."""
+
+    preset: Preset
+    settings: FinetuningSettings
+    #: Sizes of the axes "batch" and "model"; None: (1, all devices).
+    mesh: tuple[int, int] | None
+    #: Tune on reviews with their words shuffled.
+    control: bool
+    #: The folder in which the run's own folder is made.
+    runs_folder: Path
+    #: The reviews that may be tuned on.
+    examples: list[Example]
+
+    def mesh_shape(self, device_count: int) -> tuple[int, int]:
+        """The mesh for so many devices.
+
+        Raises:
+            UserError: if it does not fit them, or if it cannot split a batch.
+        """
+        batch, model = self.mesh or (1, device_count)
+        if batch * model != device_count:
+            raise UserError(
+                f"--mesh {batch}x{model}: that takes {batch * model} devices, and {device_count} are here; choose two factors of "
+                f"{device_count}, or simulate others with `--platform cpu --devices {batch * model}`."
+            )
+        if self.settings.batch_size % batch:
+            raise UserError(
+                f"--batch-size {self.settings.batch_size}: the mesh {batch}x{model} splits a batch into {batch} equal parts; "
+                f"choose a multiple of {batch}."
+            )
+        return batch, model
+
+
+def prepare(
+    preset_name: str, given: Mapping[str, Any], mesh: tuple[int, int] | None, control: bool, runs_folder: Path
+) -> RunOptions:
+    """Find the preset and the reviews, and check the settings.
+
+    Args:
+        preset_name: What :func:`kit.models.presets.find_preset` takes.
+        given: Settings put over those that travel with the preset; None for those not given.
+        mesh: Sizes of the axes "batch" and "model", if given.
+        control: Tune on reviews with their words shuffled.
+        runs_folder: The folder in which the run's own folder is made.
+
+    Raises:
+        UserError: for whatever a user can mend.
+    """
+    # Values that no preset could make right need no preset to be refused.
+    TUTORIAL_SETTINGS.with_options(**given)
+    _check_writable(runs_folder)
+    preset = find_preset(preset_name)
+    settings = preset.settings.with_options(**given)
+    examples = tuning_examples(load_reviews(settings.data), keep_pretraining_out=preset.trained_on_reviews)
+    wanted = settings.batches * settings.batch_size
+    if len(examples) < wanted:
+        raise UserError(
+            f"--data {settings.data}: {settings.batches} batches of {settings.batch_size} take {wanted:,} reviews, and there are "
+            f"{len(examples):,} to tune on (what is held out to judge by is not among them): lower --batches or --batch-size."
+        )
+    return RunOptions(preset, settings, mesh, control, runs_folder, examples)
+
+
+def _check_writable(folder: Path) -> None:
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise UserError(f"--runs {folder}: no folder can be made there, since {place} is a file.")
+    if not os.access(place, os.W_OK):
+        raise UserError(f"--runs {folder}: no folder can be made there, since {place} cannot be written to.")

