@@ -15,7 +15,9 @@ def _training_state(model: keras_hub.models.CausalLM) -> dict[str, keras.Variabl
     """The variables that training changes: the trainable ones, and the optimizer's step count and moments."""
     model.optimizer.build(model.trainable_variables)
     trainable = {f"trainable/{variable.path}": variable for variable in model.trainable_variables}
-    return trainable | {f"optimizer/{variable.path}": variable for variable in model.optimizer.variables}
+    # The first part of the path is the optimizer's own name, and a second AdamW in a process is named adam_w_1.
+    optimizer = {f"optimizer/{variable.path.partition('/')[2]}": variable for variable in model.optimizer.variables}
+    return trainable | optimizer
 
 
 def save_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
@@ -76,5 +78,7 @@ def merge_adapters(model: keras_hub.models.CausalLM) -> None:
             scale = layer.lora_alpha / layer.lora_rank
             adapter = scale * keras.ops.matmul(layer.lora_kernel_a, layer.lora_kernel_b)
             layer._kernel.assign(keras.ops.add(layer._kernel, adapter))
-            layer.lora_kernel_b.assign(keras.ops.zeros_like(layer.lora_kernel_b))
+            layer.lora_kernel_b.assign(keras.ops.zeros(layer.lora_kernel_b.shape))
     model.backbone.trainable = False
+    # What Keras has compiled takes the variables in two lists, those to train and the rest, and these have changed.
+    model.train_function = model.test_function = model.predict_function = model.generate_function = None

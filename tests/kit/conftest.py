@@ -15,6 +15,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("error"))
             # XLA on the CPU has no use for some donated buffers, and says so.
             item.add_marker(pytest.mark.filterwarnings("ignore:Some donated buffers were not usable"))
+            # Keras' variables have NumPy 1's __array__.
+            item.add_marker(pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"))
+            # KerasHub leaves the file of a vocabulary open until it is collected.
+            item.add_marker(pytest.mark.filterwarnings("ignore:.*vocabulary.spm:ResourceWarning"))
+            item.add_marker(pytest.mark.filterwarnings("ignore:.*vocabulary.spm:pytest.PytestUnraisableExceptionWarning"))
 
 
 @pytest.fixture(autouse=True)
