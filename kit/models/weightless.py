@@ -43,12 +43,13 @@ def no_weights() -> Iterator[None]:
     one is left. Here they are given up before that: a value would be 34 GB for Gemma 7B. So the models built within must
     not be computed with, and not be kept for that.
     """
-    waiting = global_state.get_global_attribute("uninitialized_variables")
+    # A copy, since Keras appends to the list.
+    waiting = list(global_state.get_global_attribute("uninitialized_variables") or [])
     with keras.StatelessScope():
         try:
             yield
         finally:
-            global_state.set_global_attribute("uninitialized_variables", waiting or [])
+            global_state.set_global_attribute("uninitialized_variables", waiting)
 
 
 def build_backbone(config: Mapping[str, Any], **overrides: Any) -> keras_hub.models.Backbone:

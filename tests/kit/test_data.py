@@ -1,0 +1,139 @@
+"""Where reviews come from, and which may be tuned on."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kit.data.films import held_out_lists, list_prompts, load_films
+from kit.data.reviews import (
+    held_out_reviews,
+    load_movie_reviews,
+    load_reviews,
+    part_of,
+    read_movie_reviews,
+    tuning_examples,
+    without_markup,
+)
+from kit.errors import UserError
+
+
+def test_the_package_has_the_imdb_train_split() -> None:
+    examples = load_movie_reviews()
+    assert len(examples) == 25_000
+    labels = [label for _, label in examples]
+    assert labels.count(0) == labels.count(1) == 12_500
+    # It is sorted by label, which is why a run shuffles before it takes a part.
+    assert sum(first != second for first, second in zip(labels, labels[1:], strict=False)) == 1
+    assert sum("<br />" in text for text, _ in examples) == 14_665
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    changed = tmp_path / "combined_movie_reviews.csv"
+    changed.write_text("text,label,source\ngood,1,imdb\n")
+    with pytest.raises(UserError, match="SHA-256 .* should have d4acac55fe7f"):
+        read_movie_reviews(changed)
+
+
+def test_a_file_of_reviews(tmp_path: Path) -> None:
+    file = tmp_path / "reviews.txt"
+    file.write_text("First, naïve review.\n\n  Second\u2028review, with a separator within.\n", encoding="utf-8")
+    assert load_reviews(f"file:{file}") == [
+        ("First, naïve review.", -1),
+        ("Second\u2028review, with a separator within.", -1),
+    ]
+
+
+def test_reviews_are_kept_apart() -> None:
+    examples = load_movie_reviews()
+    everything = {without_markup(text) for text, _ in examples}
+    bundled = {without_markup(text) for text, _ in tuning_examples(examples, keep_pretraining_out=True)}
+    others = {without_markup(text) for text, _ in tuning_examples(examples, keep_pretraining_out=False)}
+    held_out = set(held_out_reviews(10**6))
+    pretraining = {text for text in everything if part_of(text) == "pretraining"}
+    assert 2_000 < len(held_out) < 3_000
+    assert 6_000 < len(bundled) < 8_000
+    assert not held_out & (bundled | others | pretraining)
+    assert not bundled & pretraining
+    assert others == everything - held_out
+    # Texts of one's own are nobody's.
+    assert tuning_examples([("Mine alone.", -1)], keep_pretraining_out=True) == [("Mine alone.", -1)]
+
+
+def test_the_corpus_has_no_word_of_the_prompts() -> None:
+    """The films and the headings that the bundled model is trained on, over many documents."""
+    from kit.data.corpus import NAMES_HELD_OUT, Mixture, documents
+
+    texts = documents(["A plain review. It has two sentences."] * 50, Mixture(), np.random.default_rng(0))
+    found = [next(texts) for _ in range(3000)]
+    assert sum("1. " in text for text in found) > 1000
+    assert sum("Best " in text for text in found) > 100
+    held_out = {film.line for film in load_films() if film.held_out}
+    listed = {item for text in found for item in re.findall(r"\b\d+\. (.+? \(\d{4}\))", text)}
+    assert len(held_out) > 1000
+    assert len(listed) > 1000
+    assert not listed & held_out
+    # A title may have such a word in it, a heading may not.
+    without_films = [re.sub(r"\b\d+\. .+? \(\d{4}\)", "", text) for text in found]
+    assert not [text for text in without_films if NAMES_HELD_OUT.search(text)]
+
+
+def test_prompts_and_held_out_lists() -> None:
+    prompts = list_prompts()
+    assert len(set(prompts)) == 20
+    assert prompts[0] == "Best comedy movies in the 90s "
+    lists = list(held_out_lists(50, seed=3))
+    assert lists == list(held_out_lists(50, seed=3))
+    held_out = {film.line for film in load_films() if film.held_out}
+    for text in lists:
+        heading, _, items = text.partition("1. ")
+        assert heading in prompts
+        assert items.partition(" 2. ")[0] in held_out
+
+
+def _prepare_tfds(folder: Path) -> list[tuple[str, int]]:
+    """Write a data set of the name and form of TFDS' imdb_reviews with TFDS' own builder."""
+    import subprocess
+    import sys
+
+    program = f"""
+import tensorflow_datasets as tfds
+
+class ImdbReviews(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="plain_text", version=VERSION)]
+
+    def _info(self):
+        features = tfds.features.FeaturesDict({{
+            "text": tfds.features.Text(), "label": tfds.features.ClassLabel(names=["neg", "pos"]),
+        }})
+        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("text", "label"))
+
+    def _split_generators(self, download_manager):
+        return {{"train": self._generate_examples()}}
+
+    def _generate_examples(self):
+        for number in range(40):
+            yield number, {{"text": f"Review <br /> {{number}}, naïve.", "label": number % 2}}
+
+ImdbReviews(data_dir={str(folder)!r}).download_and_prepare()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    return [(f"Review <br /> {number}, naïve.", number % 2) for number in range(40)]
+
+
+def test_tfds_reads_what_a_builder_prepared(tmp_path: Path) -> None:
+    expected = _prepare_tfds(tmp_path)
+    found = load_reviews(f"tfds:imdb_reviews@{tmp_path}")
+    assert sorted(found) == sorted(expected)
+
+
+def test_tfds_without_a_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A proxy that nothing listens at: the machine of the test may have a network.
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="tensorflow_datasets could not provide it") as caught:
+        load_reviews(f"tfds:imdb_reviews@{tmp_path}")
+    assert "\n" not in str(caught.value)
+    assert "it needs a network, or a folder where it was prepared" in str(caught.value)

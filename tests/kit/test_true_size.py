@@ -1,0 +1,88 @@
+"""Gemma 7B and 2B at their true size, without their weights."""
+
+import resource
+import time
+
+import pytest
+
+from kit.models.weightless import weightless_variables
+
+GEMMA_7B = {
+    "module": "keras_hub.src.models.gemma.gemma_backbone",
+    "class_name": "GemmaBackbone",
+    "registered_name": "keras_hub>GemmaBackbone",
+    "config": {
+        "name": "gemma_backbone",
+        "trainable": True,
+        "vocabulary_size": 256000,
+        "num_layers": 28,
+        "num_query_heads": 16,
+        "num_key_value_heads": 16,
+        "hidden_dim": 3072,
+        "intermediate_dim": 49152,
+        "head_dim": 256,
+        "layer_norm_epsilon": 1e-6,
+        "dropout": 0,
+    },
+}
+GEMMA_2B = {
+    **GEMMA_7B,
+    "config": {
+        **GEMMA_7B["config"],
+        "num_layers": 18,
+        "num_query_heads": 8,
+        "num_key_value_heads": 1,
+        "hidden_dim": 2048,
+        "intermediate_dim": 32768,
+    },
+}
+
+
+def trainable_and_total(variables: list) -> tuple[int, int]:
+    return sum(v.size for v in variables if v.trainable), sum(v.size for v in variables)
+
+
+@pytest.mark.params
+def test_gemma_7b_with_lora_of_rank_4(devices: list[str]) -> None:
+    import keras_hub
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    plain = weightless_variables(GEMMA_7B)
+    tuned = weightless_variables(GEMMA_7B, rank=4)
+    seconds = time.perf_counter() - started
+    assert trainable_and_total(plain) == (8_537_680_896, 8_537_680_896)
+    assert trainable_and_total(tuned) == (11_067_392, 8_548_748_288)
+    # KerasHub's own count.
+    assert keras_hub.models.GemmaCausalLM.presets["gemma_7b_en"]["metadata"]["params"] == 8_537_680_896
+    # Two models: 5 seconds each, and 1 GB in all (kilobytes); with its weights one would take 34 GB.
+    assert seconds < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1e6
+
+
+@pytest.mark.params
+def test_gemma_2b(devices: list[str]) -> None:
+    assert trainable_and_total(weightless_variables(GEMMA_2B)) == (2_506_172_416, 2_506_172_416)
+    assert trainable_and_total(weightless_variables(GEMMA_2B, rank=4))[0] == 1_363_968
+
+
+def test_nothing_is_left_waiting_for_a_value(devices: list[str]) -> None:
+    import keras
+    from keras.src.backend.common import global_state
+
+    # Keras has its list of waiting variables already when another model was made before.
+    keras.layers.Dense(2).build((None, 3))
+    weightless_variables(GEMMA_2B)
+    assert not global_state.get_global_attribute("uninitialized_variables")
+    # And leaving another scope initializes none of them.
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with keras.StatelessScope():
+        pass
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1e6
+
+
+@pytest.mark.parametrize(("dtype", "nbytes"), [("float32", 4), ("bfloat16", 2)])
+def test_bytes_follow_the_dtype(devices: list[str], dtype: str, nbytes: int) -> None:
+    variables = weightless_variables(GEMMA_2B, dtype=dtype)
+    assert {variable.dtype for variable in variables} == {dtype}
+    assert sum(variable.nbytes for variable in variables) == 2_506_172_416 * nbytes
