@@ -39,6 +39,7 @@ class Parts:
 
         Raises:
             UserError: if there is no such file, or if it does not import.
+
         """
         if part not in PARTS:
             raise AttributeError(part)
@@ -51,6 +52,7 @@ class Parts:
 
         Raises:
             UserError: naming all that is missing, in one sentence.
+
         """
         missing = [
             f"{part}.{function}"
@@ -94,10 +96,13 @@ def find_parts(impl: str) -> Parts:
 
     Raises:
         UserError: if there is no such folder.
+
     """
     if impl == REFERENCE:
         return Parts(impl, Path(__file__).parent / "reference")
     folder = Path(impl).resolve()
     if not folder.is_dir():
-        raise UserError(f"--impl {impl}: there is no such folder here; `--impl reference` runs the parts that come with the kit.")
+        raise UserError(
+            f"--impl {impl}: there is no such folder here; `--impl reference` runs the parts that come with the kit."
+        )
     return Parts(impl, folder)

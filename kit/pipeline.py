@@ -131,6 +131,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
 
     Raises:
         UserError: for what a user can mend. Then no folder of the run is left behind.
+
     """
     settings, preset = options.settings, options.preset
     started = time.perf_counter()
@@ -204,7 +205,8 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         batches = [[shuffled_words(text, random) for text in batch] for batch in batches]
     narrator.say(
         f"{settings.data}: {len(batches)} batches of {settings.batch_size} from {_count(len(options.examples))} reviews, cut or padded "
-        f"to {settings.sequence_length} tokens" + ("; control: the words of each are shuffled" if options.control else "")
+        f"to {settings.sequence_length} tokens"
+        + ("; control: the words of each are shuffled" if options.control else "")
     )
     model.preprocessor.sequence_length = settings.sequence_length
 
@@ -303,7 +305,9 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         result["folder"] = str(final)
         _write_json(folder / "run.json", result)
         folder.rename(final)
-    narrator.say(f"{final} ({', '.join(sorted(path.name for path in final.iterdir()))}); {result['seconds']:.0f} s in all")
+    narrator.say(
+        f"{final} ({', '.join(sorted(path.name for path in final.iterdir()))}); {result['seconds']:.0f} s in all"
+    )
     return result
 
 
@@ -335,6 +339,7 @@ def run_folder(options: RunOptions) -> Iterator[Path]:
 
     Raises:
         UserError: if it cannot be made.
+
     """
     folder = options.runs_folder / f".unfinished-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     try:
@@ -362,13 +367,15 @@ def _final_folder(options: RunOptions, started: str) -> Path:
 def _check_coverage(coverage: RuleCoverage, mesh: tuple[int, int]) -> None:
     if coverage.overlaps:
         path, patterns = coverage.overlaps[0]
-        raise UserError(f"The layout map has {len(patterns)} rules for {path}: {', '.join(patterns)}; Keras takes one at most.")
+        raise UserError(
+            f"The layout map has {len(patterns)} rules for {path}: {', '.join(patterns)}; Keras takes one at most."
+        )
     if coverage.indivisible:
         first = coverage.indivisible[0]
         raise UserError(
             f"--mesh {mesh[0]}x{mesh[1]}: dimension {first.dimension} of {first.path}, of shape {_tuple(first.shape)}, has "
-            f"{first.shape[first.dimension]} entries, which the {first.axis_size} devices of the axis \"{first.axis}\" do not "
-            f"divide ({len(coverage.indivisible)} such variables); choose a mesh whose \"{first.axis}\" axis divides it."
+            f'{first.shape[first.dimension]} entries, which the {first.axis_size} devices of the axis "{first.axis}" do not '
+            f'divide ({len(coverage.indivisible)} such variables); choose a mesh whose "{first.axis}" axis divides it.'
         )
 
 
@@ -472,5 +479,3 @@ def _bytes(number: float) -> str:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.2f} GB"
-
-

@@ -32,6 +32,7 @@ class RunOptions:
 
         Raises:
             UserError: if it does not fit them, or if it cannot split a batch.
+
         """
         batch, model = self.mesh or (1, device_count)
         if batch * model != device_count:
@@ -61,6 +62,7 @@ def prepare(
 
     Raises:
         UserError: for whatever a user can mend.
+
     """
     # Values that no preset could make right need no preset to be refused.
     TUTORIAL_SETTINGS.with_options(**given)

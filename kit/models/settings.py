@@ -44,12 +44,15 @@ class FinetuningSettings:
 
         Raises:
             UserError: naming the option and what was given.
+
         """
         for name in ("batches", "batch_size", "epochs", "max_length"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: it must be at least 1.")
         if self.sequence_length < 2:
-            raise UserError(f"--sequence-length {self.sequence_length}: at least 2 tokens, one to predict the next from.")
+            raise UserError(
+                f"--sequence-length {self.sequence_length}: at least 2 tokens, one to predict the next from."
+            )
         if self.rank < 0:
             raise UserError(f"--rank {self.rank}: the rank of LoRA is 1 or more; 0 tunes all parameters without LoRA.")
         # `not ... > 0` also refuses NaN.
@@ -84,6 +87,7 @@ def settings_of_folder(folder: Path) -> FinetuningSettings:
 
     Raises:
         UserError: if the file is not a JSON object of known settings.
+
     """
     file = folder / SETTINGS_FILE
     if not file.is_file():

@@ -58,6 +58,7 @@ def build_backbone(config: Mapping[str, Any], **overrides: Any) -> keras_hub.mod
     Args:
         config: With ``registered_name``, ``class_name``, ``module`` and ``config``, as KerasHub writes it.
         **overrides: Put over the entries of ``config["config"]``, for example ``dtype="bfloat16"``.
+
     """
     return keras.saving.deserialize_keras_object({**config, "config": {**config["config"], **overrides}})
 
@@ -65,7 +66,9 @@ def build_backbone(config: Mapping[str, Any], **overrides: Any) -> keras_hub.mod
 def describe(variables: list[keras.Variable]) -> list[VariableInfo]:
     """Path, shape, dtype and trainability of variables, with values or without."""
     return [
-        VariableInfo(variable.path, tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype), variable.trainable)
+        VariableInfo(
+            variable.path, tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype), variable.trainable
+        )
         for variable in variables
     ]
 

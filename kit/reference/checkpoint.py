@@ -32,6 +32,7 @@ def save_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
 
     Raises:
         FileExistsError: if the folder is there already.
+
     """
     folder = Path(path)
     folder.mkdir(parents=True)
@@ -53,6 +54,7 @@ def resume_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
 
     Raises:
         ValueError: if the model's trainable variables are not the saved ones.
+
     """
     state = _training_state(model)
     with h5py.File(Path(path) / STATE_FILE, "r") as file:

@@ -23,6 +23,7 @@ def complete(model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> 
         model: The model. Its sampler and what else it was compiled with are left as they were.
         prompt: The beginning of the text.
         max_length: Tokens in all, the prompt's included.
+
     """
     sampler, generate_function = model.sampler, model.generate_function
     if not isinstance(sampler, keras_hub.samplers.GreedySampler):
@@ -43,6 +44,7 @@ def mean_log_likelihood(model: keras_hub.models.CausalLM, texts: Sequence[str]) 
     Args:
         model: The model.
         texts: At least one text.
+
     """
     # Always batches of one size, which the mesh divides, so that one program is compiled. What fills up the last batch
     # has no weight.
@@ -72,6 +74,7 @@ def style_shift(before: Mapping[str, float], after: Mapping[str, float]) -> dict
 
     Returns:
         The change of each score, in nats a token, and their difference under "shift": above 0, reviews gained on lists.
+
     """
     change = {name: after[name] - before[name] for name in before}
     return change | {"shift": change["reviews"] - change["lists"]}

@@ -12,6 +12,7 @@ def gemma_layout_map(device_mesh: keras.distribution.DeviceMesh) -> keras.distri
 
     Args:
         device_mesh: A mesh with axes "batch" and "model".
+
     """
     layout_map = keras.distribution.LayoutMap(device_mesh)
     # (vocabulary, hidden)

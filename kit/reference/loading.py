@@ -15,6 +15,7 @@ def load_distributed(
         preset: A folder in KerasHub's preset format, or the name of a preset.
         layout_map: Where each variable goes. Its mesh has an axis named "batch".
         **from_preset_options: Passed on to ``CausalLM.from_preset``, for example ``dtype="bfloat16"``.
+
     """
     # The distribution must be set before the first variable exists: a variable takes its layout when it is created.
     distribution = keras.distribution.ModelParallel(

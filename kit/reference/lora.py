@@ -29,6 +29,7 @@ def expected_lora_parameters(architecture: Mapping[str, Any], rank: int) -> int:
     Args:
         architecture: A backbone's ``get_config()``.
         rank: The rank of the adapters.
+
     """
     hidden, head_dim = architecture["hidden_dim"], architecture["head_dim"]
     query = architecture["num_query_heads"] * hidden * rank + rank * head_dim

@@ -13,6 +13,7 @@ def make_device_mesh(batch: int, model: int, devices: list[str] | None = None) -
 
     Raises:
         ValueError: unless ``batch * model`` is the number of devices.
+
     """
     if devices is None:
         devices = keras.distribution.list_devices()

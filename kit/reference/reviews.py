@@ -21,6 +21,7 @@ def prepare_reviews(
 
     Raises:
         ValueError: if there are fewer than ``batch_size * num_batches`` reviews.
+
     """
     reviews = [re.sub(r"\s*(<br\s*/?>\s*)+", " ", text).strip() for text, _ in examples]
     wanted = batch_size * num_batches

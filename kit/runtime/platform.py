@@ -60,6 +60,7 @@ def choose_platform(wanted: str = "auto") -> Platform:
 
     Raises:
         UserError: if a platform is asked for that is not there.
+
     """
     if wanted == "auto":
         return "tpu" if tpu_is_attached() else "gpu" if gpu_is_attached() else "cpu"
@@ -83,6 +84,7 @@ def prepare_environment(platform: Platform, simulated_devices: int = DEFAULT_SIM
 
     Raises:
         UserError: if jax is imported already, and with another number of devices than is asked for.
+
     """
     if "jax" in sys.modules and not _jax_can_still_be_set(platform, simulated_devices):
         raise UserError(
@@ -152,6 +154,7 @@ def choose_devices(platform: str, devices: int | None) -> tuple[Platform, int]:
 
     Raises:
         UserError: if the platform is not there, or if the number makes no sense.
+
     """
     if devices is not None and devices < 1:
         raise UserError(f"--devices {devices}: there must be at least one device.")
@@ -168,6 +171,7 @@ def start(platform: str = "auto", devices: int | None = None, seed: int | None =
 
     Raises:
         UserError: if the platform or that many devices are not there.
+
     """
     chosen, simulated = choose_devices(platform, devices)
     prepare_environment(chosen, simulated)

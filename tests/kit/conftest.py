@@ -19,7 +19,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"))
             # KerasHub leaves the file of a vocabulary open until it is collected.
             item.add_marker(pytest.mark.filterwarnings("ignore:.*vocabulary.spm:ResourceWarning"))
-            item.add_marker(pytest.mark.filterwarnings("ignore:.*vocabulary.spm:pytest.PytestUnraisableExceptionWarning"))
+            item.add_marker(
+                pytest.mark.filterwarnings("ignore:.*vocabulary.spm:pytest.PytestUnraisableExceptionWarning")
+            )
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +43,9 @@ def devices() -> list[str]:
 
     names = keras.distribution.list_devices()
     if len(names) != 8:
-        raise RuntimeError(f"The tests need 8 devices and found {len(names)}: run them with --platform=cpu, from the root.")
+        raise RuntimeError(
+            f"The tests need 8 devices and found {len(names)}: run them with --platform=cpu, from the root."
+        )
     return names
 
 

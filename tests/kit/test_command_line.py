@@ -14,7 +14,9 @@ def kit(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     import os
 
     command = [sys.executable, "-c", "from kit.cli.main import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, check=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,10 @@ MISTAKES = {
     "a mesh that does not fit the devices": (["--mesh", "3x3"], "--mesh 3x3: that takes 9 devices, and 8 are here"),
     "a mesh that is none": (["--mesh", "eight"], "--mesh eight: it is written BATCHxMODEL"),
     "a mesh with a zero": (["--mesh", "0x8"], "--mesh 0x8"),
-    "heads that the model axis does not divide": (["--devices", "3"], "which the 3 devices of the axis \"model\" do not divide"),
+    "heads that the model axis does not divide": (
+        ["--devices", "3"],
+        'which the 3 devices of the axis "model" do not divide',
+    ),
     "a batch that the batch axis does not divide": (
         ["--mesh", "2x4", "--batch-size", "3"],
         "--batch-size 3: the mesh 2x4 splits a batch into 2 equal parts",
@@ -96,14 +101,33 @@ def test_gemma_7b_says_what_it_needs(tmp_path: Path) -> None:
     finished = kit("run", "--preset", "gemma_7b_en", cwd=tmp_path, **nothing)
     assert finished.returncode == 2
     (line,) = finished.stderr.strip().splitlines()
-    for need in ("Kaggle account", "licence", "34.2 GB", "accelerator", "KAGGLE_USERNAME", "kaggle.json", "kagglehub.login()"):
+    for need in (
+        "Kaggle account",
+        "licence",
+        "34.2 GB",
+        "accelerator",
+        "KAGGLE_USERNAME",
+        "kaggle.json",
+        "kagglehub.login()",
+    ):
         assert need in line
 
 
 def test_doctor_finds_this_machine_able(tmp_path: Path) -> None:
     finished = kit("doctor", cwd=tmp_path)
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    for subject in ("Python", "packages", "devices", "memory", "disk", "reviews", "bundled preset", "TPU", "Kaggle", "TFDS"):
+    for subject in (
+        "Python",
+        "packages",
+        "devices",
+        "memory",
+        "disk",
+        "reviews",
+        "bundled preset",
+        "TPU",
+        "Kaggle",
+        "TFDS",
+    ):
         assert f"  {subject}: " in finished.stdout
     assert "8, simulated on the CPU" in finished.stdout
 

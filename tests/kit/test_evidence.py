@@ -86,7 +86,9 @@ class TestRuleCoverage:
 
         mesh = keras.distribution.DeviceMesh((1, 7), ["batch", "model"], devices[:7])
         coverage = rule_coverage(layout_map(mesh, {".*kernel": (None, "model")}), VARIABLES)
-        assert [(found.dimension, found.axis, found.axis_size) for found in coverage.indivisible] == [(1, "model", 7)] * 3
+        assert [(found.dimension, found.axis, found.axis_size) for found in coverage.indivisible] == [
+            (1, "model", 7)
+        ] * 3
 
     def test_prediction_and_arrays_agree(self, mesh_1x8: Any) -> None:
         """What the rules say a device will hold is what its arrays hold, on two meshes."""
@@ -123,7 +125,11 @@ class TestJudge:
         ("text", "is_list", "is_review"),
         [
             ("1. Aliens (1986) 2. Die Hard (1988) 3. Predator (1987)", True, False),
-            ("I saw this film with my sister, and we both thought that it was one of the best we had seen.", False, True),
+            (
+                "I saw this film with my sister, and we both thought that it was one of the best we had seen.",
+                False,
+                True,
+            ),
             ("the the the the the the the the the the the the", False, False),
             ("it of good the was and film a see to movie that not I very", False, False),
         ],

@@ -84,7 +84,7 @@ class TestLoading:
 
 
 class TestReviews:
-    EXAMPLES = [(f"Review <br /><br />{number}.", number % 2) for number in range(50)]
+    EXAMPLES = tuple((f"Review <br /><br />{number}.", number % 2) for number in range(50))
 
     def test_batches_are_full_shuffled_clean_and_reproducible(self) -> None:
         batches = reviews.prepare_reviews(self.EXAMPLES, 4, 12, seed=1)
@@ -126,9 +126,21 @@ class TestLora:
         ("architecture", "expected"),
         [
             # Gemma 7B: the tutorial's own number.
-            ({"num_layers": 28, "num_query_heads": 16, "num_key_value_heads": 16, "hidden_dim": 3072, "head_dim": 256}, 11_067_392),
+            (
+                {
+                    "num_layers": 28,
+                    "num_query_heads": 16,
+                    "num_key_value_heads": 16,
+                    "hidden_dim": 3072,
+                    "head_dim": 256,
+                },
+                11_067_392,
+            ),
             # Gemma 2B has one key and value head: 18 x ((8 x 2048 + 256) + (2048 + 256)) x 4.
-            ({"num_layers": 18, "num_query_heads": 8, "num_key_value_heads": 1, "hidden_dim": 2048, "head_dim": 256}, 1_363_968),
+            (
+                {"num_layers": 18, "num_query_heads": 8, "num_key_value_heads": 1, "hidden_dim": 2048, "head_dim": 256},
+                1_363_968,
+            ),
         ],
     )
     def test_at_true_size(self, architecture: dict[str, int], expected: int) -> None:
