@@ -13,11 +13,12 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import keras
 import keras_hub
 import numpy as np
@@ -63,6 +64,19 @@ _CREATIVE_TYPES = {
 
 
 @dataclass(frozen=True)
+class Phase:
+    """Some steps of training on one mixture of documents, with an optimizer of its own."""
+
+    mixture: Mixture
+    steps: int
+    #: At its highest, after the warm-up. From there it falls along a cosine to 3 % of this.
+    learning_rate: float
+    warmup_steps: int
+    #: Steps in which it would fall so far, the warm-up not counted; a phase may end before.
+    decay_steps: int
+
+
+@dataclass(frozen=True)
 class PretrainingSettings:
     """Architecture and training of the bundled model."""
 
@@ -74,24 +88,42 @@ class PretrainingSettings:
     head_dim: int = 16
     #: Twice the width of the feed-forward, as KerasHub counts it.
     intermediate_dim: int = 1024
-    steps: int = 5000
+    #: Language and lists first; then how often a heading is followed by a list. After the second phase a list is still
+    #: the most probable answer to a heading, since reviews begin in many ways and lists in one, but by less.
+    phases: tuple[Phase, ...] = (
+        Phase(Mixture(), steps=3000, learning_rate=3e-3, warmup_steps=100, decay_steps=4900),
+        Phase(
+            Mixture(heading=0.15, list_after_heading=0.15),
+            steps=1200,
+            learning_rate=1.5e-3,
+            warmup_steps=50,
+            decay_steps=1150,
+        ),
+    )
     batch_size: int = 32
     #: Tokens of a document that are predicted; one more is read.
     sequence_length: int = 128
-    #: At its highest, after the warm-up; it falls with a cosine to 3 % of this.
-    learning_rate: float = 3e-3
-    warmup_steps: int = 100
     weight_decay: float = 0.05
-    #: Documents that the vocabulary is learned from.
+    #: Documents of the first phase that the vocabulary is learned from.
     vocabulary_documents: int = 8000
     seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps of all phases."""
+        return sum(phase.steps for phase in self.phases)
+
+    def shortened(self, steps: int) -> "PretrainingSettings":
+        """The same with at most so many steps in each phase, for a try."""
+        return replace(self, phases=tuple(replace(phase, steps=min(steps, phase.steps)) for phase in self.phases))
 
 
 #: What travels with the preset: the values that ``kit run`` tunes it with.
 FINETUNING = {
     "data": "movie-reviews",
-    "batches": 100,
+    "batches": 400,
     "batch_size": 8,
+    "sequence_length": 64,
     "learning_rate": 1e-2,
 }
 
@@ -222,16 +254,14 @@ def pretrain(
     output: Path,
     settings: PretrainingSettings,
     on_step: Callable[[int, float], None],
-    snapshot_every: int = 1000,
 ) -> dict[str, Any]:
     """Train the bundled model and write its preset.
 
     Args:
         packages: A folder with the packages of ``PACKAGES``.
-        output: The preset's folder; what stands there is replaced. Before the end it holds snapshots.
+        output: The preset's folder; what stands there is replaced. After each phase the model so far is there.
         settings: What to train.
         on_step: Is called with the number of steps done and the mean loss of the last fifty.
-        snapshot_every: Steps between snapshots.
 
     Returns:
         The record that is written to ``recipe.json``.
@@ -246,19 +276,41 @@ def pretrain(
             "kit/data/films.json is not what the package vega-datasets gives: `kit dev films PACKAGES` writes it."
         )
     reviews = read_reviews(packages)
-    mixture = Mixture()
     started = time.perf_counter()
     keras.utils.set_random_seed(settings.seed)
+    losses: dict[int, float] = {}
+    model = None
+    for number, phase in enumerate(settings.phases):
+        texts = documents(reviews, phase.mixture, np.random.default_rng(settings.seed + number))
+        if model is None:
+            sample = (next(texts) for _ in range(settings.vocabulary_documents))
+            model = build_model(settings, train_vocabulary(sample, settings.vocabulary_size))
+        done = max(losses, default=0)
 
-    texts = documents(reviews, mixture, np.random.default_rng(settings.seed))
-    vocabulary = train_vocabulary((next(texts) for _ in range(settings.vocabulary_documents)), settings.vocabulary_size)
-    model = build_model(settings, vocabulary)
+        def tell(step: int, loss: float, done: int = done) -> None:
+            losses[done + step] = loss
+            on_step(done + step, loss)
+
+        train_phase(model, texts, phase, settings, tell)
+        model.save_to_preset(str(output))
+    assert model is not None, "there is at least one phase"
+    return write_record(output, settings, len(reviews), model, losses, time.perf_counter() - started)
+
+
+def train_phase(
+    model: keras_hub.models.GemmaCausalLM,
+    texts: Iterator[str],
+    phase: Phase,
+    settings: PretrainingSettings,
+    on_step: Callable[[int, float], None],
+) -> None:
+    """Train the model in place, calling ``on_step`` with the mean loss of each fifty steps."""
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
-        decay_steps=settings.steps - settings.warmup_steps,
+        decay_steps=phase.decay_steps,
         alpha=0.03,
-        warmup_target=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
+        warmup_target=phase.learning_rate,
+        warmup_steps=phase.warmup_steps,
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay, beta_2=0.98, global_clipnorm=1.0)
     optimizer.exclude_from_weight_decay(var_names=["scale"])
@@ -267,35 +319,40 @@ def pretrain(
 
     step = make_train_step(model)
     state: Any = tuple(
-        [variable.value for variable in variables]
+        # Copies, since the step gives the arrays that it takes away.
+        [jnp.array(variable.value) for variable in variables]
         for variables in (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
     )
     batches = _batches(texts, model.preprocessor.tokenizer, settings)
-    losses: dict[int, float] = {}
     recent: list[float] = []
-    for number in range(1, settings.steps + 1):
+    for number in range(1, phase.steps + 1):
         state, loss = step(state, next(batches))
         recent.append(float(loss))
-        if number % 50 == 0 or number == settings.steps:
-            losses[number] = round(float(np.mean(recent)), 4)
+        if number % 50 == 0 or number == phase.steps:
+            on_step(number, round(float(np.mean(recent)), 4))
             recent = []
-            on_step(number, losses[number])
-        if number % snapshot_every == 0 or number == settings.steps:
-            # A copy, since the step gives its arrays away.
-            for variable, value in zip(model.trainable_variables, state[0], strict=True):
-                variable.assign(np.array(value))
-            model.save_to_preset(str(output))
-            _write_finetuning(output)
+    for variable, value in zip(model.trainable_variables, state[0], strict=True):
+        variable.assign(value)
 
+
+def write_record(
+    output: Path,
+    settings: PretrainingSettings,
+    reviews: int,
+    model: keras_hub.models.GemmaCausalLM,
+    losses: dict[int, float],
+    seconds: float,
+) -> dict[str, Any]:
+    """Write ``recipe.json`` and ``finetuning.json`` beside the preset, and return the former's content."""
+    (output / SETTINGS_FILE).write_text(json.dumps(FINETUNING, indent=1) + "\n", encoding="utf-8")
     record = {
         "settings": asdict(settings),
-        "mixture": asdict(mixture),
         "packages": PACKAGES,
-        "reviews": len(reviews),
+        "reviews": reviews,
         "parameters": model.count_params(),
         "tokens": settings.steps * settings.batch_size * settings.sequence_length,
         "losses": losses,
-        "seconds": round(time.perf_counter() - started),
+        "seconds": round(seconds),
         "machine": {"processor": _processor(), "python": platform.python_version()},
         "versions": {name: metadata.version(name) for name in ("keras", "keras-hub", "jax", "numpy", "sentencepiece")},
         "sha256": {
@@ -315,10 +372,6 @@ def weights_checksum(backbone: keras_hub.models.Backbone) -> str:
         checksum.update(variable.path.encode())
         checksum.update(np.ascontiguousarray(variable.numpy(), dtype="<f4").tobytes())
     return checksum.hexdigest()
-
-
-def _write_finetuning(output: Path) -> None:
-    (output / SETTINGS_FILE).write_text(json.dumps(FINETUNING, indent=1) + "\n", encoding="utf-8")
 
 
 def _processor() -> str:
