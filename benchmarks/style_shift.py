@@ -12,7 +12,16 @@ from typing import Any
 
 def run(seed: int, *options: str) -> dict[str, Any]:
     """``run.json`` of a run with this seed."""
-    command = [sys.executable, "-c", "from kit.cli.main import main; main()", "run", "--json", "--seed", str(seed), *options]
+    command = [
+        sys.executable,
+        "-c",
+        "from kit.cli.main import main; main()",
+        "run",
+        "--json",
+        "--seed",
+        str(seed),
+        *options,
+    ]
     with tempfile.TemporaryDirectory() as folder:
         finished = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=True)
     result: dict[str, Any] = json.loads(finished.stdout)
@@ -39,7 +48,9 @@ def row(seed: int, kind: str, result: dict[str, Any]) -> str:
 def main() -> None:
     """Print the table for as many seeds as the command line says, or five."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    print("| seed | run | lists before | lists after | reviews after | no copied 8-gram | held-out reviews | held-out lists | s |")
+    print(
+        "| seed | run | lists before | lists after | reviews after | no copied 8-gram | held-out reviews | held-out lists | s |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for seed in range(seeds):
         print(row(seed, "reviews", run(seed)), flush=True)

@@ -4,12 +4,14 @@ import contextlib
 import json
 import re
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kit.errors import UserError
+from kit.parts import REFERENCE, Parts, find_parts
 
 
 class MeshShape(click.ParamType):
@@ -87,7 +89,6 @@ def _run(
     runs: Path,
     given: dict[str, Any],
 ) -> dict[str, Any]:
-    from kit.parts import find_parts
     from kit.preflight import prepare
     from kit.runtime import platform as runtime_platform
 
@@ -103,4 +104,22 @@ def _run(
     from kit import pipeline
     from kit.cli.console import ConsoleNarrator
 
-    return pipeline.run(options, runtime, parts, ConsoleNarrator())
+    narrator = ConsoleNarrator()
+    try:
+        return pipeline.run(options, runtime, parts, narrator)
+    except UserError:
+        raise
+    except Exception as error:
+        if parts.name == REFERENCE:
+            raise
+        # Whatever a person's own parts raise, or make a run raise by what they return.
+        raise UserError(_failure(error, parts, narrator.titles[-1])) from error
+
+
+def _failure(error: Exception, parts: Parts, step: str) -> str:
+    """One sentence about an exception of a person's own parts, with the last line of theirs that it came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if Path(frame.filename).resolve().is_relative_to(parts.folder)]
+    where = f"at {Path(theirs[-1].filename).name}:{theirs[-1].lineno} " if theirs else "with what a part returned "
+    reason = (str(error).strip() or "no reason given").splitlines()[0]
+    return f'--impl {parts.name}: the step "{step}" failed {where}({type(error).__name__}: {reason}).'

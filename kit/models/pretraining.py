@@ -375,7 +375,8 @@ def weights_checksum(backbone: keras_hub.models.Backbone) -> str:
 
 
 def _processor() -> str:
-    """The processor's name, as the system gives it."""
-    with open("/proc/cpuinfo", encoding="utf-8") as lines:
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    """The processors' name and number, as far as the system tells."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{len(names)} x {names[0]}" if names else platform.processor()

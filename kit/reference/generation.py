@@ -48,7 +48,7 @@ def mean_log_likelihood(model: keras_hub.models.CausalLM, texts: Sequence[str]) 
     """
     # Always batches of one size, which the mesh divides, so that one program is compiled. What fills up the last batch
     # has no weight.
-    size = 16 * _batch_axis_size()
+    size = 8 * _batch_axis_size()
     total = tokens = 0.0
     for start in range(0, len(texts), size):
         chunk = list(texts[start : start + size])

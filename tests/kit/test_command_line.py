@@ -161,3 +161,80 @@ def test_json_is_all_that_standard_output_has(tmp_path: Path) -> None:
     assert len(json.loads((folder / "generations.json").read_text())["after"]) == 20
     assert result["settings"]["batches"] == 2
     assert result["parameters"]["tuned"] == {"trainable": 33_280, "total": 1_345_152}
+
+
+def test_other_settings(tmp_path: Path) -> None:
+    """Full-parameter tuning in mixed precision, on another mesh, over a file's reviews, for two epochs."""
+    texts = [f"This is review number {number}, and I liked it. It was good." for number in range(8)]
+    (tmp_path / "mine.txt").write_text("\n".join(texts), encoding="utf-8")
+    options = ["--rank", "0", "--dtype", "mixed_bfloat16", "--mesh", "2x4", "--data", "file:mine.txt", "--epochs", "2"]
+    finished = kit("run", "--json", "--batches", "2", "--batch-size", "4", *options, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    result = json.loads(finished.stdout)
+    assert result["mesh"] == {"batch": 2, "model": 4}
+    assert result["parameters"]["tuned"] == {"trainable": 1_311_872, "total": 1_311_872}
+    assert result["training"]["steps"] == 4
+    # Scales are not decayed: 29 of 38 variables are.
+    assert result["optimizer"]["decayed_variables"] == 29
+    # Weights are float32 in mixed precision; over four devices, and the scales on each.
+    assert set(result["nbytes_per_device"].values()) == {(1_311_872 - 1_152) * 4 // 4 + 1_152 * 4}
+
+
+def test_parts_of_ones_own(tmp_path: Path) -> None:
+    """A folder with the same modules, one of which has an idea of its own, in bfloat16."""
+    import shutil
+
+    from kit.parts import PARTS, find_parts
+
+    reference = find_parts("reference").folder
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for part in PARTS:
+        shutil.copy(reference / f"{part}.py", mine)
+    (mine / "rules.py").write_text('RULES = {"token_embedding/embeddings": ("model", None)}\n')
+    (mine / "layout.py").write_text(
+        "import keras\nfrom .rules import *\n\n"
+        "def gemma_layout_map(device_mesh):\n"
+        "    made = keras.distribution.LayoutMap(device_mesh)\n"
+        "    for pattern, axes in RULES.items():\n"
+        "        made[pattern] = axes\n"
+        "    return made\n"
+    )
+    finished = kit("run", "--json", "--batches", "2", "--impl", "mine", "--dtype", "bfloat16", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    result = json.loads(finished.stdout)
+    assert [rule["variables"] for rule in result["rule_coverage"]["rules"]] == [1]
+    embedding = 2048 * 128
+    assert set(result["nbytes_per_device"].values()) == {(1_311_872 - embedding) * 2 + embedding * 2 // 8}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("def make_device_mesh(:\n", "does not import (SyntaxError"),
+        (
+            "import nothing_of_this_name\n",
+            "does not import (ModuleNotFoundError: No module named 'nothing_of_this_name')",
+        ),
+        ("", "missing are mesh.make_device_mesh"),
+        (
+            "def make_device_mesh(batch, model, devices=None):\n    return undefined\n",
+            "the step \"Mesh\" failed at mesh.py:2 (NameError: name 'undefined' is not defined)",
+        ),
+        (
+            "def make_device_mesh(batch, model, devices=None):\n    return None\n",
+            'the step "Mesh" failed with what a part returned (AttributeError',
+        ),
+    ],
+)
+def test_parts_that_are_broken(tmp_path: Path, content: str, message: str) -> None:
+    import shutil
+
+    from kit.parts import find_parts
+
+    shutil.copytree(find_parts("reference").folder, tmp_path / "mine")
+    (tmp_path / "mine" / "mesh.py").write_text(content)
+    finished = kit("run", "--impl", "mine", cwd=tmp_path)
+    assert finished.returncode == 2
+    assert message in finished.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in finished.stderr

@@ -25,7 +25,9 @@ def test_the_quick_start_is_two_lines() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)", text, re.M)}
+    anchors = {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)", text, re.M)
+    }
     links = re.findall(r"\]\(([^)\s]+)\)", text)
     broken = [
         link
@@ -58,4 +60,8 @@ def test_every_marker_is_in_the_readme() -> None:
 def test_constraints_name_no_address() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert len(lines) > 50
-    assert not [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][\w.]*(; python_version [<>=]+ \"3\.1\d\")?", line)]
+    assert not [
+        line
+        for line in lines
+        if not re.fullmatch(r"[a-z0-9-]+==[0-9][\w.]*(; python_version [<>=]+ \"3\.1\d\")?", line)
+    ]

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import chex
 import keras
 import keras_hub
 import numpy as np
@@ -185,8 +186,9 @@ class TestTraining:
             losses.append(float(loss))
         # The mean of float32 losses, in another order of additions.
         assert history.history["loss"] == pytest.approx([float(np.mean(losses))], rel=1e-6)
-        for variable, value in zip(fitted.trainable_variables, state[0], strict=True):
-            np.testing.assert_allclose(variable.numpy(), np.asarray(value), rtol=1e-5, atol=1e-7, err_msg=variable.path)
+        # Adam divides by the root of a mean of squares, which magnifies the last bit of a small gradient.
+        trained = [variable.value for variable in fitted.trainable_variables]
+        chex.assert_trees_all_close(trained, state[0], rtol=1e-5, atol=1e-7)
 
     def test_the_base_does_not_move_and_the_adapters_do(self, mesh_1x8: Any, reviews: list[str]) -> None:
         model = load(mesh_1x8)
