@@ -26,7 +26,7 @@ from kit.evidence.style import Judge, Verdict, share_without_copies, shuffled_wo
 from kit.models.presets import Preset, require_memory
 from kit.models.settings import FinetuningSettings
 from kit.models.weightless import weightless_variables
-from kit.narrator import Narrator
+from kit.narrator import Narrator, as_bytes, as_count, as_share, as_tuple
 from kit.parts import Parts
 from kit.preflight import RunOptions
 from kit.runtime.platform import Runtime
@@ -176,9 +176,9 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     model = _load(parts, preset, layout_map, settings)
     held = nbytes_per_device(model.backbone.variables)
     narrator.say(
-        f"{preset.name}: {_count(sum(math.prod(v.shape) for v in model.backbone.variables))} parameters; "
-        f"each device holds {_bytes(max(held.values()))} (the layout map said {_bytes(coverage.nbytes_per_device)}, "
-        f"a copy on each would be {_bytes(coverage.nbytes)})"
+        f"{preset.name}: {as_count(sum(math.prod(v.shape) for v in model.backbone.variables))} parameters; "
+        f"each device holds {as_bytes(max(held.values()))} (the layout map said {as_bytes(coverage.nbytes_per_device)}, "
+        f"a copy on each would be {as_bytes(coverage.nbytes)})"
     )
     result["nbytes_per_device"] = held
 
@@ -186,7 +186,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     table = parts.loading.sharding_table(model.backbone.get_layer("decoder_block_1"))
     narrator.table(
         ("variable", "shape", "sharding"),
-        [(path.partition("/")[2] or path, _tuple(shape), _tuple(spec)) for path, shape, spec in table],
+        [(path.partition("/")[2] or path, as_tuple(shape), as_tuple(spec)) for path, shape, spec in table],
     )
     result["sharding_of_decoder_block_1"] = [[path, list(shape), list(spec)] for path, shape, spec in table]
 
@@ -204,7 +204,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         random = np.random.default_rng(settings.seed)
         batches = [[shuffled_words(text, random) for text in batch] for batch in batches]
     narrator.say(
-        f"{settings.data}: {len(batches)} batches of {settings.batch_size} from {_count(len(options.examples))} reviews, cut or padded "
+        f"{settings.data}: {len(batches)} batches of {settings.batch_size} from {as_count(len(options.examples))} reviews, cut or padded "
         f"to {settings.sequence_length} tokens"
         + ("; control: the words of each are shuffled" if options.control else "")
     )
@@ -220,8 +220,8 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     narrator.table(
         ("", "trainable", "all"),
         [
-            ("before", *map(_count, total_before)),
-            ("now", *map(_count, counted)),
+            ("before", *map(as_count, total_before)),
+            ("now", *map(as_count, counted)),
         ],
     )
     result["parameters"] = {
@@ -269,11 +269,11 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         narrator.table(
             ("", "before", "after"),
             [
-                ("lists, of 20 prompts", _share(before.share_of_lists), _share(after.share_of_lists)),
-                ("reviews, of 20 prompts", _share(before.share_of_reviews), _share(after.share_of_reviews)),
+                ("lists, of 20 prompts", as_share(before.share_of_lists), as_share(after.share_of_lists)),
+                ("reviews, of 20 prompts", as_share(before.share_of_reviews), as_share(after.share_of_reviews)),
                 ("nats a token, held-out reviews", *(f"{e.scores['reviews']:.4f}" for e in (before, after))),
                 ("nats a token, held-out lists", *(f"{e.scores['lists']:.4f}" for e in (before, after))),
-                ("generations without 8 words in a row from the tuning reviews", "", _share(copies)),
+                ("generations without 8 words in a row from the tuning reviews", "", as_share(copies)),
             ],
         )
         shifted = after.share_of_reviews > before.share_of_reviews and shift["reviews"] > 0
@@ -373,7 +373,7 @@ def _check_coverage(coverage: RuleCoverage, mesh: tuple[int, int]) -> None:
     if coverage.indivisible:
         first = coverage.indivisible[0]
         raise UserError(
-            f"--mesh {mesh[0]}x{mesh[1]}: dimension {first.dimension} of {first.path}, of shape {_tuple(first.shape)}, has "
+            f"--mesh {mesh[0]}x{mesh[1]}: dimension {first.dimension} of {first.path}, of shape {as_tuple(first.shape)}, has "
             f'{first.shape[first.dimension]} entries, which the {first.axis_size} devices of the axis "{first.axis}" do not '
             f'divide ({len(coverage.indivisible)} such variables); choose a mesh whose "{first.axis}" axis divides it.'
         )
@@ -400,10 +400,10 @@ def _complete(
 
 
 def _tell_coverage(coverage: RuleCoverage, narrator: Narrator) -> None:
-    rows = [(rule.pattern, _tuple(rule.spec), str(len(rule.paths)), _bytes(rule.nbytes)) for rule in coverage.rules]
-    rows.append(("(no rule: replicated)", "", str(len(coverage.unmatched)), _bytes(coverage.nbytes_unmatched)))
+    rows = [(rule.pattern, as_tuple(rule.spec), str(len(rule.paths)), as_bytes(rule.nbytes)) for rule in coverage.rules]
+    rows.append(("(no rule: replicated)", "", str(len(coverage.unmatched)), as_bytes(coverage.nbytes_unmatched)))
     narrator.table(("rule", "dimensions over", "variables", "bytes"), rows)
-    narrator.say(f"a device will hold {_bytes(coverage.nbytes_per_device)} of {_bytes(coverage.nbytes)}")
+    narrator.say(f"a device will hold {as_bytes(coverage.nbytes_per_device)} of {as_bytes(coverage.nbytes)}")
     for rule in coverage.rules:
         if not rule.paths:
             narrator.say(f"warning: the rule {rule.pattern} matches nothing")
@@ -459,23 +459,3 @@ def _generations(evidence: StyleEvidence) -> list[dict[str, Any]]:
 
 def _write_json(file: Path, content: Any) -> None:
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _tuple(values: Sequence[Any]) -> str:
-    return "(" + ", ".join("-" if value is None else str(value) for value in values) + ")"
-
-
-def _count(number: int) -> str:
-    return f"{number:,}"
-
-
-def _share(share: float) -> str:
-    return f"{share:.0%}"
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.2f} GB"
