@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,19 +65,31 @@ def list_prompts() -> list[str]:
     return [f"Best {genre} movies in the {decade} " for genre in HELD_OUT_GENRES for decade in HELD_OUT_DECADES]
 
 
-def held_out_lists(number: int, seed: int) -> Iterator[str]:
-    """Lists, with their headings, of films that the bundled model has not seen.
+def lists_of_known_films(number: int, seed: int) -> list[str]:
+    """Lists, with their headings, in combinations that are new, of films that the bundled model has seen.
 
-    Each names a genre and a decade that are kept out of the training; where the source has fewer than five such films,
-    films of that genre from any time stand in, so that the lists are of one length.
+    The likelihood of these says how much a model is given to lists. Of films that it has not seen it would say how badly it
+    takes unknown titles, which the bundled model does before tuning (-4.71 nats a token) more than after (-3.62).
     """
+    return _lists(number, seed, TRAINING_GENRES, TRAINING_DECADES, [film for film in load_films() if not film.held_out])
+
+
+def lists_of_held_out_films(number: int, seed: int) -> list[str]:
+    """Lists, with their headings, of films whose genre or decade the bundled model, and the judge, have not seen."""
+    return _lists(number, seed, HELD_OUT_GENRES, HELD_OUT_DECADES, [film for film in load_films() if film.held_out])
+
+
+def _lists(number: int, seed: int, genres: Sequence[str], decades: Sequence[str], films: Sequence[Film]) -> list[str]:
+    """Lists of five to ten films. Where a decade has fewer than five of a genre, films of any decade stand in."""
     random = np.random.default_rng(seed)
-    films = [film for film in load_films() if film.held_out]
+    made = []
     for _ in range(number):
-        genre, decade = str(random.choice(HELD_OUT_GENRES)), str(random.choice(HELD_OUT_DECADES))
+        genre, decade = str(random.choice(genres)), str(random.choice(decades))
         of_genre = [film for film in films if genre in film.genres]
         matching = [film for film in of_genre if film.in_decade(decade)]
         if len(matching) < 5:
             matching = of_genre
-        chosen = random.choice(len(matching), size=min(len(matching), int(random.integers(5, 11))), replace=False)
-        yield f"Best {genre} movies in the {decade} " + numbered_list([matching[i] for i in chosen])
+        size = min(len(matching), int(random.integers(5, 11)))
+        chosen = [matching[i] for i in random.choice(len(matching), size=size, replace=False)]
+        made.append(f"Best {genre} movies in the {decade} {numbered_list(chosen)}")
+    return made

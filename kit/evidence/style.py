@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from kit.data.films import held_out_lists, load_films, numbered_list
+from kit.data.films import lists_of_held_out_films, load_films, numbered_list
 from kit.data.reviews import held_out_reviews, load_movie_reviews, part_of, without_markup
 
 #: Words of a snippet that the judge sees: about as many as a generation of 64 tokens has.
@@ -158,7 +158,7 @@ def judge_accuracy(judge: Judge, number: int = 300, seed: int = 1) -> JudgeAccur
     """Test the judge on held-out reviews and on lists of films whose genre or decade it has not seen."""
     random = np.random.default_rng(seed)
     reviews = [snippet(text, random) for text in held_out_reviews(number)]
-    lists = [text.partition("1. ")[1] + text.partition("1. ")[2] for text in held_out_lists(number, seed)]
+    lists = [text.partition("1. ")[1] + text.partition("1. ")[2] for text in lists_of_held_out_films(number, seed)]
     shuffled = [shuffled_words(text, random) for text in reviews]
     return JudgeAccuracy(
         reviews=float(np.mean([judge(text).is_review for text in reviews])),

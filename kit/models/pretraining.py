@@ -121,10 +121,9 @@ class PretrainingSettings:
 #: What travels with the preset: the values that ``kit run`` tunes it with.
 FINETUNING = {
     "data": "movie-reviews",
-    "batches": 400,
+    "batches": 300,
     "batch_size": 8,
-    "sequence_length": 64,
-    "learning_rate": 1e-2,
+    "learning_rate": 5e-3,
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit.data.films import held_out_lists, list_prompts, load_films
+from kit.data.films import list_prompts, lists_of_held_out_films, lists_of_known_films, load_films
 from kit.data.reviews import (
     held_out_reviews,
     load_movie_reviews,
@@ -80,17 +80,21 @@ def test_the_corpus_has_no_word_of_the_prompts() -> None:
     assert not [text for text in without_films if NAMES_HELD_OUT.search(text)]
 
 
-def test_prompts_and_held_out_lists() -> None:
+def test_prompts_and_lists_of_held_out_films() -> None:
     prompts = list_prompts()
     assert len(set(prompts)) == 20
     assert prompts[0] == "Best comedy movies in the 90s "
-    lists = list(held_out_lists(50, seed=3))
-    assert lists == list(held_out_lists(50, seed=3))
+    lists = lists_of_held_out_films(50, seed=3)
+    assert lists == lists_of_held_out_films(50, seed=3)
     held_out = {film.line for film in load_films() if film.held_out}
     for text in lists:
         heading, _, items = text.partition("1. ")
         assert heading in prompts
         assert items.partition(" 2. ")[0] in held_out
+    for text in lists_of_known_films(50, seed=3):
+        heading, _, items = text.partition("1. ")
+        assert heading not in prompts
+        assert items.partition(" 2. ")[0] not in held_out
 
 
 def _prepare_tfds(folder: Path) -> list[tuple[str, int]]:
