@@ -49,7 +49,7 @@ def main() -> None:
     """Print the table for as many seeds as the command line says, or five."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     print(
-        "| seed | run | lists before | lists after | reviews after | no copied 8-gram | held-out reviews | held-out lists | s |"
+        "| seed | run | lists before | lists after | reviews after | no copied 8-gram | held-out reviews | new lists | s |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for seed in range(seeds):
