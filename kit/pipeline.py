@@ -250,7 +250,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
             raise UserError("finetune ran no step that its callbacks were told of: pass `callbacks` on to fit.")
         result["training"] = _training_summary(recorder.records, seconds)
         narrator.say(
-            "loss of the first ten steps {first_loss:.4f}, of the last ten {last_loss:.4f}; {steps} steps in {seconds:.1f} s, "
+            "loss of the first third of the steps {first_loss:.4f}, of the last {last_loss:.4f}; {steps} steps in {seconds:.1f} s, "
             "{milliseconds_per_step:.0f} ms a step after the first".format(**result["training"])
         )
 
@@ -432,12 +432,14 @@ def _coverage_as_dict(coverage: RuleCoverage) -> dict[str, Any]:
 
 def _training_summary(records: list[StepRecord], seconds: float) -> dict[str, Any]:
     after_first = records[-1].seconds - records[0].seconds
+    third = max(1, len(records) // 3)
     return {
         "steps": len(records),
         "seconds": round(seconds, 2),
         "milliseconds_per_step": round(1000 * after_first / max(1, len(records) - 1), 2),
-        "first_loss": float(np.mean([record.loss for record in records[:10]])),
-        "last_loss": float(np.mean([record.loss for record in records[-10:]])),
+        # Means of many steps: from batch to batch the loss differs by more than the tuning changes it.
+        "first_loss": float(np.mean([record.loss for record in records[:third]])),
+        "last_loss": float(np.mean([record.loss for record in records[-third:]])),
         "mean_loss": records[-1].mean_loss,
         "mean_accuracy": records[-1].mean_accuracy,
     }

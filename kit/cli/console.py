@@ -1,6 +1,7 @@
 """How a run looks on a terminal."""
 
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import keras
@@ -32,11 +33,11 @@ class ConsoleNarrator(Narrator):
 
     def say(self, text: str) -> None:
         """A sentence, indented."""
-        self._console.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
+        self._lines(text)
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table without lines; numbers to the right."""
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
         for column, heading in enumerate(headings):
             numeric = all(row[column].replace(",", "")[:1].isdigit() or not row[column] for row in rows)
             table.add_column(Text(heading), justify="right" if numeric else "left", overflow="fold")
@@ -46,9 +47,13 @@ class ConsoleNarrator(Narrator):
 
     def text(self, text: str) -> None:
         """What a model wrote, quoted."""
-        self._console.print(Padding(Text(text.strip(), style="italic"), (0, 4, 0, 4), expand=False))
+        self._lines(text.strip(), style="italic")
 
     def progress(self, step: int, steps: int, mean_loss: float) -> None:
         """On a terminal Keras has its own bar; elsewhere a line after each tenth."""
         if not self._is_terminal and (step == steps or step % max(1, steps // 10) == 0):
             self.say(f"step {step} of {steps}, mean loss {mean_loss:.4f}")
+
+    def _lines(self, text: str, style: str = "") -> None:
+        for line in textwrap.wrap(text, self._console.width - 4):
+            self._console.print(Text("    " + line, style=style), soft_wrap=True)

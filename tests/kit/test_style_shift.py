@@ -12,8 +12,8 @@ import pytest
 
 pytestmark = pytest.mark.style
 
-#: Over five seeds the held-out review loss fell by at least this many nats a token (README, "The style shift").
-MARGIN = 0.02
+#: Over five seeds the held-out review loss fell by 0.0363 to 0.0403 nats a token (README, "The style shift").
+MARGIN = 0.03
 
 
 @cache
@@ -41,6 +41,7 @@ def test_held_out_reviews_become_more_probable() -> None:
     result, _ = run()
     before, after = (result["style"][when]["log_likelihood"]["reviews"] for when in ("before", "after"))
     assert after - before >= MARGIN
+    assert result["training"]["last_loss"] < result["training"]["first_loss"]
 
 
 def test_lora_is_what_was_trained() -> None:
