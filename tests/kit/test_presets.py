@@ -1,8 +1,10 @@
 """Presets: found, read and refused; Kaggle by its real client, against a server on this machine that answers as Kaggle does."""
 
 import contextlib
+import fcntl
 import json
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -136,10 +138,16 @@ def kaggle(status: int = 200) -> Iterator[list[str]]:
         thread.join()
 
 
-@pytest.mark.xdist_group("kaggle")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 class TestKaggle:
     """Kaggle's client leaves connections open, which is why ResourceWarnings are let through here."""
+
+    @pytest.fixture(autouse=True)
+    def alone(self) -> Iterator[None]:
+        """The client knows one port for tests, so under pytest-xdist one of these tests at a time."""
+        with (Path(tempfile.gettempdir()) / f"kit-kaggle-{KAGGLE_TEST_PORT}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     @pytest.fixture(autouse=True)
     def own_home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
