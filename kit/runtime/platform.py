@@ -143,12 +143,6 @@ def keep_tensorflow_out() -> None:
         sys.meta_path.insert(0, _blocker())
 
 
-def let_tensorflow_in() -> None:
-    """Allow TensorFlow to be imported, for ``tfds:`` data, with no accelerator in its reach."""
-    if _blocker() in sys.meta_path:
-        sys.meta_path.remove(_blocker())
-
-
 def choose_devices(platform: str, devices: int | None) -> tuple[Platform, int]:
     """The platform, and how many devices to simulate if it is the processor.
 

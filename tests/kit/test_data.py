@@ -58,6 +58,13 @@ def test_reviews_are_kept_apart() -> None:
     assert not held_out & (bundled | others | pretraining)
     assert not bundled & pretraining
     assert others == everything - held_out
+    # The recipe reads reviews with single spaces, so the part must not depend on spaces.
+    assert not {" ".join(text.split()) for text in bundled | held_out} & {
+        " ".join(text.split()) for text in pretraining
+    }
+    assert any("  " in text for text in everything)
+    for text in everything:
+        assert part_of(" ".join(text.split())) == part_of(text)
     # Texts of one's own are nobody's.
     assert tuning_examples([("Mine alone.", -1)], keep_pretraining_out=True) == [("Mine alone.", -1)]
 
