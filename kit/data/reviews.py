@@ -42,8 +42,8 @@ def part_of(text: str) -> Part:
 
     Of 256 reviews about 160 train the bundled model, 70 are for tuning and 26 are held out to judge by.
     """
-    # Over single spaces, as the recipe of the bundled model reads it: else a review with two spaces in a row could be
-    # trained on by the one and tuned on by the other.
+    # Over plain single spaces, as the recipe of the bundled model reads it: else a review with other white space, as 334
+    # have, could be trained on there and tuned on here.
     first = hashlib.sha256(" ".join(without_markup(text).split()).encode()).digest()[0]
     return "pretraining" if first < 160 else "tuning" if first < 230 else "held_out"
 
