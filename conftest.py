@@ -1,30 +1,96 @@
-"""The tests' command line, and what must be set before jax is imported. Imports no framework."""
+"""The tests' command line, and what must be set before jax is imported. Imports no framework.
+
+`pytest` checks the learner's room, `pytest --impl=reference` the reference and the kit itself, `pytest --impl=PATH` any folder.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from kit.checks.catalog import LAYERS, Check
+from kit.checks.runner import Runner
 from kit.errors import UserError
+from kit.parts import EXERCISES, REFERENCE, find_parts
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, choose_platform, prepare_environment
+
+ROOT = Path(__file__).parent
+KIT_TESTS = ROOT / "tests" / "kit"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("kit")
     group.addoption(
         "--impl",
-        default="exercises",
-        help="What is tested: reference (the parts that come with the kit, and the kit itself).",
+        default=EXERCISES,
+        help="What is checked: exercises (yours), reference (the solved parts, and the kit itself), or a folder.",
     )
     group.addoption("--platform", default="auto", help="auto, cpu (8 simulated devices), gpu or tpu.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for layer, answers in LAYERS.items():
+        config.addinivalue_line("markers", f"{layer}: {answers}")
     try:
         platform = choose_platform(config.getoption("--platform"))
         prepare_environment(platform, DEFAULT_SIMULATED_DEVICES)
+        find_parts(config.getoption("--impl"))
     except UserError as error:
         raise pytest.UsageError(str(error)) from None
-    impl = config.getoption("--impl")
-    if impl != "reference":
-        raise pytest.UsageError(
-            f"--impl={impl}: the exercises and their tests are not here yet. `pytest --impl=reference` tests the kit and the "
-            "parts that come with it."
-        )
+    if config.getoption("--impl") != REFERENCE and any(
+        KIT_TESTS in (path := Path(arg.partition("::")[0]).resolve()).parents or path == KIT_TESTS
+        for arg in config.args
+    ):
+        raise pytest.UsageError("tests/kit are the tests of the kit itself: `pytest --impl=reference tests/kit`.")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The kit's own tests are run with the reference alone."""
+    return True if collection_path == KIT_TESTS and config.getoption("--impl") != REFERENCE else None
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let the libraries be imported while pytest goes on, unless nothing but stubs is to be judged."""
+    if session.config.getoption("collectonly"):
+        return
+    runner = Runner(choose_platform(session.config.getoption("--platform")))
+    session.config.stash[RUNNER] = runner
+    checks = [item.callspec.params["check"] for item in session.items if "check" in getattr(item, "fixturenames", ())]
+    impl = session.config.getoption("--impl")
+    runner.warm_up(dict.fromkeys(check.exercise for check in checks if runner.needs_running(impl, check)))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if RUNNER in config.stash:
+        config.stash[RUNNER].close()
+
+
+RUNNER = pytest.StashKey[Runner]()
+
+
+@pytest.fixture(scope="session")
+def _told() -> dict[object, str]:
+    """Diagnoses that were shown in full, and by which test."""
+    return {}
+
+
+@pytest.fixture
+def judge(request: pytest.FixtureRequest, _told: dict[object, str]) -> Callable[[Check], None]:
+    """Runs a check on the implementation that is tested, and fails with its diagnosis."""
+
+    def run(check: Check) -> None:
+        __tracebackhide__ = True
+        verdict = request.config.stash[RUNNER].run(request.config.getoption("--impl"), check)
+        if verdict.diagnosis is None:
+            return
+        diagnosis = verdict.diagnosis
+        first = _told.setdefault((check.exercise, diagnosis), request.node.nodeid)
+        if diagnosis.code == "NOT_IMPLEMENTED" or first == request.node.nodeid:
+            text = diagnosis.panel(check.exercise)
+            if verdict.output.strip() and diagnosis.code != "NOT_IMPLEMENTED":
+                text += "\n\nprinted:\n" + verdict.output.strip()
+        else:
+            text = f"{diagnosis.code}: as in {first}"
+        pytest.fail(text, pytrace=False)
+
+    return run

@@ -64,11 +64,26 @@ class Parts:
             raise UserError(f"--impl {self.name}: missing are {', '.join(missing)}.")
 
     def _import(self, part: str) -> types.ModuleType:
+        if self.name != REFERENCE and not self.file_of(part).is_file():
+            raise UserError(f"--impl {self.name}: there is no {part}.py in {self.folder}.")
+        try:
+            return self.load(part)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a person's file raises when it is imported
+            reason = f": {str(error).splitlines()[0]}" if str(error) else ""
+            raise UserError(
+                f"--impl {self.name}: {self.file_of(part)} does not import ({type(error).__name__}{reason})."
+            ) from error
+
+    def file_of(self, part: str) -> Path:
+        """Where the part's module is, or would be."""
+        return self.folder / f"{part}.py"
+
+    def load(self, part: str) -> types.ModuleType:
+        """Import the module of a part. Whatever it raises is passed on."""
         if self.name == REFERENCE:
             return importlib.import_module(f"kit.reference.{part}")
-        file = self.folder / f"{part}.py"
-        if not file.is_file():
-            raise UserError(f"--impl {self.name}: there is no {file.name} in {self.folder}.")
         # A package of its own, so that a part can import its neighbours, and so that no installed module of the same
         # name comes in its way.
         package = "kit_parts_" + "".join(character if character.isalnum() else "_" for character in str(self.folder))
@@ -78,21 +93,14 @@ class Parts:
             sys.modules[package] = module
         if str(self.folder) not in sys.path:
             sys.path.append(str(self.folder))
-        try:
-            return importlib.import_module(f"{package}.{part}")
-        except Exception as error:  # whatever a person's file raises when it is imported
-            raise UserError(
-                f"--impl {self.name}: {file} does not import ({type(error).__name__}: {str(error).splitlines()[0]})."
-                if str(error)
-                else f"--impl {self.name}: {file} does not import ({type(error).__name__})."
-            ) from error
+        return importlib.import_module(f"{package}.{part}")
 
 
 def find_parts(impl: str) -> Parts:
     """The parts that ``--impl`` names.
 
     Args:
-        impl: "reference", "exercises" (the folder of that name here), or a folder.
+        impl: "reference", "exercises" (the folder of that name here, else the one beside the kit), or a folder.
 
     Raises:
         UserError: if there is no such folder.
@@ -101,6 +109,9 @@ def find_parts(impl: str) -> Parts:
     if impl == REFERENCE:
         return Parts(impl, Path(__file__).parent / "reference")
     folder = Path(impl).resolve()
+    beside_the_kit = Path(__file__).parents[1] / EXERCISES
+    if impl == EXERCISES and not folder.is_dir() and beside_the_kit.is_dir():
+        folder = beside_the_kit
     if not folder.is_dir():
         raise UserError(
             f"--impl {impl}: there is no such folder here; `--impl reference` runs the parts that come with the kit."

@@ -58,6 +58,21 @@ def pretrain(packages: Path, output: Path, steps: int | None, seed: int) -> None
     click.echo(f"{output}: {record['parameters']:,} parameters, weights {record['sha256_of_weights'][:12]}…")
 
 
+@command.command("build")
+def build() -> None:
+    """Cut the stubs from the reference, into exercises/ and kit/course/stubs/."""
+    from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, cut
+    from kit.parts import EXERCISES, PARTS
+
+    room = REFERENCE_FOLDER.parents[1] / EXERCISES
+    for exercise in PARTS:
+        stub = cut((REFERENCE_FOLDER / f"{exercise}.py").read_text(encoding="utf-8"), exercise)
+        for folder in (room, STUBS_FOLDER):
+            folder.mkdir(exist_ok=True)
+            (folder / f"{exercise}.py").write_text(stub, encoding="utf-8")
+    click.echo(f"{len(PARTS)} stubs in {room} and {STUBS_FOLDER}")
+
+
 def _start() -> None:
     from kit.runtime import platform
 

@@ -13,11 +13,16 @@ STATE_FILE = "training_state.h5"
 
 def _training_state(model: keras_hub.models.CausalLM) -> dict[str, keras.Variable]:
     """The variables that training changes: the trainable ones, and the optimizer's step count and moments."""
+    # region task 1
+    #: Return a name and a variable for each trainable variable and each variable of the optimizer, which may not be built
+    #: yet. Names must be the same in another process: an optimizer's own name, the first part of its variables' paths,
+    #: is not.
     model.optimizer.build(model.trainable_variables)
     trainable = {f"trainable/{variable.path}": variable for variable in model.trainable_variables}
     # The first part of the path is the optimizer's own name, and a second AdamW in a process is named adam_w_1.
     optimizer = {f"optimizer/{variable.path.partition('/')[2]}": variable for variable in model.optimizer.variables}
     return trainable | optimizer
+    # endregion
 
 
 def save_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
@@ -38,10 +43,14 @@ def save_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
     folder.mkdir(parents=True)
     unfinished = folder / (STATE_FILE + ".unfinished")
     with h5py.File(unfinished, "w") as file:
+        # region task 2
+        #: Write the value of each variable of `_training_state(model)` to `file[name]`, as a NumPy array. HDF5 has no bfloat16;
+        #: float32 holds every bfloat16 exactly.
         for name, variable in _training_state(model).items():
             # float32 holds every bfloat16 exactly; HDF5 has no bfloat16.
             value = keras.ops.convert_to_numpy(variable.value)
             file[name] = value.astype("float32") if variable.dtype == "bfloat16" else value
+        # endregion
     unfinished.rename(folder / STATE_FILE)
 
 
@@ -68,19 +77,26 @@ def resume_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
             f"The save has {len(saved)} variables and this model trains {len(state)}; the first that differs is "
             f"{differing[0]}: build the model as it was when it was saved (LoRA with the same rank, the same preset)."
         )
+    # region task 3
+    #: Give each variable of `state` its saved value.
     for name, variable in state.items():
         variable.assign(saved[name])
+    # endregion
 
 
 def merge_adapters(model: keras_hub.models.CausalLM) -> None:
     """Add each adapter to its kernel, in place: the outputs stay, and nothing is left to train."""
     for layer in model.backbone._flatten_layers(include_self=False):
         if getattr(layer, "lora_enabled", False):
+            # region task 4
+            #: Add the layer's adapter to `layer._kernel`, and make the adapter zero. Keras scales the product of
+            #: `lora_kernel_a` and `lora_kernel_b` by lora_alpha / lora_rank.
             # `layer.kernel` would be this sum already, but rounded to the compute dtype.
             scale = layer.lora_alpha / layer.lora_rank
             adapter = scale * keras.ops.matmul(layer.lora_kernel_a, layer.lora_kernel_b)
             layer._kernel.assign(keras.ops.add(layer._kernel, adapter))
             layer.lora_kernel_b.assign(keras.ops.zeros(layer.lora_kernel_b.shape))
+            # endregion
     model.backbone.trainable = False
     # What Keras has compiled takes the variables in two lists, those to train and the rest, and these have changed.
     model.train_function = model.test_function = model.predict_function = model.generate_function = None

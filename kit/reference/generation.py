@@ -25,6 +25,9 @@ def complete(model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> 
         max_length: Tokens in all, the prompt's included.
 
     """
+    # region task 1
+    #: Generate greedily, whatever sampler the model was compiled with, and leave its sampler and what else was compiled
+    #: as they were. On a mesh, `generate` takes batches that the batch axis divides: `_batch_axis_size` says what divides.
     sampler, generate_function = model.sampler, model.generate_function
     if not isinstance(sampler, keras_hub.samplers.GreedySampler):
         model.sampler, model.generate_function = keras_hub.samplers.GreedySampler(), None
@@ -34,6 +37,7 @@ def complete(model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> 
     finally:
         if model.sampler is not sampler:
             model.sampler, model.generate_function = sampler, generate_function
+    # endregion
 
 
 def mean_log_likelihood(model: keras_hub.models.CausalLM, texts: Sequence[str]) -> float:
@@ -55,6 +59,10 @@ def mean_log_likelihood(model: keras_hub.models.CausalLM, texts: Sequence[str]) 
         chunk_size = len(chunk)
         chunk += [chunk[0]] * (size - chunk_size)
         _, next_tokens, weight = model.preprocessor(chunk)
+        # region task 2
+        #: Add this chunk's log-likelihood to `total` and its number of tokens to `tokens`. `model.predict_on_batch(chunk)` gives
+        #: the logits of `next_tokens`, shape (size, length, vocabulary); `weight` is 0 at padding. The last of the size rows
+        #: may be fillers: only the first `chunk_size` count.
         logits = np.asarray(model.predict_on_batch(chunk), dtype="float32")
         largest = logits.max(axis=-1, keepdims=True)
         log_normalizer = largest[..., 0] + np.log(np.exp(logits - largest).sum(axis=-1))
@@ -62,6 +70,7 @@ def mean_log_likelihood(model: keras_hub.models.CausalLM, texts: Sequence[str]) 
         weight = np.asarray(weight, dtype="float64")[:chunk_size]
         total += float(((chosen - log_normalizer)[:chunk_size] * weight).sum())
         tokens += float(weight.sum())
+        # endregion
     return total / tokens
 
 
@@ -73,8 +82,12 @@ def style_shift(before: Mapping[str, float], after: Mapping[str, float]) -> dict
         after: The same after tuning.
 
     Returns:
-        The change of each score, in nats a token, and their difference under "shift": above 0, reviews gained on lists.
+        The change of each score, in nats a token, and under "shift" the smaller of two: how much reviews gained, and how
+        much they gained on lists. It is above 0 only if reviews became more probable, and more so than lists.
 
     """
+    # region task 3
+    #: Return the change of each score, and "shift".
     change = {name: after[name] - before[name] for name in before}
-    return change | {"shift": change["reviews"] - change["lists"]}
+    return change | {"shift": min(change["reviews"], change["reviews"] - change["lists"])}
+    # endregion

@@ -15,14 +15,25 @@ def gemma_layout_map(device_mesh: keras.distribution.DeviceMesh) -> keras.distri
 
     """
     layout_map = keras.distribution.LayoutMap(device_mesh)
-    # (vocabulary, hidden)
+    # A rule is a regular expression over the whole path of a variable, and a mesh axis or None for each of its dimensions.
+    # region task 1
+    #: The embeddings: path token_embedding/embeddings, shape (vocabulary, hidden). Split the vocabulary over "model".
     layout_map["token_embedding/embeddings"] = ("model", None)
-    # (heads, hidden, head_dim): a device has whole heads.
+    # endregion
+    # region task 2
+    #: The attention's four kernels, for example decoder_block_0/attention/query/kernel. Query, key and value have shape
+    #: (heads, hidden, head_dim), attention_output has (heads, head_dim, hidden). A device has whole heads.
+    # (heads, hidden, head_dim)
     layout_map["decoder_block.*attention.*(query|key|value)/kernel"] = ("model", None, None)
     # (heads, head_dim, hidden)
     layout_map["decoder_block.*attention_output/kernel"] = ("model", None, None)
+    # endregion
+    # region task 3
+    #: The feed-forward's three kernels, for example decoder_block_0/ffw_gating/kernel: ffw_gating and ffw_gating_2 have
+    #: shape (hidden, intermediate), ffw_linear has (intermediate, hidden). A device has some of the hidden units.
     # (hidden, intermediate). The parenthesis is needed: Gemma has two such matrices, ffw_gating and ffw_gating_2.
     layout_map["decoder_block.*ffw_gating(_2)?/kernel"] = (None, "model")
     # (intermediate, hidden)
     layout_map["decoder_block.*ffw_linear/kernel"] = ("model", None)
+    # endregion
     return layout_map

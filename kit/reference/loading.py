@@ -17,12 +17,19 @@ def load_distributed(
         **from_preset_options: Passed on to ``CausalLM.from_preset``, for example ``dtype="bfloat16"``.
 
     """
+    # region task 1
+    #: Set ModelParallel over the layout map as the global distribution: the batch goes over the axis "batch", and Keras
+    #: does not split the data set itself (auto_shard_dataset=False).
     # The distribution must be set before the first variable exists: a variable takes its layout when it is created.
     distribution = keras.distribution.ModelParallel(
         layout_map=layout_map, batch_dim_name="batch", auto_shard_dataset=False
     )
     keras.distribution.set_distribution(distribution)
+    # endregion
+    # region task 2
+    #: Load the causal language model of the preset, with the options.
     return keras_hub.models.CausalLM.from_preset(preset, **from_preset_options)
+    # endregion
 
 
 def sharding_table(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...], tuple]]:
@@ -32,8 +39,12 @@ def sharding_table(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...]
     """
     table = []
     for variable in layer.variables:
+        # region task 3
+        #: Append (path, shape, spec). Ask the array itself, `variable.value.sharding`, and not the layout map: what
+        #: counts is where the bytes are. JAX leaves trailing Nones out of a spec; put them back.
         spec = tuple(variable.value.sharding.spec)
         # JAX leaves trailing Nones out of a spec.
         spec += (None,) * (len(variable.shape) - len(spec))
         table.append((variable.path, tuple(variable.shape), spec))
+        # endregion
     return table

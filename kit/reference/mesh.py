@@ -17,9 +17,16 @@ def make_device_mesh(batch: int, model: int, devices: list[str] | None = None) -
     """
     if devices is None:
         devices = keras.distribution.list_devices()
+    # region task 1
+    #: Raise a ValueError unless both sizes are at least 1 and their product is the number of devices. Its text says how
+    #: many devices the mesh would take and how many there are.
     if batch < 1 or model < 1 or batch * model != len(devices):
         raise ValueError(
             f"A mesh of {batch} x {model} takes {batch * model} devices, and there are {len(devices)}: "
             "choose two factors whose product is the number of devices."
         )
+    # endregion
+    # region task 2
+    #: Return the mesh, with these devices in their order.
     return keras.distribution.DeviceMesh(shape=(batch, model), axis_names=["batch", "model"], devices=devices)
+    # endregion

@@ -23,12 +23,24 @@ def prepare_reviews(
         ValueError: if there are fewer than ``batch_size * num_batches`` reviews.
 
     """
+    # region task 1
+    #: Collect the texts in `reviews`: without their labels, each run of <br /> as one space.
     reviews = [re.sub(r"\s*(<br\s*/?>\s*)+", " ", text).strip() for text, _ in examples]
+    # endregion
     wanted = batch_size * num_batches
+    # region task 2
+    #: Raise a ValueError with both numbers if there are fewer reviews than wanted.
     if len(reviews) < wanted:
         raise ValueError(
             f"{num_batches} batches of {batch_size} take {wanted} reviews, and there are {len(reviews)}: "
             "ask for fewer or smaller batches, or bring more reviews."
         )
+    # endregion
+    # region task 3
+    #: Shuffle all of the reviews with the seed, whatever else in the program draws random numbers.
     random.Random(seed).shuffle(reviews)
+    # endregion
+    # region task 4
+    #: Return the first `num_batches` full batches.
     return [reviews[start : start + batch_size] for start in range(0, wanted, batch_size)]
+    # endregion

@@ -19,14 +19,21 @@ def compile_for_finetuning(model: keras_hub.models.CausalLM, learning_rate: floa
         weight_decay: Of AdamW; biases and normalization scales are left out of it.
 
     """
+    # region task 1
+    #: Make AdamW with this rate and decay, and leave variables named "bias" or "scale" out of the decay.
     optimizer = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay)
     # Compared with the last part of a variable's path. Under LoRA nothing that is trained has such a name.
     optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
+    # endregion
+    # region task 2
+    #: Compile the model with the optimizer, with cross-entropy over the model's logits, and with an accuracy that does not
+    #: count padding.
     model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         optimizer=optimizer,
         weighted_metrics=[keras.metrics.SparseCategoricalAccuracy()],
     )
+    # endregion
 
 
 def finetune(
@@ -44,9 +51,13 @@ def finetune(
         callbacks: Keras callbacks.
 
     """
+    # region task 3
+    #: Hand the batches to `fit`, each as it is and in their order. `fit` takes no list of lists of strings; a
+    #: grain.MapDataset.source whose elements are NumPy arrays with dtype=object will do.
     # One element is one batch. `fit` tokenizes it, cuts or pads it to the sequence length and shifts the targets.
     dataset = grain.MapDataset.source([np.array(batch, dtype=object) for batch in batches])
     return model.fit(dataset, epochs=epochs, shuffle=False, callbacks=list(callbacks))
+    # endregion
 
 
 def make_train_step(model: keras_hub.models.CausalLM) -> Callable[[tuple, tuple], tuple[tuple, Any]]:
@@ -63,14 +74,22 @@ def make_train_step(model: keras_hub.models.CausalLM) -> Callable[[tuple, tuple]
 
     def compute_loss(trainable: list, non_trainable: list, batch: tuple) -> tuple[Any, list]:
         x, y, sample_weight = batch
+        # region task 4
+        #: Return (loss, non_trainable): call the model without state (`model.stateless_call`, in training mode), and weight
+        #: the loss, so that padding does not count.
         logits, non_trainable = model.stateless_call(trainable, non_trainable, x, training=True)
         return loss_function(y, logits, sample_weight=sample_weight), non_trainable
+        # endregion
 
     def step(state: tuple, batch: tuple) -> tuple[tuple, Any]:
         trainable, non_trainable, optimizer_variables = state
+        # region task 5
+        #: Differentiate compute_loss, let the optimizer apply the gradients without state (`stateless_apply`), and
+        #: return the new state and the loss.
         gradient = jax.value_and_grad(compute_loss, has_aux=True)
         (loss, non_trainable), gradients = gradient(trainable, non_trainable, batch)
         trainable, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, gradients, trainable)
         return (trainable, non_trainable, optimizer_variables), loss
+        # endregion
 
     return jax.jit(step, donate_argnums=0)

@@ -1,0 +1,1 @@
+"""Checks: evidence held against what is expected, and the diagnosis where it differs."""

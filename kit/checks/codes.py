@@ -1,0 +1,186 @@
+"""The codes of diagnoses: each with what to try and the heading of the lesson that explains it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Code:
+    """What is the same for all diagnoses of one code."""
+
+    #: One sentence: what to try.
+    remedy: str
+    #: Lesson and heading, ``layout#Rules``; an empty lesson is that of the exercise at hand.
+    anchor: str
+
+
+CODES: dict[str, Code] = {
+    # Any exercise.
+    "NOT_IMPLEMENTED": Code("Write it; `kit hint` helps.", ""),
+    "EXERCISE_DOES_NOT_IMPORT": Code(
+        "Mend that line, or begin anew with `kit reset`, which keeps a copy of yours.", ""
+    ),
+    "FUNCTION_MISSING": Code("Give it that name again: the program calls it by it.", ""),
+    "SIGNATURE_DOES_NOT_FIT": Code("Take the parameters that the stub had; more of them need defaults.", ""),
+    "EXERCISE_CRASHED": Code("Look at that line with these arguments.", ""),
+    "EXERCISE_ENDED_THE_PROCESS": Code("Return, or raise an error; to end the program is not a part's to decide.", ""),
+    "EXERCISE_TIMED_OUT": Code("Look for a loop that does not end.", ""),
+    "EXERCISE_PRINTS_TOO_MUCH": Code("Take out the print, or put it outside of the loop.", ""),
+    "EXERCISE_PATCHES_A_LIBRARY": Code("Leave the libraries as they are, and do it in your own function.", ""),
+    "EXERCISE_STARTS_JAX": Code("Do it within the function, so that the program can choose its devices first.", ""),
+    "WRONG_RETURN_TYPE": Code("Return what the docstring says; a function without `return` returns None.", ""),
+    "NOT_AS_EXPECTED": Code("Compare what was expected with what came, in the table.", ""),
+    # mesh
+    "MESH_WRONG_SHAPE": Code("The first axis has the size `batch`, the second the size `model`.", "mesh#The grid"),
+    "MESH_WRONG_AXIS_NAMES": Code('Name the axes "batch" and "model", in this order.', "mesh#The grid"),
+    "MESH_DEVICES_IGNORED": Code("Use the devices that were given, in their order.", "mesh#Which devices"),
+    "MESH_TRUNCATES_DEVICES": Code(
+        "Raise a ValueError unless batch x model is the number of devices: idle devices are paid for.",
+        "mesh#Sizes that do not fit",
+    ),
+    "MESH_ERROR_WITHOUT_NUMBERS": Code(
+        "Say in the error how many devices the mesh takes and how many there are.", "mesh#Sizes that do not fit"
+    ),
+    # layout
+    "LAYOUT_RULE_MATCHES_NOTHING": Code(
+        "Compare the rule with the paths: since Keras 3.14 it must match the whole path (re.fullmatch).", "layout#Rules"
+    ),
+    "LAYOUT_RULES_OVERLAP": Code(
+        "Make the rules exclude each other: Keras refuses a path that two of them match.", "layout#Rules"
+    ),
+    "LAYOUT_MATRIX_REPLICATED": Code(
+        'Add or widen a rule, so that each matrix is split over "model".', "layout#What a device holds"
+    ),
+    "LAYOUT_WRONG_DIMENSION": Code(
+        "Split what comes first along its outputs and what follows along its inputs: heads, and hidden units of the feed-forward.",
+        "layout#Which dimension",
+    ),
+    "LAYOUT_WRONG_AXIS": Code('Split weights over "model": the axis "batch" is for the examples.', "layout#Which axis"),
+    "LAYOUT_AXIS_DOES_NOT_DIVIDE": Code("Choose a dimension that the axis divides.", "layout#Which dimension"),
+    "LAYOUT_SPEC_DOES_NOT_FIT": Code(
+        "Give one entry, an axis or None, for each dimension of the variable.", "layout#Rules"
+    ),
+    "LAYOUT_CATCHES_ADAPTERS": Code(
+        "End the rule with /kernel, so that it does not match lora_kernel_a and lora_kernel_b.", "layout#Adapters"
+    ),
+    "LAYOUT_ONLY_FOR_FEW_LAYERS": Code(
+        "Let the pattern match any number: decoder_block_10 has two digits.", "layout#Rules"
+    ),
+    "LAYOUT_EXTRA_COLLECTIVES": Code(
+        "Split nothing that every device needs whole: small variables are best replicated.", "layout#What is sent"
+    ),
+    # loading
+    "LOADING_NO_DISTRIBUTION": Code(
+        "Call keras.distribution.set_distribution before the model is made, and leave it set.",
+        "loading#Before the first variable",
+    ),
+    "LOADING_DISTRIBUTION_TOO_LATE": Code(
+        "Set the distribution first: a variable takes its layout when it is created.",
+        "loading#Before the first variable",
+    ),
+    "LOADING_WRONG_DISTRIBUTION": Code(
+        'Set ModelParallel(layout_map=…, batch_dim_name="batch", auto_shard_dataset=False).', "loading#ModelParallel"
+    ),
+    "LOADING_WEIGHTS_MISSING": Code("Let from_preset load the weights.", "loading#From the preset"),
+    "LOADING_OPTIONS_IGNORED": Code("Pass **from_preset_options on to from_preset.", "loading#From the preset"),
+    "SHARDING_TABLE_WRONG": Code(
+        "Ask variable.value.sharding.spec, and fill it up with None.", "loading#What the arrays say"
+    ),
+    # reviews
+    "REVIEWS_LABELS_KEPT": Code("Keep the text of each pair and drop its label.", "reviews#Text alone"),
+    "REVIEWS_MARKUP_LEFT": Code(
+        "Replace each run of <br />, with the space around it, by one space.", "reviews#Text alone"
+    ),
+    "REVIEWS_NOT_SHUFFLED": Code(
+        "Shuffle all of the reviews before you take some: the file is sorted by label.", "reviews#The order"
+    ),
+    "REVIEWS_NOT_REPRODUCIBLE": Code("Draw from random.Random(seed) and from nothing else.", "reviews#The order"),
+    "REVIEWS_PARTIAL_BATCH": Code(
+        "Return exactly num_batches lists of exactly batch_size texts.", "reviews#Full batches"
+    ),
+    "REVIEWS_TOO_FEW_ACCEPTED": Code(
+        "Raise a ValueError with both numbers if there are fewer than batch_size x num_batches reviews.",
+        "reviews#Full batches",
+    ),
+    # lora
+    "LORA_NOTHING_TRAINABLE": Code(
+        'The layers are named "query" and "value": a name that fits none raises no error.', "lora#Which layers"
+    ),
+    "LORA_BASE_NOT_FROZEN": Code("Train the adapters alone: freeze every other variable.", "lora#What is frozen"),
+    "LORA_WRONG_TARGETS": Code("Give adapters to query and value, and to nothing else.", "lora#Which layers"),
+    "LORA_WRONG_RANK": Code("Pass the rank on.", "lora#Two thin matrices"),
+    "LORA_WRONG_COUNT": Code("Count elements, by hand for one layer and then for all.", "lora#Counting"),
+    # training
+    "TRAINING_LOSS_ON_PROBABILITIES": Code("Say from_logits=True: the model returns logits.", "training#The loss"),
+    "TRAINING_COUNTS_PADDING": Code(
+        "Weight the loss and the accuracy with sample_weight, which is 0 at padding.", "training#Padding"
+    ),
+    "TRAINING_TARGETS_NOT_SHIFTED": Code(
+        "The target of a token is the next one: take y as the preprocessor gives it.", "training#The loss"
+    ),
+    "TRAINING_DECAYS_NORMS": Code(
+        'Exclude variables named "bias" and "scale" from weight decay.', "training#The optimizer"
+    ),
+    "TRAINING_RATE_IGNORED": Code("Pass learning_rate on to AdamW.", "training#The optimizer"),
+    "TRAINING_DECAY_IGNORED": Code("Pass weight_decay on to AdamW.", "training#The optimizer"),
+    "TRAINING_OPTIMIZER_STATE_LOST": Code(
+        "Return the optimizer's new variables, and give them to the next step.", "training#The step by hand"
+    ),
+    "TRAINING_SLOTS_REPLICATED": Code(
+        "Let the optimizer be built under the distribution: its moments then lie where their variable lies.",
+        "training#The optimizer",
+    ),
+    "TRAINING_STATE_NOT_DONATED": Code(
+        "Compile the step with jax.jit and donate_argnums=0.", "training#The step by hand"
+    ),
+    "TRAINING_ARGUMENT_IGNORED": Code("Pass epochs and callbacks on to fit.", "training#fit"),
+    "TRAINING_BATCHES_CHANGED": Code("Hand each batch over as it is, in the order given.", "training#fit"),
+    "TRAINING_BASE_CHANGED": Code("Train the model's trainable variables, and no others.", "training#The step by hand"),
+    "TRAINING_ADAPTERS_DEAD": Code(
+        "See to it that the gradients are applied, and that the new values are kept.", "training#The step by hand"
+    ),
+    "TRAINING_LOSS_FLAT": Code("Look at what the optimizer is given besides its rate.", "training#Is it learning?"),
+    "TRAINING_OFF_THE_TWIN": Code("Compare each part of the step with the formula in the lesson.", "training#The twin"),
+    # generation
+    "GENERATION_PROMPT_ONLY": Code(
+        "Give `generate` the room: max_length counts the prompt's tokens too.", "generation#Token by token"
+    ),
+    "GENERATION_PROMPT_MISSING": Code("Return the prompt and its continuation.", "generation#Token by token"),
+    "GENERATION_LENGTH_IGNORED": Code("Pass max_length on to `generate`.", "generation#Token by token"),
+    "GENERATION_NOT_DETERMINISTIC": Code(
+        "Generate with a greedy sampler, whatever the model was compiled with.", "generation#The same each time"
+    ),
+    "GENERATION_STATE_CHANGED": Code(
+        "Put the model's sampler and its compiled function back.", "generation#The same each time"
+    ),
+    "GENERATION_BATCH_NOT_DIVISIBLE": Code(
+        'Give `generate` as many prompts as the axis "batch" divides, and return the first answer.',
+        "generation#On a mesh",
+    ),
+    "LIKELIHOOD_COUNTS_PADDING": Code(
+        "Multiply by the preprocessor's weight, and divide by its sum.", "generation#How probable is a text?"
+    ),
+    "LIKELIHOOD_WRONG": Code(
+        "Take the log-softmax of the logits at the next token, in nats.", "generation#How probable is a text?"
+    ),
+    "STYLE_CONTROL_SHIFTS_TOO": Code(
+        "A shift to reviews needs reviews to become more probable; that lists became less so is not enough.",
+        "generation#The control",
+    ),
+    "STYLE_NO_SHIFT": Code("Compare the run with `kit run`, step by step.", "generation#The control"),
+    # checkpoint
+    "CHECKPOINT_ADAPTERS_LOST": Code(
+        "Save lora_kernel_a and lora_kernel_b themselves: save_weights writes kernels with their adapters added.",
+        "checkpoint#What save_weights does",
+    ),
+    "CHECKPOINT_RESUME_OFF_TRAJECTORY": Code(
+        "Save and restore the optimizer's variables too, its step count among them.", "checkpoint#What a step needs"
+    ),
+    "CHECKPOINT_MERGE_CHANGES_OUTPUTS": Code(
+        "Add lora_alpha / lora_rank times A B to the kernel, and make the adapter zero.", "checkpoint#Merging"
+    ),
+    "CHECKPOINT_STILL_TRAINABLE": Code("After merging, set trainable to False.", "checkpoint#Merging"),
+    "CHECKPOINT_NAMES_NOT_STABLE": Code(
+        "Leave the optimizer's own name, the first part of its variables' paths, out of the names.",
+        "checkpoint#Names that last",
+    ),
+}

@@ -1,0 +1,96 @@
+"""A diagnosis: what is wrong with a solution, by what it was seen, and what to try."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kit.checks.codes import CODES
+
+WIDTH = 112
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why a solution is not right."""
+
+    #: Stable, one of :data:`kit.checks.codes.CODES`.
+    code: str
+    #: One sentence.
+    cause: str
+    #: A small table with at least one value that was computed from this submission.
+    headings: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    #: One sentence; the code's own where it is empty.
+    advice: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What to try."""
+        return self.advice or CODES[self.code].remedy
+
+    @property
+    def anchor(self) -> str:
+        """The lesson that explains it, for example ``layout#rules``."""
+        return CODES[self.code].anchor
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a pipe or a report."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Diagnosis":
+        """What :meth:`as_dict` gave, perhaps through JSON."""
+        return cls(
+            content["code"],
+            content["cause"],
+            tuple(content["headings"]),
+            tuple(tuple(row) for row in content["rows"]),
+            content["advice"],
+        )
+
+    def panel(self, exercise: str) -> str:
+        """As a person reads it: the code and the cause, the evidence, what to try, and where to read on."""
+        if self.code == "NOT_IMPLEMENTED":
+            return f"{self.code}: {self.cause}"
+        lines = textwrap.wrap(f"{self.code}: {self.cause}", WIDTH, break_on_hyphens=False, break_long_words=False)
+        if self.rows:
+            lines += ["", *_table(self.headings, self.rows)]
+        lines += ["", *textwrap.wrap(f"Try: {self.remedy}", WIDTH, break_on_hyphens=False, break_long_words=False)]
+        lesson, _, heading = self.anchor.partition("#")
+        # A code that may concern any exercise leads to the lesson of the one that it concerns.
+        lines.append(f"Read: kit lesson {lesson or exercise}" + (f', "{heading}"' if heading else ""))
+        return "\n".join(lines)
+
+
+class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
+    """Raised by a check that a solution does not pass."""
+
+    def __init__(
+        self,
+        code: str,
+        cause: str,
+        headings: Sequence[str] = (),
+        rows: Sequence[Sequence[Any]] = (),
+        advice: str = "",
+    ) -> None:
+        """Take what a :class:`Diagnosis` has; the rows' values become text."""
+        super().__init__(f"{code}: {cause}")
+        if code not in CODES:
+            raise ValueError(f"there is no code {code}")
+        self.diagnosis = Diagnosis(
+            code, cause, tuple(headings), tuple(tuple(str(value) for value in row) for row in rows), advice
+        )
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    shown = [tuple(_shortened(cell) for cell in row) for row in (headings, *rows)]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(headings))]
+    return [
+        "    " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown
+    ]
+
+
+def _shortened(cell: str, limit: int = 64) -> str:
+    line = " ".join(cell.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

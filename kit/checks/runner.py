@@ -1,0 +1,217 @@
+"""Runs checks on a solution: what can be said by reading first, then each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from kit.checks.catalog import Check
+from kit.checks.diagnosis import Diagnosis, Failed
+from kit.checks.submission import not_implemented
+from kit.course.stubs import untouched
+from kit.errors import UserError
+from kit.parts import find_parts
+from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check says of a solution."""
+
+    check: Check
+    #: None if the check is passed.
+    diagnosis: Diagnosis | None
+    #: What the solution printed, its end.
+    output: str = ""
+    seconds: float = 0.0
+    #: Whether this is the verdict of an earlier check on the same function, which never came back.
+    repeated: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was found."""
+        return self.diagnosis is None
+
+
+class Runner:
+    """Runs checks, with libraries that are imported once. Use it as a context, or call :meth:`close`."""
+
+    def __init__(
+        self, platform: Platform = "cpu", devices: int = DEFAULT_SIMULATED_DEVICES, fork: bool | None = None
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            platform: Where the checks run. Only "cpu" can fork: an accelerator belongs to one process.
+            devices: Devices to simulate on "cpu".
+            fork: False starts a Python anew for each check; by default that is so where forking is not possible.
+
+        """
+        self._platform = platform
+        self._devices = devices
+        self._fork = platform == "cpu" and hasattr(os, "fork") if fork is None else fork
+        self._server: subprocess.Popen[bytes] | None = None
+        self._next_id = 0
+        self._stuck: dict[tuple[str, str, str], Diagnosis] = {}
+
+    def __enter__(self) -> "Runner":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the warm parent, if it runs."""
+        if self._server is not None:
+            self._server.stdin.close()  # type: ignore[union-attr]  # it was opened with a pipe
+            self._server.stdout.close()  # type: ignore[union-attr]
+            try:
+                self._server.wait(10)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
+            self._server = None
+
+    def warm_up(self, exercises: Iterable[str]) -> None:
+        """Begin to import what the checks of these exercises need, while this process does something else."""
+        if self._fork:
+            for exercise in exercises:
+                self._ask({"exercise": exercise, "check": None})
+
+    def run(self, impl: str, check: Check) -> Verdict:
+        """Run one check."""
+        return next(iter(self.run_all([(impl, check)])))
+
+    def run_all(self, requests: Iterable[tuple[str, Check]], at_once: int = 1) -> Iterator[Verdict]:
+        """Run checks, some at the same time, and give their verdicts in the order in which they come."""
+        waiting = list(requests)[::-1]
+        under_way: dict[int, tuple[str, Check]] = {}
+        while waiting or under_way:
+            while waiting and len(under_way) < at_once:
+                impl, check = waiting.pop()
+                if (verdict := self._without_running(impl, check)) is not None:
+                    yield verdict
+                elif self._fork:
+                    under_way[self._send(impl, check)] = (impl, check)
+                else:
+                    yield self._verdict(impl, check, self._run_anew(impl, check))
+            if under_way:
+                answer = self._receive()
+                impl, check = under_way.pop(answer["id"])
+                yield self._verdict(impl, check, answer)
+
+    def needs_running(self, impl: str, check: Check) -> bool:
+        """Whether a verdict needs more than reading the file."""
+        return self._without_running(impl, check) is None
+
+    def _without_running(self, impl: str, check: Check) -> Verdict | None:
+        parts = find_parts(impl)
+        file = parts.file_of(check.exercise)
+        if file.is_file():
+            try:
+                stubs = untouched(file.read_text(encoding="utf-8"), check.exercise)
+            except (SyntaxError, UnicodeDecodeError) as error:
+                return Verdict(check, _syntax_error(f"{parts.name.rstrip('/')}/{check.exercise}.py", error))
+            if check.function in stubs:
+                shown = f"{parts.name.rstrip('/')}/{check.exercise}.py"
+                failed = not_implemented(shown, check.exercise, check.function, None, stubs[check.function])
+                return Verdict(check, failed.diagnosis)
+        if (stuck := self._stuck.get((impl, check.exercise, check.function))) is not None:
+            return Verdict(check, stuck, repeated=True)
+        return None
+
+    def _verdict(self, impl: str, check: Check, answer: dict[str, Any]) -> Verdict:
+        if "error" in answer:
+            raise UserError(answer["error"])
+        ended = answer.get("ended")
+        if ended is None:
+            diagnosis = Diagnosis.from_dict(answer["diagnosis"]) if answer["diagnosis"] else None
+        else:
+            diagnosis = _diagnosis_of_end(check, ended, answer)
+            if ended != "without a verdict":
+                # It would be so again; a learner waits once and not once for each check.
+                self._stuck[impl, check.exercise, check.function] = diagnosis
+        return Verdict(check, diagnosis, answer.get("output", ""), answer.get("wall_seconds", 0.0))
+
+    def forget(self, impl: str) -> None:
+        """The solution has changed."""
+        self._stuck = {key: value for key, value in self._stuck.items() if key[0] != impl}
+
+    # The warm parent.
+
+    def _ask(self, request: dict[str, Any]) -> None:
+        if self._server is None:
+            self._server = subprocess.Popen(
+                [sys.executable, "-m", "kit.checks.server", str(self._devices)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | {"PYTHONSAFEPATH": "1"},
+            )
+        line = (json.dumps(request) + "\n").encode()
+        try:
+            self._server.stdin.write(line)  # type: ignore[union-attr]
+            self._server.stdin.flush()  # type: ignore[union-attr]
+        except BrokenPipeError:
+            raise RuntimeError(f"the process that runs the checks has ended, with {self._server.wait()}") from None
+
+    def _send(self, impl: str, check: Check) -> int:
+        self._next_id += 1
+        self._ask(_request(impl, check) | {"id": self._next_id})
+        return self._next_id
+
+    def _receive(self) -> dict[str, Any]:
+        line = self._server.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            raise RuntimeError(f"the process that runs the checks has ended, with {self._server.wait()}")  # type: ignore[union-attr]
+        return json.loads(line)
+
+    # A Python of its own.
+
+    def _run_anew(self, impl: str, check: Check) -> dict[str, Any]:
+        from kit.checks import alone
+
+        return alone.run(_request(impl, check), self._platform, self._devices)
+
+
+def _request(impl: str, check: Check) -> dict[str, Any]:
+    return {"impl": impl, "exercise": check.exercise, "check": check.name, "limit": check.limit}
+
+
+def _syntax_error(shown: str, error: SyntaxError | UnicodeDecodeError) -> Diagnosis:
+    reason = error.msg if isinstance(error, SyntaxError) else f"{error.reason} at byte {error.start}"
+    line = (str(error.lineno), (error.text or "").strip()) if isinstance(error, SyntaxError) else ("-", "")
+    return Failed("EXERCISE_DOES_NOT_IMPORT", f"{shown} is not Python: {reason}.", ("line", "text"), [line]).diagnosis
+
+
+def _diagnosis_of_end(check: Check, ended: str, answer: dict[str, Any]) -> Diagnosis:
+    last = (answer.get("output", "").strip().splitlines() or ["nothing"])[-1]
+    if ended == "took too long":
+        failed = Failed(
+            "EXERCISE_TIMED_OUT",
+            f"{check.function} was given up after {answer['limit']:g} s.",
+            ("what was asked", "limit", "printed last"),
+            [(check.asks, f"{answer['limit']:g} s", last)],
+        )
+    elif ended == "printed too much":
+        failed = Failed(
+            "EXERCISE_PRINTS_TOO_MUCH",
+            f"{check.exercise}.py printed more than a megabyte, and was stopped.",
+            ("bytes until then", "printed last"),
+            [(f"{answer['printed']:,}", last)],
+        )
+    else:
+        code = answer["exit_code"]
+        how = f"with exit code {code}" if code >= 0 else f"by signal {-code}"
+        failed = Failed(
+            "EXERCISE_ENDED_THE_PROCESS",
+            f"{check.exercise}.py ended the process {how}, before its functions had returned.",
+            ("what was asked", "exit code", "printed last"),
+            [(check.asks, code, last)],
+        )
+    return failed.diagnosis

@@ -1,0 +1,208 @@
+"""A person's solution, as a check sees it: its functions can be called, and what goes wrong in them is a diagnosis."""
+
+import linecache
+import re
+import traceback
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kit.checks.diagnosis import Failed
+from kit.parts import Parts
+
+_TASK = re.compile(r"\w+, task (\d+)")
+
+
+class Submission:
+    """One exercise of one implementation, imported in this process."""
+
+    def __init__(self, parts: Parts, exercise: str) -> None:
+        """Import the module.
+
+        Raises:
+            Failed: if it does not import.
+
+        """
+        self.exercise = exercise
+        self.parts = parts
+        self.file = parts.file_of(exercise)
+        self._shown = f"{parts.name.rstrip('/')}/{exercise}.py"
+        if not self.file.is_file():
+            raise Failed(
+                "EXERCISE_DOES_NOT_IMPORT",
+                f"There is no {exercise}.py in {parts.folder}.",
+                ("there is",),
+                [(", ".join(sorted(path.name for path in parts.folder.glob("*.py"))) or "no Python file",)],
+            )
+        try:
+            self._module: types.ModuleType = parts.load(exercise)
+        except SyntaxError as error:
+            raise Failed(
+                "EXERCISE_DOES_NOT_IMPORT",
+                f"{self._shown} is not Python: {error.msg}.",
+                ("line", "text"),
+                [(error.lineno, (error.text or "").strip())],
+            ) from None
+        except SystemExit as error:
+            raise self._ended(error, "when it is imported") from None
+        except BaseException as error:
+            line, text = self.their_line(error)
+            raise Failed(
+                "EXERCISE_DOES_NOT_IMPORT",
+                f"{self._shown} does not import: {_described(error)}.",
+                ("line", "text"),
+                [(line or "-", text)],
+            ) from None
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """A function of the solution.
+
+        Raises:
+            Failed: if there is none of that name.
+
+        """
+        found = getattr(self._module, name, None)
+        if not callable(found):
+            others = [key for key, value in vars(self._module).items() if callable(value) and not key.startswith("_")]
+            raise Failed(
+                "FUNCTION_MISSING",
+                f"{self._shown} has no function {name}.",
+                ("wanted", "there is"),
+                [(name, ", ".join(others) or "none")],
+            )
+        return found
+
+    def call(self, name: str, *args: Any, returns: type | tuple[type, ...] | None = None, **kwargs: Any) -> Any:
+        """Call a function of the solution.
+
+        Args:
+            name: Of the function.
+            *args: Passed on.
+            returns: What the value must be an instance of.
+            **kwargs: Passed on.
+
+        Raises:
+            Failed: if it raises an error, ends the process, or returns something else.
+
+        """
+        value = self._call(name, args, kwargs, ())
+        if returns is not None:
+            self.expect_type(name, value, returns)
+        return value
+
+    def attempt(self, name: str, *args: Any, expects: type[Exception], **kwargs: Any) -> Any:
+        """Like :meth:`call`, but an error of the class ``expects`` is returned like a value."""
+        return self._call(name, args, kwargs, (expects,))
+
+    def expect_type(self, name: str, value: Any, returns: type | tuple[type, ...]) -> None:
+        """Hold the value of a function against what it is to return."""
+        if not isinstance(value, returns):
+            kinds = returns if isinstance(returns, tuple) else (returns,)
+            wanted = " or ".join(dict.fromkeys(kind.__name__ for kind in kinds))
+            raise Failed(
+                "WRONG_RETURN_TYPE",
+                f"{name} returned {_kind(value)} and not {_with_article(wanted)}.",
+                ("expected", "returned"),
+                [(wanted, _shown_value(value))],
+            )
+
+    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that a function of the solution returned, such as a training step: its errors are diagnoses too."""
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            return self._guarded(name, function, args, kwargs, ())
+
+        return wrapped
+
+    def their_line(self, error: BaseException) -> tuple[int | None, str]:
+        """Number and text of the last line of the solution's folder that an error came through."""
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [frame for frame in frames if Path(frame.filename).resolve().is_relative_to(self.parts.folder)]
+        if not theirs or theirs[-1].lineno is None:
+            return None, ""
+        return theirs[-1].lineno, linecache.getline(theirs[-1].filename, theirs[-1].lineno).strip()
+
+    def _call(self, name: str, args: tuple, kwargs: dict[str, Any], expects: tuple[type[Exception], ...]) -> Any:
+        return self._guarded(name, self.function(name), args, kwargs, expects)
+
+    def _guarded(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: tuple,
+        kwargs: dict[str, Any],
+        expects: tuple[type[Exception], ...],
+    ) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except SystemExit as error:
+            raise self._ended(error, f"in {name}") from None
+        except Failed:
+            raise
+        except BaseException as error:
+            if (not_implemented := self.as_not_implemented(error, name)) is not None:
+                raise not_implemented from None
+            if isinstance(error, expects):
+                return error
+            call = ", ".join(
+                [*map(_shown_value, args), *(f"{key}={_shown_value(value)}" for key, value in kwargs.items())]
+            )
+            raise self.crashed(error, name, call) from None
+
+    def as_not_implemented(self, error: BaseException, name: str) -> Failed | None:
+        """The diagnosis, if an error says that a task of this solution is still open."""
+        if not isinstance(error, NotImplementedError):
+            return None
+        line, text = self.their_line(error)
+        if line is None or "raise" not in text:
+            return None
+        return not_implemented(self._shown, self.exercise, name, _TASK.fullmatch(str(error)), line)
+
+    def crashed(self, error: BaseException, name: str, call: str) -> Failed:
+        """An error that a function raised."""
+        line, text = self.their_line(error)
+        return Failed(
+            "EXERCISE_CRASHED",
+            f"{name} failed: {_described(error)}.",
+            ("called with", "line", "text"),
+            [(call or "nothing", line or "-", text)],
+        )
+
+    def _ended(self, error: SystemExit, where: str) -> Failed:
+        line, text = self.their_line(error)
+        return Failed(
+            "EXERCISE_ENDED_THE_PROCESS",
+            f"{self._shown} ends the program {where}, with exit code {error.code}.",
+            ("line", "text"),
+            [(line or "-", text)],
+        )
+
+
+def not_implemented(shown: str, exercise: str, function: str, task: re.Match[str] | None, line: int) -> Failed:
+    """The one line about a function that is still to be written."""
+    which = f"task {task[1]}, " if task else ""
+    return Failed(
+        "NOT_IMPLEMENTED",
+        f"{shown}::{function} ({which}line {line}) is still to be written; `kit hint {exercise}` helps.",
+    )
+
+
+def _described(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else _with_article(type(value).__name__)
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _shown_value(value: Any) -> str:
+    try:
+        return " ".join(repr(value).split())[:200]
+    except Exception:  # a person's object may not even have a repr
+        return f"a {type(value).__name__}"

@@ -1,0 +1,15 @@
+"""Checks of the exercise `layout`; `kit lesson layout` says what they ask."""
+
+from collections.abc import Callable
+
+import pytest
+
+from kit.checks.catalog import Check, checks_of
+
+
+@pytest.mark.parametrize(
+    "check",
+    [pytest.param(check, id=check.id, marks=getattr(pytest.mark, check.layer)) for check in checks_of("layout")],
+)
+def test_layout(check: Check, judge: Callable[[Check], None]) -> None:
+    judge(check)
