@@ -19,6 +19,10 @@ LAYERS = {
 }
 
 
+#: All parts together, as `kit run` runs them.
+RUN = "run"
+
+
 @dataclass(frozen=True)
 class Check:
     """One question to a solution."""
@@ -27,7 +31,7 @@ class Check:
     #: The name of its function in ``kit.checks.<exercise>``.
     name: str
     layer: str
-    #: The function of the exercise that it is about.
+    #: The function of the exercise that it is about; empty where it is about all of them.
     function: str
     #: What it asks, in one sentence.
     asks: str
@@ -38,6 +42,10 @@ class Check:
     def id(self) -> str:
         """As pytest shows it."""
         return self.name.replace("_", "-")
+
+
+def _checks(exercise: str, layer: str, function: str, limit: float, **asks: str) -> list[Check]:
+    return [Check(exercise, name, layer, function, sentence, limit) for name, sentence in asks.items()]
 
 
 def _interface(exercise: str) -> list[Check]:
@@ -54,36 +62,162 @@ def _interface(exercise: str) -> list[Check]:
     ]
 
 
-_CHECKS = [
-    *_interface("mesh"),
-    Check(
-        "mesh",
-        "refuses",
-        "spec",
-        "make_device_mesh",
-        "Sizes that do not fit the devices are a ValueError with both numbers.",
-        30,
-    ),
-    Check(
-        "mesh",
-        "shape",
-        "spec",
-        "make_device_mesh",
-        "The grid has the sizes asked for, and axes named batch and model.",
-        30,
-    ),
-    Check(
-        "mesh",
-        "devices",
-        "spec",
-        "make_device_mesh",
-        "The devices given are used, in their order; all of them by default.",
-        30,
-    ),
+_CHECKS: list[Check] = [
+    check
+    for checks in (
+        *map(_interface, PARTS),
+        _checks(
+            "mesh",
+            "spec",
+            "make_device_mesh",
+            30,
+            refuses="Sizes that do not fit the devices are a ValueError with both numbers.",
+            shape="The grid has the sizes asked for, and axes named batch and model.",
+            devices="The devices given are used, in their order; all of them by default.",
+        ),
+        _checks(
+            "layout",
+            "spec",
+            "gemma_layout_map",
+            60,
+            small_model="On a small model and on each mesh, every matrix is split along the right dimension.",
+            gemma_7b="So it is on Gemma 7B with its 28 layers (without its weights).",
+            adapters="No rule catches an adapter that it does not fit.",
+        ),
+        _checks(
+            "layout",
+            "program",
+            "gemma_layout_map",
+            120,
+            collective_bytes="The compiled gradients send no more bytes than tensor parallelism needs.",
+        ),
+        _checks(
+            "loading",
+            "spec",
+            "load_distributed",
+            60,
+            distribution="The distribution is set before the model is made, is the right one, and stays set.",
+            weights="The weights are those of the preset.",
+            options="Options such as dtype reach from_preset.",
+        ),
+        _checks(
+            "loading",
+            "spec",
+            "sharding_table",
+            60,
+            table="The table has path, shape and spec of each variable, as its array says.",
+        ),
+        _checks(
+            "reviews",
+            "spec",
+            "prepare_reviews",
+            30,
+            text_alone="Labels are dropped, and a run of markup is one space.",
+            too_few="Too few reviews are a ValueError with both numbers.",
+            order="All of the reviews are shuffled, with the seed and with nothing else.",
+            full_batches="There are as many batches as asked for, each full, and no review twice.",
+        ),
+        _checks(
+            "lora",
+            "params",
+            "enable_lora",
+            60,
+            adapters="Adapters of that rank stand beside query and value, and nothing else is trained.",
+        ),
+        _checks(
+            "lora",
+            "params",
+            "count_parameters",
+            90,
+            counts="Trainable and all parameters of a small model, and of Gemma 2B and 7B with LoRA.",
+        ),
+        _checks(
+            "lora",
+            "params",
+            "expected_lora_parameters",
+            30,
+            arithmetic="The closed form at 2B, at 7B, and with fewer key and value heads.",
+        ),
+        _checks(
+            "training",
+            "spec",
+            "compile_for_finetuning",
+            90,
+            optimizer="AdamW with this rate and decay; biases and scales do not decay; moments lie where their variable lies.",
+            loss="Cross-entropy of the next token over logits, padding not counted; neither does the accuracy count it.",
+        ),
+        _checks(
+            "training",
+            "train",
+            "finetune",
+            180,
+            fit="Batches as they are, in their order, for so many epochs, with the callbacks; step by step as the unsharded twin.",
+        ),
+        _checks(
+            "training",
+            "train",
+            "make_train_step",
+            180,
+            step="Five steps by hand are those of the unsharded twin, on two meshes; the state is donated.",
+        ),
+        _checks(
+            "training",
+            "train",
+            "finetune",
+            240,
+            learns="With your compile_for_finetuning and finetune the loss of the bundled model goes down.",
+        ),
+        _checks(
+            "generation",
+            "spec",
+            "style_shift",
+            30,
+            shift="Each change, and a shift that is above 0 for a run and not for a control.",
+        ),
+        _checks(
+            "generation",
+            "spec",
+            "complete",
+            120,
+            completes="The prompt and its most probable continuation, on a mesh with a batch axis, max_length tokens in all.",
+            same_each_time="Greedy whatever the model was compiled with, and its compile state stays.",
+        ),
+        _checks(
+            "generation",
+            "spec",
+            "mean_log_likelihood",
+            120,
+            likelihood="Nats a token, without padding, for any number of texts.",
+        ),
+        _checks(
+            "checkpoint",
+            "train",
+            "resume_training",
+            180,
+            resume="With LoRA: a fresh model goes on exactly where the saved one was.",
+            resume_elsewhere="Without LoRA, and from one mesh to another.",
+        ),
+        _checks(
+            "checkpoint",
+            "train",
+            "merge_adapters",
+            180,
+            merge="The merged model gives the same logits, and has nothing left to train.",
+        ),
+        _checks(
+            RUN,
+            "style",
+            "",
+            900,
+            style_shift="The whole tutorial with these parts: lists before, reviews after, the loss goes down.",
+            control="The same on reviews with their words shuffled is no shift.",
+        ),
+    )
+    for check in checks
 ]
 
 CHECKS: dict[str, tuple[Check, ...]] = {
-    exercise: tuple(check for check in _CHECKS if check.exercise == exercise) for exercise in PARTS
+    exercise: tuple(check for check in _CHECKS if check.exercise == exercise) for exercise in (*PARTS, RUN)
 }
 
 

@@ -21,6 +21,8 @@ GUARDED = ("builtins", "pytest", "_pytest", "numpy", "jax", "keras", "keras_hub"
 
 def import_for(exercise: str) -> None:
     """Import what the checks of an exercise need. Starts no backend, so a process may fork after it."""
+    # Also where the checks themselves do without, a solution may not, and each child would import it again.
+    importlib.import_module("keras")
     importlib.import_module(f"kit.checks.{exercise}")
 
 

@@ -183,4 +183,12 @@ CODES: dict[str, Code] = {
         "Leave the optimizer's own name, the first part of its variables' paths, out of the names.",
         "checkpoint#Names that last",
     ),
+    # a person's own model
+    "NOTHING_TO_CHECK": Code("Give the check something to look at: it does not pass over nothing.", ""),
+    "MODEL_NOT_REPRODUCIBLE": Code("Build the same model at each call, from Keras' seed or from the same weights.", ""),
+    "LOSS_NOT_FINITE": Code("Look at the batch and at the loss on one device first.", ""),
+    "LOSS_DEPENDS_ON_MESH": Code(
+        "Look for what counts devices, replicas or the examples of a shard by hand: a mesh changes where numbers are, and not what they are.",
+        "",
+    ),
 }

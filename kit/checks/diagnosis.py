@@ -49,14 +49,19 @@ class Diagnosis:
             content["advice"],
         )
 
-    def panel(self, exercise: str) -> str:
-        """As a person reads it: the code and the cause, the evidence, what to try, and where to read on."""
+    def panel(self, exercise: str = "") -> str:
+        """As a person reads it: the code and the cause, the evidence, what to try, and where to read on.
+
+        Without an exercise it is about a person's own model, which no lesson knows.
+        """
         if self.code == "NOT_IMPLEMENTED":
             return f"{self.code}: {self.cause}"
         lines = textwrap.wrap(f"{self.code}: {self.cause}", WIDTH, break_on_hyphens=False, break_long_words=False)
         if self.rows:
             lines += ["", *_table(self.headings, self.rows)]
         lines += ["", *textwrap.wrap(f"Try: {self.remedy}", WIDTH, break_on_hyphens=False, break_long_words=False)]
+        if not exercise:
+            return "\n".join(lines)
         lesson, _, heading = self.anchor.partition("#")
         # A code that may concern any exercise leads to the lesson of the one that it concerns.
         lines.append(f"Read: kit lesson {lesson or exercise}" + (f', "{heading}"' if heading else ""))

@@ -63,6 +63,19 @@ def build_backbone(config: Mapping[str, Any], **overrides: Any) -> keras_hub.mod
     return keras.saving.deserialize_keras_object({**config, "config": {**config["config"], **overrides}})
 
 
+def build_language_model(config: Mapping[str, Any], **overrides: Any) -> keras.Model:
+    """A Gemma with its logits, from the content of a preset's ``config.json``, to be called within :func:`no_weights`.
+
+    KerasHub's own CausalLM makes an optimizer when it is made, which no scope without state allows. This is its network:
+    the backbone, and the embeddings once more as the last matrix. The backbone is its attribute ``backbone``.
+    """
+    backbone = build_backbone(config, **overrides)
+    logits = backbone.token_embedding(backbone(backbone.input), reverse=True)
+    model = keras.Model(backbone.input, logits, name="language_model")
+    model.backbone = backbone
+    return model
+
+
 def describe(variables: list[keras.Variable]) -> list[VariableInfo]:
     """Path, shape, dtype and trainability of variables, with values or without."""
     return [

@@ -1,0 +1,234 @@
+"""Checks of the exercise ``layout``."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from kit.checks import oracle
+from kit.checks.devices import mesh_shapes
+from kit.checks.diagnosis import Failed
+from kit.checks.submission import Submission
+from kit.evidence.layouts import RuleCoverage, rule_coverage
+from kit.evidence.program import collectives, compile_gradients
+from kit.models.architectures import GEMMA_7B
+from kit.models.weightless import VariableInfo, build_language_model, no_weights, weightless_variables
+from kit.narrator import as_bytes
+
+FUNCTION = "gemma_layout_map"
+_BLOCK = re.compile(r"decoder_block_\d+")
+
+
+def small_model(submission: Submission) -> None:
+    """On a small model and on each mesh, every matrix is split, along the right dimension."""
+    _look_at(submission, "a small Gemma of 2 layers", oracle.small_config(), 0)
+
+
+def gemma_7b(submission: Submission) -> None:
+    """The same on Gemma 7B with its 28 layers, without its weights."""
+    _look_at(submission, "Gemma 7B", GEMMA_7B, 0)
+
+
+def adapters(submission: Submission) -> None:
+    """No rule catches an adapter that it does not fit."""
+    _look_at(submission, "a small Gemma with LoRA", oracle.small_config(), 4)
+
+
+def collective_bytes(submission: Submission) -> None:
+    """The compiled gradients of a training step send no more than the layout of the lesson needs."""
+    for batch, model in _meshes():
+        mesh = oracle.device_mesh(batch, model)
+        sent = {}
+        for name, make in (("yours", lambda mesh, _: _call(submission, mesh)), ("needed", oracle.tensor_parallel_map)):
+            sent[name] = _sent(mesh, make)
+        assert sent["needed"].operations, (
+            "the compiled program has no collective: it was not compiled for several devices"
+        )
+        if sent["yours"].nbytes > sent["needed"].nbytes:
+            kinds = sorted(sent["yours"].by_kind() | sent["needed"].by_kind())
+            rows = []
+            for kind in kinds:
+                (count, nbytes), (needed, needed_bytes) = (
+                    sent[key].by_kind().get(kind, (0, 0)) for key in ("yours", "needed")
+                )
+                rows.append((kind, f"{count}, {nbytes:,} bytes", f"{needed}, {needed_bytes:,} bytes"))
+            raise Failed(
+                "LAYOUT_EXTRA_COLLECTIVES",
+                f"On the mesh ({batch}, {model}) a step of a small Gemma sends {sent['yours'].nbytes / sent['needed'].nbytes:.2f} times "
+                "the bytes that it needs to.",
+                ("collective", "yours", "needed"),
+                rows,
+            )
+
+
+def _meshes() -> list[tuple[int, int]]:
+    """(1, n), and (2, n / 2) where there is one: a rule may hold on one of them and not on the other."""
+    return [shape for shape in mesh_shapes() if shape[0] <= 2 and shape[1] > 1]
+
+
+def _call(submission: Submission, mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
+    layout_map = submission.call(FUNCTION, mesh, returns=keras.distribution.LayoutMap)
+    if layout_map.device_mesh is not mesh:
+        raise Failed(
+            "NOT_AS_EXPECTED",
+            "The layout map is not over the mesh that was given.",
+            ("expected", "yours"),
+            [(mesh, layout_map.device_mesh)],
+            advice="Give the mesh to keras.distribution.LayoutMap.",
+        )
+    return layout_map
+
+
+def _sent(mesh: keras.distribution.DeviceMesh, make: Callable[[Any, list[str]], keras.distribution.LayoutMap]) -> Any:
+    with no_weights():
+        model = build_language_model(oracle.small_config())
+        model.backbone.enable_lora(4, target_layer_names=["query", "value"])
+        distribution = oracle.model_parallel(make(mesh, [variable.path for variable in model.variables]))
+        with distribution.scope():
+            return collectives(compile_gradients(model, distribution, batch_size=8, sequence_length=24).as_text())
+
+
+def _look_at(submission: Submission, what: str, config: Mapping[str, Any], rank: int) -> None:
+    variables = weightless_variables(config, rank)
+    for batch, model in _meshes():
+        layout_map = _call(submission, oracle.device_mesh(batch, model))
+        _judge(rule_coverage(layout_map, variables), layout_map, variables, f"{what} on the mesh ({batch}, {model})")
+
+
+def _judge(
+    coverage: RuleCoverage, layout_map: keras.distribution.LayoutMap, variables: Sequence[VariableInfo], where: str
+) -> None:
+    if coverage.overlaps:
+        path, patterns = coverage.overlaps[0]
+        raise Failed(
+            "LAYOUT_RULES_OVERLAP",
+            f"{len(coverage.overlaps)} variables of {where} are matched by more than one rule.",
+            ("variable", "rules"),
+            [(path, "  and  ".join(patterns)) for path, patterns in coverage.overlaps[:6]],
+        )
+    by_path = {variable.path: variable for variable in variables}
+    sizes = dict(zip(layout_map.device_mesh.axis_names, layout_map.device_mesh.shape, strict=True))
+    specs = {path: (rule.pattern, rule.spec) for rule in coverage.rules for path in rule.paths}
+    _judge_fit(by_path, specs, sizes, where)
+
+    misplaced = [
+        (variable, spec)
+        for variable in variables
+        if (spec := specs.get(variable.path, ("", ()))[1]) and "batch" in _flat(spec) and oracle.kind_of(variable.path)
+    ]
+    if misplaced:
+        raise Failed(
+            "LAYOUT_WRONG_AXIS",
+            f'{len(misplaced)} matrices of {where} are split over the axis "batch".',
+            ("variable", "shape", "your spec"),
+            [(variable.path, variable.shape, spec) for variable, spec in misplaced[:6]],
+        )
+    whole = [
+        variable
+        for variable in variables
+        if oracle.kind_of(variable.path) and not any(specs.get(variable.path, ("", ()))[1])
+    ]
+    if whole:
+        _fail_for_whole(whole, coverage, specs, where)
+    turned = [
+        (variable, specs[variable.path][1], kind)
+        for variable in variables
+        if (kind := oracle.kind_of(variable.path)) and specs[variable.path][1] != oracle.TENSOR_PARALLEL[kind]
+    ]
+    if turned:
+        raise Failed(
+            "LAYOUT_WRONG_DIMENSION",
+            f"{len(turned)} matrices of {where} are split along a dimension that costs more: the bytes are the same, and what the "
+            "devices send each other is not.",
+            ("variable", "dimensions", "your spec"),
+            [(variable.path, oracle.DIMENSIONS[kind], spec) for variable, spec, kind in turned[:7]],
+        )
+    # What is left is small, or matched as it should be. A closed form, so that nothing slips through the cases above.
+    budget = sum(variable.nbytes / (sizes["model"] if oracle.kind_of(variable.path) else 1) for variable in variables)
+    if coverage.nbytes_per_device > math.ceil(budget):
+        raise Failed(
+            "NOT_AS_EXPECTED",
+            f"A device holds more of {where} than it needs to.",
+            ("expected at most", "yours"),
+            [(as_bytes(math.ceil(budget)), as_bytes(coverage.nbytes_per_device))],
+        )
+
+
+def _judge_fit(
+    by_path: Mapping[str, VariableInfo],
+    specs: Mapping[str, tuple[str, tuple[Any, ...]]],
+    sizes: Mapping[str, int],
+    where: str,
+) -> None:
+    """Each spec has an axis or None for each dimension, and each axis divides its dimension."""
+    long = [(path, pattern, spec) for path, (pattern, spec) in specs.items() if len(spec) != len(by_path[path].shape)]
+    indivisible = [
+        (path, pattern, spec)
+        for path, (pattern, spec) in specs.items()
+        if any(
+            size % math.prod(sizes[axis] for axis in _flat((axes,)))
+            for size, axes in zip(by_path[path].shape, spec, strict=False)
+            if axes is not None
+        )
+    ]
+    for found, code, what in (
+        (long, "LAYOUT_SPEC_DOES_NOT_FIT", "have another number of dimensions than their spec"),
+        (indivisible, "LAYOUT_AXIS_DOES_NOT_DIVIDE", "have a dimension that its axis does not divide"),
+    ):
+        adapters_found = [item for item in found if "/lora_" in item[0]]
+        if adapters_found and len(adapters_found) == len(found):
+            code, what = "LAYOUT_CATCHES_ADAPTERS", "are caught by a rule for the kernels, and do not fit it"
+        if found:
+            raise Failed(
+                code,
+                f"{len(found)} variables of {where} {what}.",
+                ("variable", "shape", "your rule", "your spec"),
+                [(path, by_path[path].shape, pattern, spec) for path, pattern, spec in found[:6]],
+            )
+
+
+def _fail_for_whole(
+    whole: Sequence[VariableInfo],
+    coverage: RuleCoverage,
+    specs: Mapping[str, tuple[str, tuple[Any, ...]]],
+    where: str,
+) -> None:
+    """Matrices of which each device holds a copy: because of which rule?"""
+    nbytes = sum(variable.nbytes for variable in whole)
+    rows = [(rule.pattern, f"{len(rule.paths)} variables, {as_bytes(rule.nbytes)}") for rule in coverage.rules]
+    rows += [("(no rule splits)", f"{variable.path}, {as_bytes(variable.nbytes)}") for variable in whole[:4]]
+    if len(whole) > 4:
+        rows.append(("(no rule splits)", f"and {len(whole) - 4} more"))
+    rows.append(("bytes a device", f"{as_bytes(coverage.nbytes_per_device)} of {as_bytes(coverage.nbytes)}"))
+    evidence = (("your rule", "matches"), rows)
+    idle = [rule.pattern for rule in coverage.rules if not rule.paths]
+    if idle:
+        raise Failed(
+            "LAYOUT_RULE_MATCHES_NOTHING",
+            f"The rule {idle[0]!r} matches no variable of {where}, and {as_bytes(nbytes)} are held whole by every device.",
+            *evidence,
+        )
+    split = {_BLOCK.sub("decoder_block_N", path) for path, (_, spec) in specs.items() if any(spec)}
+    partly = [variable for variable in whole if _BLOCK.sub("decoder_block_N", variable.path) in split]
+    if len(partly) == len(whole):
+        blocks = sorted({int(match[0].rpartition("_")[2]) for v in partly if (match := _BLOCK.search(v.path))})
+        raise Failed(
+            "LAYOUT_ONLY_FOR_FEW_LAYERS",
+            f"In {where} the rules split the matrices of some blocks, and not those of the blocks {_ranges(blocks)}.",
+            *evidence,
+        )
+    raise Failed(
+        "LAYOUT_MATRIX_REPLICATED",
+        f"{len(whole)} matrices of {where} are held whole by every device: {as_bytes(nbytes)}.",
+        *evidence,
+    )
+
+
+def _flat(spec: Sequence[Any]) -> list[str]:
+    return [axis for axes in spec if axes is not None for axis in (axes if isinstance(axes, tuple) else (axes,))]
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])

@@ -1,0 +1,98 @@
+"""Small models with known values, and the text that they are trained on."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+
+from kit.checks import oracle
+from kit.models.presets import BUNDLED_FOLDER
+from kit.models.weightless import build_backbone, no_weights
+
+SEQUENCE_LENGTH = 24
+
+_SUBJECTS = ("film", "plot", "cast", "music", "script", "ending", "camera", "humour")
+
+
+def texts(number: int, seed: int = 0) -> list[str]:
+    """So many sentences, of different lengths, some shorter and some longer than the sequence length."""
+    random = np.random.default_rng(seed)
+    found = []
+    for position in range(number):
+        subject = _SUBJECTS[position % len(_SUBJECTS)]
+        tail = "".join(f", the {_SUBJECTS[random.integers(len(_SUBJECTS))]}" for _ in range(int(random.integers(0, 6))))
+        found.append(f"The {subject} {position} was {'dull' if random.integers(2) else 'great'}{tail}.")
+    return found
+
+
+def set_distribution(batch: int, model: int, paths: Sequence[str] | None = None) -> keras.distribution.ModelParallel:
+    """Set tensor parallelism over all devices, by exact paths of a Gemma of at most 8 blocks."""
+    if paths is None:
+        kinds = [kind for kind in oracle.TENSOR_PARALLEL if kind != "token_embedding/embeddings"]
+        paths = [
+            "token_embedding/embeddings",
+            *(f"decoder_block_{block}/{kind}" for block in range(8) for kind in kinds),
+        ]
+    distribution = oracle.model_parallel(oracle.tensor_parallel_map(oracle.device_mesh(batch, model), list(paths)))
+    keras.distribution.set_distribution(distribution)
+    return distribution
+
+
+def small_model(rank: int, **sizes: Any) -> keras_hub.models.CausalLM:
+    """A small Gemma under the distribution that is set, with values that depend on paths alone.
+
+    Args:
+        rank: Of LoRA on query and value; 0 leaves all parameters to be trained.
+        **sizes: Other sizes than :data:`kit.checks.oracle.SMALL_SIZES`.
+
+    """
+    # Without values first: what Keras draws at random is compiled anew for each shape, which takes seconds.
+    with no_weights():
+        backbone = build_backbone(oracle.small_config(**sizes))
+        if rank:
+            backbone.enable_lora(rank, target_layer_names=["query", "value"])
+    for variable in backbone.variables:
+        variable._initialize(keras.ops.convert_to_tensor(_value(variable), dtype=variable.dtype))
+    preprocessor = keras_hub.models.GemmaCausalLMPreprocessor.from_preset(
+        str(BUNDLED_FOLDER), sequence_length=SEQUENCE_LENGTH
+    )
+    return keras_hub.models.GemmaCausalLM(backbone, preprocessor)
+
+
+def _value(variable: keras.Variable) -> np.ndarray:
+    """Normal numbers drawn by the variable's path, of the usual size: 1 / sqrt(inputs)."""
+    shape = tuple(variable.shape)
+    if not keras.backend.is_float_dtype(variable.dtype):
+        return np.zeros(shape, "int32")
+    seed = int.from_bytes(hashlib.sha256(variable.path.encode()).digest()[:8], "little")
+    # Scales are 0 at first, which weight decay would not move; and B is, which would leave A without gradients.
+    width = 0.3 if len(shape) < 2 else 1 / math.sqrt(shape[-2])
+    return np.random.default_rng(seed).normal(0, width, shape).astype("float32")
+
+
+def compile_model(
+    model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float, name: str = "adamw"
+) -> None:
+    """The tutorial's loss and optimizer, built."""
+    optimizer = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay, name=name)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        optimizer=optimizer,
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy()],
+    )
+    optimizer.build(model.trainable_variables)
+
+
+def values(variables: Sequence[keras.Variable]) -> dict[str, np.ndarray]:
+    """The values of variables by path, as float32."""
+    return {variable.path: np.asarray(variable.value, dtype="float32") for variable in variables}
+
+
+def bundled_model() -> keras_hub.models.CausalLM:
+    """The bundled model under the distribution that is set."""
+    return keras_hub.models.CausalLM.from_preset(str(BUNDLED_FOLDER))

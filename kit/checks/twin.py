@@ -1,0 +1,107 @@
+"""The unsharded twin: the training step on one device, written down without Keras' losses and optimizers.
+
+The network is the model's own; what is written here is what an exercise asks for. The loss is the cross-entropy of the next
+token, weighted, over the number of all positions, as Keras reduces it. The optimizer is AdamW (Loshchilov and Hutter 2019,
+algorithm 2) with a decay of rate x decay before the step, and with epsilon added to the root of the uncorrected second moment,
+as Keras has it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import keras
+import keras_hub
+import numpy as np
+
+#: The right loss, and what the usual mistakes compute instead.
+Variant = Literal["right", "counts padding", "targets not shifted", "on probabilities"]
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What a training did."""
+
+    losses: tuple[float, ...]
+    #: Path -> value, after the last step.
+    trainable: dict[str, np.ndarray]
+
+
+def tokenized(model: keras_hub.models.CausalLM, batch: Sequence[str]) -> tuple[Any, Any, Any]:
+    """Inputs, targets and weights of a batch, as NumPy arrays: the preprocessor's."""
+    x, y, sample_weight = model.preprocessor(list(batch))
+    return {name: np.asarray(value) for name, value in x.items()}, np.asarray(y), np.asarray(sample_weight)
+
+
+def cross_entropy(logits: Any, x: Any, y: Any, sample_weight: Any, variant: Variant = "right") -> Any:
+    """The loss of a batch.
+
+    Args:
+        logits: Shape (batch, length, vocabulary).
+        x: Inputs, with "token_ids" of shape (batch, length).
+        y: The next tokens, shape (batch, length).
+        sample_weight: 0 at padding, shape (batch, length).
+        variant: Which loss.
+
+    """
+    targets = x["token_ids"] if variant == "targets not shifted" else y
+    weight = jnp.ones_like(sample_weight, dtype="float32") if variant == "counts padding" else sample_weight
+    if variant == "on probabilities":
+        # What Keras makes of logits that it takes for probabilities: it normalizes and clips them.
+        probabilities = jnp.clip(logits / jnp.sum(logits, axis=-1, keepdims=True), 1e-7, 1 - 1e-7)
+        log_probabilities = jnp.log(probabilities)
+    else:
+        log_probabilities = jax.nn.log_softmax(logits)
+    chosen = jnp.take_along_axis(log_probabilities, targets[..., None], axis=-1)[..., 0]
+    return -(chosen * weight).sum() / weight.size
+
+
+def train(
+    model: keras_hub.models.CausalLM,
+    batches: Sequence[Sequence[str]],
+    learning_rate: float,
+    weight_decay: float,
+    variant: Variant = "right",
+) -> Trajectory:
+    """Train a copy of the model's trainable variables on one device; the model itself is left as it is.
+
+    Weight decay is on all of them, so this is for models whose trainable variables have no bias and no scale.
+    """
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        trainable = [jnp.asarray(np.asarray(variable.value)) for variable in model.trainable_variables]
+        rest = [jnp.asarray(np.asarray(variable.value)) for variable in model.non_trainable_variables]
+
+        def loss(trainable: list, x: Any, y: Any, sample_weight: Any) -> Any:
+            logits, _ = model.stateless_call(trainable, rest, x, training=True)
+            return cross_entropy(logits, x, y, sample_weight, variant)
+
+        @jax.jit
+        def step(trainable: list, first: list, second: list, number: Any, batch: tuple) -> tuple:
+            value, gradients = jax.value_and_grad(loss)(trainable, *batch)
+            rate = learning_rate * jnp.sqrt(1 - BETA_2**number) / (1 - BETA_1**number)
+            trainable = [variable * (1 - learning_rate * weight_decay) for variable in trainable]
+            first = [m + (g - m) * (1 - BETA_1) for m, g in zip(first, gradients, strict=True)]
+            second = [v + (g * g - v) * (1 - BETA_2) for v, g in zip(second, gradients, strict=True)]
+            trainable = [
+                variable - rate * m / (jnp.sqrt(v) + EPSILON)
+                for variable, m, v in zip(trainable, first, second, strict=True)
+            ]
+            return trainable, first, second, value
+
+        first = [jnp.zeros_like(variable) for variable in trainable]
+        second = [jnp.zeros_like(variable) for variable in trainable]
+        losses = []
+        for number, batch in enumerate(batches, start=1):
+            trainable, first, second, value = step(
+                trainable, first, second, jnp.float32(number), tokenized(model, batch)
+            )
+            losses.append(float(value))
+    finally:
+        keras.distribution.set_distribution(distribution)
+    paths = [variable.path for variable in model.trainable_variables]
+    return Trajectory(tuple(losses), {path: np.asarray(value) for path, value in zip(paths, trainable, strict=True)})

@@ -1,0 +1,121 @@
+"""The compiled program: what devices send each other during a training step."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+
+_COLLECTIVE = re.compile(
+    r"= (?P<result>.+?) (?P<kind>all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
+)
+_ARRAY = re.compile(r"(?P<dtype>[a-z]+[0-9]*)\[(?P<shape>[0-9,]*)\]")
+_ITEM_SIZES = {"pred": 1, "bf16": 2}
+
+
+@dataclass(frozen=True)
+class Collective:
+    """One operation by which devices exchange data."""
+
+    #: As XLA names it, for example "all-reduce".
+    kind: str
+    #: Bytes of its result on one device.
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Collectives:
+    """All that a program sends."""
+
+    operations: tuple[Collective, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all results on one device, in one run of the program."""
+        return sum(operation.nbytes for operation in self.operations)
+
+    def by_kind(self) -> dict[str, tuple[int, int]]:
+        """Kind -> how many there are, and their bytes."""
+        counts = Counter(operation.kind for operation in self.operations)
+        return {
+            kind: (count, sum(operation.nbytes for operation in self.operations if operation.kind == kind))
+            for kind, count in sorted(counts.items())
+        }
+
+
+def collectives(program_text: str) -> Collectives:
+    """The collectives of a compiled program.
+
+    Args:
+        program_text: HLO, as ``jax.stages.Compiled.as_text()`` gives it. A combined operation counts once, with the bytes of
+            all of its results.
+
+    """
+    found = []
+    for line in program_text.splitlines():
+        match = _COLLECTIVE.search(line)
+        if match is not None:
+            found.append(Collective(match["kind"], sum(_nbytes(array) for array in _ARRAY.finditer(match["result"]))))
+    return Collectives(tuple(found))
+
+
+def _nbytes(array: re.Match[str]) -> int:
+    dtype = array["dtype"]
+    item_size = _ITEM_SIZES.get(dtype) or int("".join(filter(str.isdigit, dtype))) // 8
+    return item_size * math.prod(int(size) for size in array["shape"].split(",") if size)
+
+
+def compile_gradients(
+    model: keras.Model, distribution: keras.distribution.ModelParallel, batch_size: int, sequence_length: int
+) -> Any:
+    """Compile loss and gradients of next-token prediction for the distribution, without a value of any variable.
+
+    Args:
+        model: Takes token_ids and padding_mask and returns logits; with or without weights, with LoRA or without.
+        distribution: Says where variables and the batch are; it is set.
+        batch_size: A multiple of the mesh's batch axis.
+        sequence_length: Tokens of an example.
+
+    Returns:
+        A ``jax.stages.Compiled``.
+
+    """
+    loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def loss(trainable: list, non_trainable: list, x: dict[str, Any], y: Any, sample_weight: Any) -> Any:
+        logits, _ = model.stateless_call(trainable, non_trainable, x, training=True)
+        return loss_function(y, logits, sample_weight=sample_weight)
+
+    def place(variables: Iterable[keras.Variable]) -> list[jax.ShapeDtypeStruct]:
+        return [
+            jax.ShapeDtypeStruct(
+                variable.shape, variable.dtype, sharding=distribution.get_variable_layout(variable).backend_layout
+            )
+            for variable in variables
+        ]
+
+    shape = (batch_size, sequence_length)
+    data_sharding = distribution.get_data_layout(shape).backend_layout
+
+    def example(dtype: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=data_sharding)
+
+    trainable = place(model.trainable_variables)
+    gradients = jax.value_and_grad(loss)
+    return (
+        # A gradient is where its variable is: the optimizer needs it there.
+        jax.jit(gradients, out_shardings=(None, [variable.sharding for variable in trainable]))
+        .lower(
+            trainable,
+            place(model.non_trainable_variables),
+            {"token_ids": example(jnp.int32), "padding_mask": example(jnp.bool_)},
+            example(jnp.int32),
+            example(jnp.float32),
+        )
+        .compile()
+    )
