@@ -6,7 +6,9 @@ import sys
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from kit.course.stubs import missing_functions
 from kit.errors import UserError
 
 #: Modules, and the functions of each that a run calls or that the course teaches.
@@ -32,9 +34,11 @@ class Parts:
     #: "reference", "exercises" or a folder, as it was asked for.
     name: str
     folder: Path
-    _modules: dict[str, types.ModuleType] = field(default_factory=dict)
+    #: Whether functions that are still to be written are taken from the reference.
+    filled: bool = False
+    _modules: dict[str, Any] = field(default_factory=dict)
 
-    def __getattr__(self, part: str) -> types.ModuleType:
+    def __getattr__(self, part: str) -> Any:
         """The module of a part, such as ``parts.mesh``.
 
         Raises:
@@ -44,8 +48,18 @@ class Parts:
         if part not in PARTS:
             raise AttributeError(part)
         if part not in self._modules:
-            self._modules[part] = self._import(part)
+            module = self._import(part)
+            self._modules[part] = self._fill(part, module) if self.filled else module
         return self._modules[part]
+
+    def missing(self) -> list[str]:
+        """The functions that are still to be written, as ``layout.gemma_layout_map``. Nothing is imported.
+
+        Raises:
+            UserError: if a file is not there, or is not Python.
+
+        """
+        return [f"{part}.{function}" for part in PARTS for function in self._missing_in(part)]
 
     def check(self) -> None:
         """Import all modules, and make sure that each has its functions.
@@ -63,9 +77,39 @@ class Parts:
         if missing:
             raise UserError(f"--impl {self.name}: missing are {', '.join(missing)}.")
 
-    def _import(self, part: str) -> types.ModuleType:
-        if self.name != REFERENCE and not self.file_of(part).is_file():
+    def _missing_in(self, part: str) -> list[str]:
+        if self.name == REFERENCE:
+            return []
+        try:
+            found = missing_functions(self._existing_file(part).read_text(encoding="utf-8"), part)
+        except (SyntaxError, UnicodeDecodeError) as error:
+            raise UserError(f"--impl {self.name}: {self.file_of(part)} is not Python ({error}).") from None
+        return [function for function in PARTS[part] if function in found]
+
+    def _fill(self, part: str, module: types.ModuleType) -> Any:
+        missing = self._missing_in(part)
+        if not missing:
+            return module
+        try:
+            reference = importlib.import_module(f"kit.reference.{part}")
+        except ModuleNotFoundError:
+            raise UserError(
+                f"--fill-with-reference: this copy of the kit has no kit/reference, and {part}.{missing[0]} is still to be written."
+            ) from None
+        sources = {function: reference if function in missing else module for function in PARTS[part]}
+        return types.SimpleNamespace(
+            **{function: getattr(source, function) for function, source in sources.items() if hasattr(source, function)}
+        )
+
+    def _existing_file(self, part: str) -> Path:
+        file = self.file_of(part)
+        if not file.is_file():
             raise UserError(f"--impl {self.name}: there is no {part}.py in {self.folder}.")
+        return file
+
+    def _import(self, part: str) -> types.ModuleType:
+        if self.name != REFERENCE:
+            self._existing_file(part)
         try:
             return self.load(part)
         except UserError:
@@ -96,11 +140,12 @@ class Parts:
         return importlib.import_module(f"{package}.{part}")
 
 
-def find_parts(impl: str) -> Parts:
+def find_parts(impl: str, filled: bool = False) -> Parts:
     """The parts that ``--impl`` names.
 
     Args:
         impl: "reference", "exercises" (the folder of that name here, else the one beside the kit), or a folder.
+        filled: Take what is still to be written from the reference.
 
     Raises:
         UserError: if there is no such folder.
@@ -116,4 +161,4 @@ def find_parts(impl: str) -> Parts:
         raise UserError(
             f"--impl {impl}: there is no such folder here; `--impl reference` runs the parts that come with the kit."
         )
-    return Parts(impl, folder)
+    return Parts(impl, folder, filled)

@@ -16,6 +16,7 @@ LAYERS = {
     "program": "collectives of the compiled step",
     "train": "losses step by step against an unsharded twin, adapters and base, resuming",
     "style": "the shift of what the model writes, and the control",
+    "tpu": "the tutorial itself with gemma_7b_en; needs a TPU and access to Kaggle",
 }
 
 
@@ -211,6 +212,13 @@ _CHECKS: list[Check] = [
             900,
             style_shift="The whole tutorial with these parts: lists before, reviews after, the loss goes down.",
             control="The same on reviews with their words shuffled is no shift.",
+        ),
+        _checks(
+            RUN,
+            "tpu",
+            "",
+            3600,
+            tutorial="Gemma 7B: 11,067,392 trainable parameters, the loss goes down, the style shifts.",
         ),
     )
     for check in checks

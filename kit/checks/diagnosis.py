@@ -49,17 +49,17 @@ class Diagnosis:
             content["advice"],
         )
 
-    def panel(self, exercise: str = "") -> str:
+    def panel(self, exercise: str = "", width: int = WIDTH) -> str:
         """As a person reads it: the code and the cause, the evidence, what to try, and where to read on.
 
-        Without an exercise it is about a person's own model, which no lesson knows.
+        Without an exercise it is about a person's own model, which no lesson knows. Sentences are broken at ``width``.
         """
         if self.code == "NOT_IMPLEMENTED":
             return f"{self.code}: {self.cause}"
-        lines = textwrap.wrap(f"{self.code}: {self.cause}", WIDTH, break_on_hyphens=False, break_long_words=False)
+        lines = textwrap.wrap(f"{self.code}: {self.cause}", width, break_on_hyphens=False, break_long_words=False)
         if self.rows:
             lines += ["", *_table(self.headings, self.rows)]
-        lines += ["", *textwrap.wrap(f"Try: {self.remedy}", WIDTH, break_on_hyphens=False, break_long_words=False)]
+        lines += ["", *textwrap.wrap(f"Try: {self.remedy}", width, break_on_hyphens=False, break_long_words=False)]
         if not exercise:
             return "\n".join(lines)
         lesson, _, heading = self.anchor.partition("#")

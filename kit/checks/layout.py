@@ -101,7 +101,6 @@ def _judge(
     coverage: RuleCoverage, layout_map: keras.distribution.LayoutMap, variables: Sequence[VariableInfo], where: str
 ) -> None:
     if coverage.overlaps:
-        path, patterns = coverage.overlaps[0]
         raise Failed(
             "LAYOUT_RULES_OVERLAP",
             f"{len(coverage.overlaps)} variables of {where} are matched by more than one rule.",
@@ -195,7 +194,7 @@ def _fail_for_whole(
     specs: Mapping[str, tuple[str, tuple[Any, ...]]],
     where: str,
 ) -> None:
-    """Matrices of which each device holds a copy: because of which rule?"""
+    """Say because of which rule each device holds a copy of these matrices."""
     nbytes = sum(variable.nbytes for variable in whole)
     rows = [(rule.pattern, f"{len(rule.paths)} variables, {as_bytes(rule.nbytes)}") for rule in coverage.rules]
     rows += [("(no rule splits)", f"{variable.path}, {as_bytes(variable.nbytes)}") for variable in whole[:4]]

@@ -28,7 +28,7 @@ def adapters(submission: Submission) -> None:
             continue
         base = sorted(path for path in trainable if "lora_" not in path)
         found = sorted(path for path in trainable if "lora_" in path)
-        rows = [("trainable variables", len(expected), len(trainable))]
+        rows: list[tuple[Any, ...]] = [("trainable variables", len(expected), len(trainable))]
         if not trainable:
             raise Failed(
                 "LORA_NOTHING_TRAINABLE",
@@ -116,7 +116,7 @@ def arithmetic(submission: Submission) -> None:
 def _expected_adapters(block: int, rank: int, sizes: Any = oracle.SMALL_SIZES) -> dict[str, tuple[int, ...]]:
     """Shapes of the adapters of one block: A is the kernel's shape with the last dimension replaced by the rank."""
     heads = {"query": sizes["num_query_heads"], "value": sizes["num_key_value_heads"]}
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for name in TARGETS:
         path = f"decoder_block_{block}/attention/{name}/lora_kernel_"
         shapes[path + "a"] = (heads[name], sizes["hidden_dim"], rank)

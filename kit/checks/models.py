@@ -39,7 +39,8 @@ class CheckFailed(AssertionError):  # noqa: N818 -- it is a verdict, not an erro
 
     def __init__(self, diagnosis: Diagnosis) -> None:
         """Take the diagnosis, which stays in the attribute ``diagnosis``."""
-        super().__init__(diagnosis.panel())
+        # pytest puts the name of this class before the first line, and a margin before each.
+        super().__init__(diagnosis.panel(width=88))
         self.diagnosis = diagnosis
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from kit.checks.catalog import Check
+from kit.checks.catalog import RUN, Check
 from kit.checks.diagnosis import Diagnosis, Failed
 from kit.checks.submission import not_implemented
 from kit.course.stubs import untouched
@@ -112,6 +112,13 @@ class Runner:
 
     def _without_running(self, impl: str, check: Check) -> Verdict | None:
         parts = find_parts(impl)
+        if check.exercise == RUN:
+            try:
+                missing = parts.missing()
+            except UserError as error:
+                return Verdict(check, Failed("EXERCISE_DOES_NOT_IMPORT", str(error)).diagnosis)
+            cause = f"still to be written are {', '.join(missing)}."
+            return Verdict(check, Failed("NOT_IMPLEMENTED", cause).diagnosis) if missing else None
         file = parts.file_of(check.exercise)
         if file.is_file():
             try:

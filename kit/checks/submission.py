@@ -50,7 +50,7 @@ class Submission:
             line, text = self.their_line(error)
             raise Failed(
                 "EXERCISE_DOES_NOT_IMPORT",
-                f"{self._shown} does not import: {_described(error)}.",
+                f"{self._shown} does not import: {described(error)}.",
                 ("line", "text"),
                 [(line or "-", text)],
             ) from None
@@ -164,7 +164,7 @@ class Submission:
         line, text = self.their_line(error)
         return Failed(
             "EXERCISE_CRASHED",
-            f"{name} failed: {_described(error)}.",
+            f"{name} failed: {described(error)}.",
             ("called with", "line", "text"),
             [(call or "nothing", line or "-", text)],
         )
@@ -188,7 +188,8 @@ def not_implemented(shown: str, exercise: str, function: str, task: re.Match[str
     )
 
 
-def _described(error: BaseException) -> str:
+def described(error: BaseException) -> str:
+    """Class and text of an error, in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 

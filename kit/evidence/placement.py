@@ -2,9 +2,41 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import jax
 import keras
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one variable is."""
+
+    path: str
+    shape: tuple[int, ...]
+    #: Bytes of the whole variable, on however many devices.
+    nbytes: int
+    #: On how many devices it is, whole or in parts; 0 if it has no value.
+    device_count: int
+    #: Whether each of these devices holds the whole of it.
+    whole: bool
+
+
+def placements(variables: Iterable[keras.Variable]) -> list[Placement]:
+    """Ask the array of each variable for its sharding."""
+    found = []
+    for variable in variables:
+        shape = tuple(variable.shape)
+        # A variable without a value would make one when it is asked for it.
+        value = getattr(variable, "_value", None)
+        if value is None:
+            found.append(Placement(variable.path, shape, 0, 0, whole=False))
+        else:
+            sharding = value.sharding
+            found.append(
+                Placement(variable.path, shape, value.nbytes, len(sharding.device_set), sharding.is_fully_replicated)
+            )
+    return found
 
 
 def nbytes_per_device(variables: Iterable[keras.Variable]) -> dict[str, int]:
