@@ -57,7 +57,7 @@ def _interface(exercise: str) -> list[Check]:
             "interface",
             function,
             f"{function} is there, and can be called as the stub says.",
-            30,
+            15,
         )
         for function in PARTS[exercise]
     ]
@@ -71,7 +71,7 @@ _CHECKS: list[Check] = [
             "mesh",
             "spec",
             "make_device_mesh",
-            30,
+            15,
             refuses="Sizes that do not fit the devices are a ValueError with both numbers.",
             shape="The grid has the sizes asked for, and axes named batch and model.",
             devices="The devices given are used, in their order; all of them by default.",
@@ -112,7 +112,7 @@ _CHECKS: list[Check] = [
             "reviews",
             "spec",
             "prepare_reviews",
-            30,
+            15,
             text_alone="Labels are dropped, and a run of markup is one space.",
             too_few="Too few reviews are a ValueError with both numbers.",
             order="All of the reviews are shuffled, with the seed and with nothing else.",

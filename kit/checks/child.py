@@ -1,17 +1,16 @@
 """What happens in the process of one check: import the solution, ask, and say what was found."""
 
-import functools
 import importlib
 import os
 import sys
 import time
 import traceback
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 from kit.checks.diagnosis import Failed
-from kit.checks.submission import Submission
+from kit.checks.submission import Submission, expect_signature
 from kit.errors import UserError
 from kit.parts import PARTS, find_parts
 
@@ -47,7 +46,6 @@ def execute(impl: str, exercise: str, check: str) -> dict[str, Any]:
 def _check(impl: str, exercise: str, name: str) -> None:
     import_for(exercise)
     parts = find_parts(impl)
-    before = _functions_of_libraries(parts.folder)
     backend_started = _watch_backend()
     # The checks of all parts together import these themselves, as `kit run` does.
     submission = Submission(parts, exercise) if exercise in PARTS else None
@@ -77,59 +75,47 @@ def _check(impl: str, exercise: str, name: str) -> None:
             error, f"The check {name.replace('_', ' ')!r}, using what your functions returned,", name
         ) from None
     finally:
-        _expect_same(before, parts.folder)
+        _expect_libraries_unchanged(parts.folder)
 
 
 def _question(exercise: str, name: str) -> Any:
     if name.startswith("interface_of_"):
-        from kit.checks.interface import check_interface
-
-        return functools.partial(check_interface, function=name.removeprefix("interface_of_"))
+        function = name.removeprefix("interface_of_")
+        return lambda submission: expect_signature(submission.function(function), function)
     return getattr(importlib.import_module(f"kit.checks.{exercise}"), name)
 
 
-def _functions_of_libraries(folder: Path) -> dict[tuple[str, str], Any]:
-    """What the libraries' modules and classes have under which name, to see whether a solution changes it."""
-    found: dict[tuple[str, str], Any] = {}
+def _expect_libraries_unchanged(folder: Path) -> None:
+    """No function or class of a person's file stands in a library, where other code would come upon it."""
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] not in GUARDED or type(module) is not ModuleType or name.startswith("kit.reference"):
             continue
         for key, value in list(vars(module).items()):
-            if callable(value):
-                found[name, key] = value
-                if isinstance(value, type) and value.__module__ == name:
-                    found |= {(f"{name}.{key}", member): item for member, item in vars(value).items() if callable(item)}
-    return found
-
-
-def _expect_same(before: dict[tuple[str, str], Any], folder: Path) -> None:
-    for (owner, key), value in before.items():
-        module = sys.modules.get(owner)
-        if module is None:
-            holder = getattr(sys.modules.get(owner.rpartition(".")[0]), owner.rpartition(".")[2], None)
-        else:
-            holder = module
-        now = vars(holder).get(key) if holder is not None else None
-        # Only what a person's file put there: the libraries replace some of their own names as they go.
-        if now is not value and (place := _place_in(now, folder)):
-            raise Failed(
-                "EXERCISE_PATCHES_A_LIBRARY",
-                f"Your file replaces {owner}.{key}, which other code relies on.",
-                ("replaced", "by"),
-                [(f"{owner}.{key}", place)],
-            )
+            members = vars(value).items() if isinstance(value, type) and value.__module__ == name else ()
+            for shown, item in (
+                (f"{name}.{key}", value),
+                *((f"{name}.{key}.{member}", item) for member, item in members),
+            ):
+                if place := _place_in(item, folder):
+                    raise Failed(
+                        "EXERCISE_PATCHES_A_LIBRARY",
+                        f"Your file replaces {shown}, which other code relies on.",
+                        ("replaced", "by"),
+                        [(shown, place)],
+                    )
 
 
 def _place_in(value: Any, folder: Path) -> str:
     """File and line of a function, or the file of a class, if it is of this folder."""
-    code = getattr(value, "__code__", None)
+    code = value.__code__ if isinstance(value, FunctionType) else None
     if code is not None:
-        file, line = Path(code.co_filename), f":{code.co_firstlineno}"
+        file, line = code.co_filename, f":{code.co_firstlineno}"
     elif isinstance(value, type):
-        file, line = Path(getattr(sys.modules.get(value.__module__), "__file__", None) or "-"), f"::{value.__name__}"
+        file, line = getattr(sys.modules.get(value.__module__), "__file__", None) or "-", f"::{value.__name__}"
     else:
         return ""
-    return file.name + line if file.resolve().is_relative_to(folder) else ""
+    # Compared as text: there are a hundred thousand to look at.
+    return Path(file).name + line if file.startswith(f"{folder}{os.sep}") else ""
 
 
 def _watch_backend() -> Any:

@@ -192,3 +192,6 @@ CODES: dict[str, Code] = {
         "",
     ),
 }
+
+#: Codes that only a check of a person's own model gives, and no exercise.
+OWN_MODEL_CODES = frozenset({"NOTHING_TO_CHECK", "MODEL_NOT_REPRODUCIBLE", "LOSS_NOT_FINITE", "LOSS_DEPENDS_ON_MESH"})

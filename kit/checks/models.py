@@ -282,13 +282,15 @@ def check_mesh_invariance(
     shapes = [(int(first), int(second)) for first, second in meshes]
     _require_meshes(shapes, batch)
     twin = train(make_model, batch, steps=steps, seed=seed)
+    _require_place(twin, 1, "one device")
     _require_losses(twin, rtol)
     # Before the first mesh is computed on, so that a rule that does not fit is told by its name.
     layout_maps = {shape: _layout_map(layout_map_for, shape, axis_names, twin) for shape in shapes}
     runs = {}
     for shape, layout_map in layout_maps.items():
         runs[shape] = train(make_model, batch, layout_map, steps=steps, seed=seed)
-        _require_comparable(twin, runs[shape], shape)
+        _require_place(runs[shape], math.prod(shape), f"the mesh {as_tuple(shape)}")
+        _require_same(twin, runs[shape], shape)
     _judge_losses(twin, runs, rtol)
     return twin.losses
 
@@ -373,7 +375,7 @@ def _judge_rules(
         return
     unmatched = _grouped((variable.path, variable.shape, variable.nbytes) for variable in coverage.unmatched)
     rows += [
-        (f"(no rule) {label}", f"shape {as_tuple(shape)}", count, as_bytes(nbytes), "")
+        (label, f"shape {as_tuple(shape)}", count, as_bytes(nbytes), "no rule")
         for label, count, shape, nbytes in unmatched
     ]
     code, cause, advice, _ = problems[0]
@@ -383,7 +385,7 @@ def _judge_rules(
         code,
         f"{cause} The mesh is {mesh}."
         + (f" {more} more rule{'s are' if more > 1 else ' is'} wrong, as the table says." if more else ""),
-        ("rule", "dimensions over", "variables", "bytes", ""),
+        ("rule, or variable without one", "dimensions over", "variables", "bytes", ""),
         _limited(rows),
         advice,
     )
@@ -663,19 +665,21 @@ def _layout_map(
     return layout_map
 
 
-def _require_comparable(twin: "Trajectory", run: "Trajectory", shape: tuple[int, int]) -> None:
-    """The model was built on the mesh, and is the model that was built on one device."""
-    devices = math.prod(shape)
+def _require_place(run: "Trajectory", devices: int, where: str) -> None:
+    """The weights are on all devices that they are to be computed with on, and on no other."""
     elsewhere = [placement for placement in run.placements if placement.device_count != devices]
     if elsewhere:
         raise Failed(
             "LOADING_DISTRIBUTION_TOO_LATE",
-            f"{len(elsewhere)} of the {len(run.placements)} weights of the model for the mesh {as_tuple(shape)} are not on its "
-            f"{devices} devices.",
-            ("for example", "devices"),
-            [(placement.path, placement.device_count) for placement in elsewhere[:3]],
+            f"{len(elsewhere)} of the {len(run.placements)} weights of the model for {where} are elsewhere.",
+            ("for example", "devices", "wanted"),
+            [(placement.path, placement.device_count, devices) for placement in elsewhere[:3]],
             "Build the model within make_model, anew at each call: a variable takes its place when it is created.",
         )
+
+
+def _require_same(twin: "Trajectory", run: "Trajectory", shape: tuple[int, int]) -> None:
+    """The model that was built on a mesh begins as the one on one device does."""
     different = twin.first_difference(run) if len(twin.variables) == len(run.variables) else None
     if different or len(twin.variables) != len(run.variables):
         raise Failed(

@@ -28,7 +28,7 @@ def text_alone(submission: Submission) -> None:
         if not isinstance(item, str):
             _labels_kept(item)
         if item != expected:
-            code = "REVIEWS_MARKUP_LEFT" if "br" in text else "NOT_AS_EXPECTED"
+            code = "REVIEWS_MARKUP_LEFT" if "<br" in text else "NOT_AS_EXPECTED"
             raise Failed(
                 code,
                 "A review did not come out as it should.",

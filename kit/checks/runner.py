@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -35,6 +35,9 @@ class Verdict:
     def passed(self) -> bool:
         """Whether nothing was found."""
         return self.diagnosis is None
+
+
+Job = Generator[Check, Verdict, None]
 
 
 class Runner:
@@ -86,25 +89,52 @@ class Runner:
 
     def run(self, impl: str, check: Check) -> Verdict:
         """Run one check."""
-        return next(iter(self.run_all([(impl, check)])))
+        found: list[Verdict] = []
 
-    def run_all(self, requests: Iterable[tuple[str, Check]], at_once: int = 1) -> Iterator[Verdict]:
-        """Run checks, some at the same time, and give their verdicts in the order in which they come."""
-        waiting = list(requests)[::-1]
-        under_way: dict[int, tuple[str, Check]] = {}
-        while waiting or under_way:
-            while waiting and len(under_way) < at_once:
-                impl, check = waiting.pop()
-                if (verdict := self._without_running(impl, check)) is not None:
-                    yield verdict
-                elif self._fork:
-                    under_way[self._send(impl, check)] = (impl, check)
+        def job() -> Job:
+            found.append((yield check))
+
+        self.run_jobs([(impl, job())])
+        return found[0]
+
+    def run_jobs(self, jobs: Iterable[tuple[str, "Job"]], at_once: int = 1) -> None:
+        """Run several solutions' checks, some solutions at the same time.
+
+        Args:
+            jobs: An implementation, and a generator that gives one check after the other and is sent their verdicts.
+            at_once: Solutions at a time. Each has one check under way.
+
+        """
+        waiting = iter(jobs)
+        under_way: dict[int, tuple[str, Check, Job]] = {}
+        more = True
+        while more or under_way:
+            while more and len(under_way) < at_once:
+                started = next(waiting, None)
+                if started is None:
+                    more = False
                 else:
-                    yield self._verdict(impl, check, self._run_anew(impl, check))
+                    self._go_on(*started, None, under_way)
             if under_way:
                 answer = self._receive()
-                impl, check = under_way.pop(answer["id"])
-                yield self._verdict(impl, check, answer)
+                impl, check, job = under_way.pop(answer["id"])
+                self._go_on(impl, job, self._verdict(impl, check, answer), under_way)
+
+    def _go_on(
+        self, impl: str, job: "Job", verdict: Verdict | None, under_way: dict[int, tuple[str, Check, "Job"]]
+    ) -> None:
+        """Send a job its last verdict, and run what it asks for until that takes time."""
+        while True:
+            try:
+                check = job.send(verdict)  # type: ignore[arg-type]  # a generator is begun with None
+            except StopIteration:
+                return
+            verdict = self._without_running(impl, check)
+            if verdict is None and not self._fork:
+                verdict = self._verdict(impl, check, self._run_anew(impl, check))
+            if verdict is None:
+                under_way[self._send(impl, check)] = (impl, check, job)
+                return
 
     def needs_running(self, impl: str, check: Check) -> bool:
         """Whether a verdict needs more than reading the file."""

@@ -1,5 +1,6 @@
 """A person's solution, as a check sees it: its functions can be called, and what goes wrong in them is a diagnosis."""
 
+import inspect
 import linecache
 import re
 import traceback
@@ -10,6 +11,29 @@ from typing import Any
 
 from kit.checks.diagnosis import Failed
 from kit.parts import Parts
+
+#: Function -> names of the arguments that it is given by position, and of those that are given by name.
+CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "make_device_mesh": (("batch", "model", "devices"), ()),
+    "gemma_layout_map": (("device_mesh",), ()),
+    "load_distributed": (("preset", "layout_map"), ("dtype",)),
+    "sharding_table": (("layer",), ()),
+    "prepare_reviews": (("examples", "batch_size", "num_batches", "seed"), ()),
+    "enable_lora": (("model", "rank"), ()),
+    "count_parameters": (("model",), ()),
+    "expected_lora_parameters": (("architecture", "rank"), ()),
+    "compile_for_finetuning": (("model", "learning_rate", "weight_decay"), ()),
+    "finetune": (("model", "batches"), ("epochs", "callbacks")),
+    "make_train_step": (("model",), ()),
+    "complete": (("model", "prompt", "max_length"), ()),
+    "mean_log_likelihood": (("model", "texts"), ()),
+    "style_shift": (("before", "after"), ()),
+    "save_training": (("model", "path"), ()),
+    "resume_training": (("model", "path"), ()),
+    "merge_adapters": (("model",), ()),
+}
+#: Arguments given by position that may be left out.
+OPTIONAL = {"devices"}
 
 _TASK = re.compile(r"\w+, task (\d+)")
 
@@ -143,6 +167,8 @@ class Submission:
         except BaseException as error:
             if (not_implemented := self.as_not_implemented(error, name)) is not None:
                 raise not_implemented from None
+            if isinstance(error, TypeError) and self.their_line(error)[0] is None:
+                expect_signature(function, name)
             if isinstance(error, expects):
                 return error
             call = ", ".join(
@@ -177,6 +203,40 @@ class Submission:
             ("line", "text"),
             [(line or "-", text)],
         )
+
+
+def expect_signature(function: Callable[..., Any], name: str) -> None:
+    """A function takes its arguments by position and by name.
+
+    Raises:
+        Failed: if it does not.
+
+    """
+    if name not in CALLS:
+        return
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a callable without a signature to look at is judged by calling it
+        return
+    positional, by_name = CALLS[name]
+    needed = tuple(argument for argument in positional if argument not in OPTIONAL)
+    calls: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+        (positional, by_name),
+        (needed, ()),
+        ((), positional + by_name),
+    )
+    for args, kwargs in calls:
+        call = f"{name}({', '.join((*args, *(f'{argument}=…' for argument in kwargs)))})"
+        arguments: dict[str, Any] = dict.fromkeys(kwargs)
+        try:
+            signature.bind(*args, **arguments)
+        except TypeError as error:
+            raise Failed(
+                "SIGNATURE_DOES_NOT_FIT",
+                f"{name} cannot be called as {call}: {error}.",
+                ("called as", "yours"),
+                [(call, f"{name}{signature}")],
+            ) from None
 
 
 def not_implemented(shown: str, exercise: str, function: str, task: re.Match[str] | None, line: int) -> Failed:

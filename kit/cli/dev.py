@@ -73,6 +73,53 @@ def build() -> None:
     click.echo(f"{len(PARTS)} stubs in {room} and {STUBS_FOLDER}")
 
 
+@command.command("check")
+@click.argument("exercises", nargs=-1)
+@click.option("--at-once", type=int, default=2, show_default=True, help="Solutions at the same time.")
+@click.option("--whole-runs", is_flag=True, help="Also the wrong solutions that only a whole run shows.")
+def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool) -> None:
+    """Prove that the course's checks are right, for all EXERCISES or some.
+
+    Stubs fail and say only that they are to be written, the reference and the right-but-different solutions pass, and
+    every wrong solution in tests/chaffs gets its diagnosis.
+    """
+    import tempfile
+
+    from kit.course.proof import PASSES, Tried, problems_of_material, prove
+    from kit.parts import PARTS
+
+    if unknown := [name for name in exercises if name not in PARTS]:
+        raise UserError(f"There is no exercise {unknown[0]}; there are {', '.join(PARTS)}.")
+    started = time.perf_counter()
+
+    def tell(tried: Tried) -> None:
+        got = ", ".join(tried.codes) or PASSES
+        wanted = "" if tried.as_expected else f"  WANTED {', '.join(tried.expected)}"
+        click.echo(
+            f"{'ok ' if tried.as_expected else 'BAD'} {tried.exercise:<10} {tried.name:<32} {len(tried.verdicts):>2} checks "
+            f"{tried.seconds:6.1f} s  {got}{wanted}"
+        )
+
+    with tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
+        done = prove(exercises or tuple(PARTS), Path(folder), at_once, tell, whole_runs)
+    problems = problems_of_material()
+    problems += [
+        f"{tried.exercise}: {tried.name} got {', '.join(tried.codes) or PASSES}"
+        for tried in done
+        if not tried.as_expected
+    ]
+    for problem in problems:
+        click.echo(f"problem: {problem}", err=True)
+    wrong = [tried for tried in done if tried.expected != (PASSES,) and tried.name != "the stub"]
+    right = [tried for tried in done if tried.expected == (PASSES,)]
+    click.echo(
+        f"{len(wrong)} wrong solutions with {len({tried.expected[0] for tried in wrong})} codes, {len(right)} right ones, "
+        f"{len(problems)} problems; {time.perf_counter() - started:.0f} s"
+    )
+    if problems:
+        raise click.exceptions.Exit(1)
+
+
 def _start() -> None:
     from kit.runtime import platform
 

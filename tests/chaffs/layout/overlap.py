@@ -1,0 +1,14 @@
+"""LAYOUT_RULES_OVERLAP: two rules for ffw_gating_2."""
+
+import keras
+
+
+def gemma_layout_map(device_mesh):
+    layout_map = keras.distribution.LayoutMap(device_mesh)
+    layout_map["token_embedding/embeddings"] = ("model", None)
+    layout_map["decoder_block.*attention.*(query|key|value)/kernel"] = ("model", None, None)
+    layout_map["decoder_block.*attention_output/kernel"] = ("model", None, None)
+    layout_map["decoder_block.*ffw_gating(_2)?/kernel"] = (None, "model")
+    layout_map["decoder_block.*ffw_linear/kernel"] = ("model", None)
+    layout_map["decoder_block.*ffw_gating_2.*"] = (None, "model")
+    return layout_map

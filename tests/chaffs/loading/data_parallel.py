@@ -1,0 +1,10 @@
+"""LOADING_WRONG_DISTRIBUTION: the model is whole on each device."""
+
+from kit.reference.loading import sharding_table  # noqa: F401
+import keras
+import keras_hub
+
+
+def load_distributed(preset, layout_map, **options):
+    keras.distribution.set_distribution(keras.distribution.DataParallel(device_mesh=layout_map.device_mesh, auto_shard_dataset=False))
+    return keras_hub.models.CausalLM.from_preset(preset, **options)

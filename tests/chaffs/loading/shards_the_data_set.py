@@ -1,0 +1,10 @@
+"""LOADING_WRONG_DISTRIBUTION: auto_shard_dataset is left at True."""
+
+from kit.reference.loading import sharding_table  # noqa: F401
+import keras
+import keras_hub
+
+
+def load_distributed(preset, layout_map, **options):
+    keras.distribution.set_distribution(keras.distribution.ModelParallel(layout_map=layout_map, batch_dim_name="batch"))
+    return keras_hub.models.CausalLM.from_preset(preset, **options)

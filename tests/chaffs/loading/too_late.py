@@ -1,0 +1,13 @@
+"""LOADING_DISTRIBUTION_TOO_LATE: loaded first."""
+
+from kit.reference.loading import sharding_table  # noqa: F401
+import keras
+import keras_hub
+
+
+def load_distributed(preset, layout_map, **options):
+    model = keras_hub.models.CausalLM.from_preset(preset, **options)
+    keras.distribution.set_distribution(
+        keras.distribution.ModelParallel(layout_map=layout_map, batch_dim_name="batch", auto_shard_dataset=False)
+    )
+    return model

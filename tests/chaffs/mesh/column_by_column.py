@@ -1,0 +1,12 @@
+"""MESH_DEVICES_IGNORED: placed column by column."""
+
+import numpy as np
+import keras
+
+
+def make_device_mesh(batch, model, devices=None):
+    if devices is None:
+        devices = keras.distribution.list_devices()
+    if batch < 1 or model < 1 or batch * model != len(devices):
+        raise ValueError(f"{batch} x {model} = {batch * model} devices, and there are {len(devices)}")
+    return keras.distribution.DeviceMesh((batch, model), ["batch", "model"], np.array(devices).reshape(model, batch).T)

@@ -1,0 +1,10 @@
+"""SIGNATURE_DOES_NOT_FIT: no place for the devices."""
+
+import keras
+
+
+def make_device_mesh(batch, model):
+    devices = keras.distribution.list_devices()
+    if batch < 1 or model < 1 or batch * model != len(devices):
+        raise ValueError(f"{batch} x {model} = {batch * model} devices, and there are {len(devices)}")
+    return keras.distribution.DeviceMesh((batch, model), ["batch", "model"], devices)

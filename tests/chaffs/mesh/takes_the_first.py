@@ -1,0 +1,12 @@
+"""MESH_TRUNCATES_DEVICES: a smaller mesh leaves devices idle."""
+
+import keras
+
+
+def make_device_mesh(batch, model, devices=None):
+    if devices is None:
+        devices = keras.distribution.list_devices()
+    devices = devices[: batch * model]
+    if batch < 1 or model < 1 or batch * model != len(devices):
+        raise ValueError(f"{batch} x {model} = {batch * model} devices, and there are {len(devices)}")
+    return keras.distribution.DeviceMesh((batch, model), ["batch", "model"], devices)

@@ -1,0 +1,14 @@
+"""REVIEWS_NOT_SHUFFLED: the order of the batches is drawn, and their content is not."""
+
+import random
+import re
+
+
+def prepare_reviews(examples, batch_size, num_batches, seed):
+    reviews = [re.sub(r"\s*(<br\s*/?>\s*)+", " ", text) for text, _ in examples]
+    wanted = batch_size * num_batches
+    if len(reviews) < wanted:
+        raise ValueError(f"wanted {wanted} reviews of {len(reviews)}")
+    batches = [sorted(reviews[start : start + batch_size]) for start in range(0, wanted, batch_size)]
+    random.Random(seed).shuffle(batches)
+    return batches

@@ -1,0 +1,16 @@
+"""REVIEWS_NOT_SHUFFLED: each batch for itself."""
+
+import random
+import re
+
+
+def prepare_reviews(examples, batch_size, num_batches, seed):
+    reviews = [re.sub(r"\s*(<br\s*/?>\s*)+", " ", text) for text, _ in examples]
+    wanted = batch_size * num_batches
+    if len(reviews) < wanted:
+        raise ValueError(f"wanted {wanted} reviews of {len(reviews)}")
+    batches = [reviews[start : start + batch_size] for start in range(0, wanted, batch_size)]
+    generator = random.Random(seed)
+    for batch in batches:
+        generator.shuffle(batch)
+    return batches

@@ -1,0 +1,14 @@
+"""REVIEWS_NOT_SHUFFLED: shuffled after the first were taken."""
+
+import random
+import re
+
+
+def prepare_reviews(examples, batch_size, num_batches, seed):
+    reviews = [re.sub(r"\s*(<br\s*/?>\s*)+", " ", text) for text, _ in examples]
+    wanted = batch_size * num_batches
+    if len(reviews) < wanted:
+        raise ValueError(f"wanted {wanted} reviews of {len(reviews)}")
+    reviews = reviews[:wanted]
+    random.Random(seed).shuffle(reviews)
+    return [reviews[start : start + batch_size] for start in range(0, wanted, batch_size)]
