@@ -80,7 +80,7 @@ _CHECKS: list[Check] = [
             "layout",
             "spec",
             "gemma_layout_map",
-            60,
+            45,
             small_model="On a small model and on each mesh, every matrix is split along the right dimension.",
             gemma_7b="So it is on Gemma 7B with its 28 layers (without its weights).",
             adapters="No rule catches an adapter that it does not fit.",

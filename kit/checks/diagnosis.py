@@ -64,7 +64,8 @@ class Diagnosis:
             return "\n".join(lines)
         lesson, _, heading = self.anchor.partition("#")
         # A code that may concern any exercise leads to the lesson of the one that it concerns.
-        lines.append(f"Read: kit lesson {lesson or exercise}" + (f', "{heading}"' if heading else ""))
+        if lesson or exercise != "run":
+            lines.append(f"Read: kit lesson {lesson or exercise}" + (f' "{heading}"' if heading else ""))
         return "\n".join(lines)
 
 

@@ -15,6 +15,8 @@ from kit.models.presets import BUNDLED_FOLDER
 
 FUNCTION = "load_distributed"
 BLOCKS = 4
+#: Matrices whose arrays are moved to another spec than the layout's.
+TURNED = ("ffw_gating/kernel", "ffw_linear/kernel")
 
 
 def _layout_map(batch: int, model: int) -> tuple[keras.distribution.LayoutMap, dict[str, tuple]]:
@@ -43,9 +45,8 @@ def _full_spec(variable: keras.Variable) -> tuple | None:
 
 def distribution(submission: Submission) -> None:
     """The distribution is set before the model is made, is the right one, and stays set."""
-    shapes = [shape for shape in mesh_shapes() if shape[0] <= 2 and shape[1] > 1]
-    for batch, model in shapes[::-1]:
-        keras.distribution.set_distribution(None)
+    # With a batch axis where there is room for one, so that the axes cannot be taken for each other.
+    for batch, model in [shape for shape in mesh_shapes() if shape[0] <= 2 and shape[1] > 1][-1:]:
         layout_map, specs = _layout_map(batch, model)
         loaded = _load(submission, layout_map)
         found = keras.distribution.distribution()
@@ -129,17 +130,23 @@ def table(submission: Submission) -> None:
     batch, model = mesh_shapes()[-2] if len(mesh_shapes()) > 2 else mesh_shapes()[0]
     small.set_distribution(batch, model)
     loaded = small.small_model(rank=0, num_layers=1)
-    # What is planned from now on is not where the arrays are.
-    keras.distribution.set_distribution(
-        oracle.model_parallel(keras.distribution.LayoutMap(oracle.device_mesh(batch, model)))
-    )
+    # Arrays that are elsewhere than was planned, and specs as JAX itself writes them, without trailing Nones.
+    placed: dict[str, tuple[str | None, ...]] = {}
+    for variable in loaded.backbone.variables:
+        kind = oracle.kind_of(variable.path)
+        turned = oracle.TENSOR_PARALLEL[kind][::-1] if kind in TURNED else oracle.TENSOR_PARALLEL.get(kind or "", ())
+        sharding = jax.sharding.NamedSharding(
+            variable.value.sharding.mesh, jax.sharding.PartitionSpec(*_shortened(turned))
+        )
+        variable._value = jax.device_put(variable.value, sharding)
+        placed[variable.path] = turned + (None,) * (len(variable.shape) - len(turned))
     for name in ("decoder_block_0", "token_embedding", "final_normalization"):
         layer = loaded.backbone.get_layer(name)
         expected = [
             (
                 variable.path,
                 tuple(variable.shape),
-                oracle.TENSOR_PARALLEL.get(oracle.kind_of(variable.path) or "", (None,) * len(variable.shape)),
+                placed[variable.path],
             )
             for variable in layer.variables
         ]
@@ -173,3 +180,9 @@ def table(submission: Submission) -> None:
                     if mine != right
                 ],
             )
+
+
+def _shortened(spec: tuple[str | None, ...]) -> tuple[str | None, ...]:
+    while spec and spec[-1] is None:
+        spec = spec[:-1]
+    return spec

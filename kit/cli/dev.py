@@ -61,16 +61,23 @@ def pretrain(packages: Path, output: Path, steps: int | None, seed: int) -> None
 @command.command("build")
 def build() -> None:
     """Cut the stubs from the reference, into exercises/ and kit/course/stubs/."""
+    from kit.course.room import Room
     from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, cut
     from kit.parts import EXERCISES, PARTS
 
-    room = REFERENCE_FOLDER.parents[1] / EXERCISES
+    room = Room(REFERENCE_FOLDER.parents[1] / EXERCISES)
+    for folder in (room.folder, STUBS_FOLDER):
+        folder.mkdir(exist_ok=True)
     for exercise in PARTS:
         stub = cut((REFERENCE_FOLDER / f"{exercise}.py").read_text(encoding="utf-8"), exercise)
-        for folder in (room, STUBS_FOLDER):
-            folder.mkdir(exist_ok=True)
-            (folder / f"{exercise}.py").write_text(stub, encoding="utf-8")
-    click.echo(f"{len(PARTS)} stubs in {room} and {STUBS_FOLDER}")
+        # Before the stub is another, so that an exercise which is as it was cut last is not taken for somebody's work.
+        untouched = room.is_stub(exercise)
+        (STUBS_FOLDER / f"{exercise}.py").write_text(stub, encoding="utf-8")
+        if untouched:
+            room.file_of(exercise).write_text(stub, encoding="utf-8")
+        elif (backup := room.reset(exercise)) is not None:
+            click.echo(f"what was in {room.file_of(exercise).name} is kept in {backup}")
+    click.echo(f"{len(PARTS)} stubs in {room.folder} and {STUBS_FOLDER}")
 
 
 @command.command("check")

@@ -12,6 +12,10 @@ from kit.errors import UserError
 #: Command -> the module that has it (as ``command``) and its line in `kit --help`.
 COMMANDS = {
     "run": ("kit.cli.run", "Fine-tune a Gemma over several devices, step by step, with the evidence."),
+    "lesson": ("kit.cli.lesson", "List the exercises and how far yours are, or show a lesson."),
+    "hint": ("kit.cli.hint", "Show the next hint for an exercise."),
+    "reset": ("kit.cli.reset", "Begin an exercise anew, and keep a copy of yours."),
+    "solution": ("kit.cli.solution", "Show the solution of an exercise that you have solved."),
     "doctor": ("kit.cli.doctor", "Look at what this machine has, and say what is missing."),
     "dev": ("kit.cli.dev", "For those who work on the kit itself."),
 }

@@ -17,8 +17,8 @@ from kit.parts import EXERCISES, PARTS, REFERENCE
 
 ROOT = Path(__file__).parents[2]
 CHAFFS_FOLDER = ROOT / "tests" / "chaffs"
-#: Layers that are run on a wrong solution only if the cheap ones before it have found nothing.
-EXPENSIVE = ("program", "train", "style")
+#: Seconds of limit from which on a check is run on a wrong solution only if those before it have found nothing.
+EXPENSIVE = 60
 PASSES = "PASSES"
 _HEAD = re.compile(r'"""(?P<codes>[A-Z][A-Z0-9_]*(?:, [A-Z0-9_]+)*): ')
 #: Shortest statement of a solution that must not stand in the learner's room.
@@ -106,7 +106,7 @@ def lay_out(chaff: Chaff, folder: Path) -> Path:
 def asks(tried: Tried, checks: Sequence[Check], stop_early: bool) -> Job:
     """Ask one check after the other, the cheap ones first."""
     for check in checks:
-        if stop_early and tried.codes and check.layer in EXPENSIVE:
+        if stop_early and tried.codes and check.limit >= EXPENSIVE:
             return
         verdict = yield check
         tried.verdicts.append(verdict)
@@ -160,7 +160,7 @@ def problems_of_material() -> list[str]:
                 found.append(f"{file.relative_to(ROOT)} is not what `kit dev build` cuts from kit/reference/{part}.py")
         if not 2 <= len(find_regions(solution)) <= 5:
             found.append(f"kit/reference/{part}.py has {len(find_regions(solution))} tasks; 2 to 5 are wanted")
-    for file in sorted(room.rglob("*.py")):
+    for file in sorted(room.glob("*.py")):
         text = file.read_text(encoding="utf-8")
         found += [
             f"{file.relative_to(ROOT)} has a statement of the solution of {part}: {statement}"

@@ -6,5 +6,5 @@ import keras_hub
 
 
 def load_distributed(preset, layout_map, **options):
-    keras.distribution.set_distribution(keras.distribution.DataParallel(device_mesh=layout_map.device_mesh, auto_shard_dataset=False))
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
     return keras_hub.models.CausalLM.from_preset(preset, **options)

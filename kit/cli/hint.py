@@ -1,0 +1,47 @@
+"""``kit hint``."""
+
+import textwrap
+
+import click
+
+from kit.errors import UserError
+from kit.parts import EXERCISES
+
+WIDTH = 100
+
+
+@click.command("hint", context_settings={"show_default": True})
+@click.argument("exercise", required=False)
+@click.option("--number", type=int, help="Show this hint, and leave which is next as it is.  [default: the next one]")
+@click.option(
+    "--folder", default=EXERCISES, help="The folder with your exercises; what you have seen is kept beside it."
+)
+def command(exercise: str | None, number: int | None, folder: str) -> None:
+    """Show the next hint for EXERCISE; each goes further than the one before."""
+    from kit.course.course import find_exercise
+    from kit.course.progress import Progress
+    from kit.course.room import find_room
+
+    chosen = find_exercise(exercise)
+    count = len(chosen.hints)
+    if number is not None:
+        if not 1 <= number <= count:
+            raise UserError(f"--number {number}: {chosen.name} has hints 1 to {count}.")
+        _show(chosen.name, number, chosen.hints)
+        return
+    progress = Progress(find_room(folder))
+    next_number = progress.hints_shown(chosen.name) + 1
+    if next_number > count:
+        click.echo(
+            f"All {count} hints for {chosen.name} have been shown. `kit hint {chosen.name} --number 1` shows the first again, "
+            f"`kit lesson {chosen.name}` explains, and `kit solution {chosen.name} --give-up` shows the solution."
+        )
+        return
+    # First what may fail, so that a hint is not shown as the first one twice.
+    progress.show_hints(chosen.name, next_number)
+    _show(chosen.name, next_number, chosen.hints)
+
+
+def _show(exercise: str, number: int, hints: tuple[str, ...]) -> None:
+    click.echo(f"{exercise}, hint {number} of {len(hints)}")
+    click.echo(textwrap.fill(hints[number - 1], WIDTH, break_long_words=False, break_on_hyphens=False))

@@ -1,0 +1,68 @@
+"""``kit lesson``."""
+
+import sys
+
+import click
+
+from kit.parts import EXERCISES
+
+
+@click.command("lesson", context_settings={"show_default": True})
+@click.argument("exercise", required=False)
+@click.argument("heading", nargs=-1)
+@click.option("--folder", default=EXERCISES, help="The folder with your exercises, to see how far each is.")
+def command(exercise: str | None, heading: tuple[str, ...], folder: str) -> None:
+    """List the exercises, or show the lesson of EXERCISE, or the section of it that has this HEADING."""
+    if exercise is None:
+        _list(folder)
+        return
+    from kit.course.course import lesson, section
+
+    text = section(exercise, " ".join(heading)) if heading else lesson(exercise)
+    if sys.stdout.isatty():
+        _show(text)
+    else:
+        click.echo(text, nl=False)
+
+
+def _show(text: str) -> None:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.markdown import CodeBlock, Markdown
+    from rich.text import Text
+
+    class CodeToCopy(CodeBlock):
+        """Code without the margin and the breaks that Rich gives it, so that a command can be copied and run."""
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            yield Text(str(self.text).rstrip(), style="cyan", no_wrap=True, overflow="ignore")
+
+    class Lesson(Markdown):
+        elements = {**Markdown.elements, "fence": CodeToCopy, "code_block": CodeToCopy}  # noqa: RUF012 -- as Rich has it
+
+    Console(file=sys.stdout, highlight=False).print(Lesson(text))
+
+
+def _list(folder: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from kit.course.course import course
+    from kit.course.room import find_room
+
+    room = find_room(folder)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for heading in ("", "exercise", "title", "difficulty", "minutes", "yours"):
+        table.add_column(heading, justify="right" if heading in ("", "minutes") else "left")
+    for number, exercise in enumerate(course(), 1):
+        cells = (
+            str(number),
+            exercise.name,
+            exercise.title,
+            "*" * exercise.difficulty,
+            str(exercise.minutes),
+            room.state(exercise.name),
+        )
+        table.add_row(*map(Text, cells))
+    Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 118).print(table)
+    click.echo("\n`kit lesson NAME` shows a lesson. Whether what is written is right, `pytest` says.")

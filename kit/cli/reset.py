@@ -1,0 +1,23 @@
+"""``kit reset``."""
+
+import click
+
+from kit.parts import EXERCISES
+
+
+@click.command("reset", context_settings={"show_default": True})
+@click.argument("exercise", required=False)
+@click.option("--folder", default=EXERCISES, help="The folder with your exercises.")
+def command(exercise: str | None, folder: str) -> None:
+    """Begin EXERCISE anew: put its stub back, and keep a copy of what was there."""
+    from kit.course.course import find_exercise
+    from kit.course.room import find_room, shown
+
+    name = find_exercise(exercise).name
+    room = find_room(folder)
+    file = shown(room.file_of(name))
+    if room.is_stub(name):
+        click.echo(f"{file} is the stub already: nothing was done.")
+        return
+    backup = room.reset(name)
+    click.echo(f"{file} is the stub again." + (f" What was there is kept in {shown(backup)}." if backup else ""))

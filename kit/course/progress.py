@@ -1,0 +1,59 @@
+"""What a learner has seen, kept beside the exercises."""
+
+import json
+from pathlib import Path
+
+from kit.course.room import Room
+from kit.errors import UserError
+
+
+class Progress:
+    """How many hints of each exercise were shown, in ``.kit/progress.json`` beside the folder with the exercises."""
+
+    def __init__(self, room: Room) -> None:
+        """Read nothing yet."""
+        self.file: Path = room.folder.parent / ".kit" / "progress.json"
+
+    def hints_shown(self, exercise: str) -> int:
+        """How many hints of the exercise were shown.
+
+        Raises:
+            UserError: if the file cannot be read or is damaged.
+
+        """
+        shown: int = self._read()["hints"].get(exercise, 0)
+        return shown
+
+    def show_hints(self, exercise: str, number: int) -> None:
+        """Write down that so many hints of the exercise were shown.
+
+        Raises:
+            UserError: if the file cannot be read or written, or is damaged.
+
+        """
+        content = self._read()
+        content["hints"][exercise] = number
+        unfinished = self.file.with_name(self.file.name + ".unfinished")
+        try:
+            self.file.parent.mkdir(exist_ok=True)
+            unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            unfinished.replace(self.file)
+        except OSError as error:
+            raise UserError(
+                f"{self.file} cannot be written ({error.strerror}), so which hint is next cannot be kept: "
+                "`--number N` shows a hint without it."
+            ) from None
+
+    def _read(self) -> dict[str, dict[str, int]]:
+        try:
+            content = json.loads(self.file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {"hints": {}}
+        except OSError as error:
+            raise UserError(f"{self.file} cannot be read ({error.strerror}).") from None
+        except ValueError:
+            content = None
+        hints = content.get("hints") if isinstance(content, dict) else None
+        if not isinstance(hints, dict) or not all(type(number) is int and number >= 0 for number in hints.values()):
+            raise UserError(f"{self.file} is damaged: delete it, and the hints begin anew.")
+        return content
