@@ -164,7 +164,7 @@ _CHECKS: list[Check] = [
         _checks(
             "training",
             "train",
-            "finetune",
+            "compile_for_finetuning",
             240,
             learns="With your compile_for_finetuning and finetune the loss of the bundled model goes down.",
         ),

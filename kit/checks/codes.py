@@ -57,7 +57,7 @@ CODES: dict[str, Code] = {
     "LAYOUT_WRONG_AXIS": Code('Split weights over "model": the axis "batch" is for the examples.', "layout#Which axis"),
     "LAYOUT_AXIS_DOES_NOT_DIVIDE": Code("Choose a dimension that the axis divides.", "layout#Which dimension"),
     "LAYOUT_SPEC_DOES_NOT_FIT": Code(
-        "Give one entry, an axis or None, for each dimension of the variable.", "layout#Rules"
+        "Give one entry, an axis or None, for each dimension of the variable, and no more.", "layout#Rules"
     ),
     "LAYOUT_CATCHES_ADAPTERS": Code(
         "End the rule with /kernel, so that it does not match lora_kernel_a and lora_kernel_b.", "layout#Adapters"

@@ -109,7 +109,12 @@ def _judge(
         )
     by_path = {variable.path: variable for variable in variables}
     sizes = dict(zip(layout_map.device_mesh.axis_names, layout_map.device_mesh.shape, strict=True))
-    specs = {path: (rule.pattern, rule.spec) for rule in coverage.rules for path in rule.paths}
+    # A spec may leave trailing Nones out.
+    specs = {
+        path: (rule.pattern, rule.spec + (None,) * (len(by_path[path].shape) - len(rule.spec)))
+        for rule in coverage.rules
+        for path in rule.paths
+    }
     _judge_fit(by_path, specs, sizes, where)
 
     misplaced = [
@@ -173,7 +178,7 @@ def _judge_fit(
         )
     ]
     for found, code, what in (
-        (long, "LAYOUT_SPEC_DOES_NOT_FIT", "have another number of dimensions than their spec"),
+        (long, "LAYOUT_SPEC_DOES_NOT_FIT", "have fewer dimensions than their spec"),
         (indivisible, "LAYOUT_AXIS_DOES_NOT_DIVIDE", "have a dimension that its axis does not divide"),
     ):
         adapters_found = [item for item in found if "/lora_" in item[0]]

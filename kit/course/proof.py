@@ -11,7 +11,7 @@ from kit.checks.catalog import RUN, Check, checks_of
 from kit.checks.codes import CODES, OWN_MODEL_CODES
 from kit.checks.runner import Job, Runner, Verdict
 from kit.course.course import course, lesson
-from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, cut, find_regions
+from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, cut, find_regions, functions_in
 from kit.errors import UserError
 from kit.parts import EXERCISES, PARTS, REFERENCE
 
@@ -103,6 +103,17 @@ def lay_out(chaff: Chaff, folder: Path) -> Path:
     return folder
 
 
+def checks_for(chaff: Chaff) -> tuple[Check, ...]:
+    """The checks that a chaff is put to: those of the functions that it has itself; what it imports is proven elsewhere."""
+    checks = tuple(check for check in checks_of(chaff.exercise) if check.layer != "tpu")
+    try:
+        written = functions_in(chaff.file.read_text(encoding="utf-8")).keys()
+    except SyntaxError:
+        return checks
+    about_it = tuple(check for check in checks if check.function in written)
+    return about_it or checks
+
+
 def asks(tried: Tried, checks: Sequence[Check], stop_early: bool) -> Job:
     """Ask one check after the other, the cheap ones first."""
     for check in checks:
@@ -140,7 +151,7 @@ def prove(
         for chaff in find_chaffs():
             if chaff.exercise in exercises or (whole_runs and chaff.exercise == RUN):
                 folder = lay_out(chaff, scratch / f"{chaff.exercise}-{chaff.name}")
-                checks = tuple(check for check in checks_of(chaff.exercise) if check.layer != "tpu")
+                checks = checks_for(chaff)
                 yield str(folder), job(Tried(chaff.name, chaff.exercise, chaff.codes), checks, not chaff.passes)
 
     with Runner() as runner:

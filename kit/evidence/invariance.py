@@ -26,7 +26,8 @@ class Trajectory:
     values: tuple[np.ndarray, ...]
     #: Where its weights are.
     placements: tuple[Placement, ...]
-    #: The loss of each training step, as Keras reports it: it is taken before the step changes the weights.
+    #: The loss of each training step, as Keras reports it: it is taken before the step changes the weights. None if the
+    #: weights are not all on the devices of the mesh, where Keras could not compute with them.
     losses: tuple[float, ...]
 
     def first_difference(self, other: "Trajectory", tolerance: float = 1e-6) -> tuple[VariableInfo, float] | None:
@@ -70,7 +71,11 @@ def train(
     keras.distribution.set_distribution(None)
     if layout_map is not None:
         keras.distribution.set_distribution(
-            keras.distribution.ModelParallel(layout_map=layout_map, batch_dim_name="batch", auto_shard_dataset=False)
+            keras.distribution.ModelParallel(
+                layout_map=layout_map,
+                batch_dim_name=layout_map.device_mesh.axis_names[0],
+                auto_shard_dataset=False,
+            )
         )
     try:
         with _names_from_the_start(), warnings.catch_warnings():
@@ -81,8 +86,11 @@ def train(
             variables = describe(model.variables)
             values = [np.asarray(variable.value, dtype=np.float64) for variable in model.variables]
             placed = placements(model.weights)
-            arguments = batch if isinstance(batch, tuple) else (batch,)
-            losses = [float(model.train_on_batch(*arguments, return_dict=True)["loss"]) for _ in range(steps)]
+            devices = 1 if layout_map is None else layout_map.device_mesh.devices.size
+            losses = []
+            if all(placement.device_count == devices for placement in placed):
+                arguments = batch if isinstance(batch, tuple) else (batch,)
+                losses = [float(model.train_on_batch(*arguments, return_dict=True)["loss"]) for _ in range(steps)]
     finally:
         keras.distribution.set_distribution(None)
     del model

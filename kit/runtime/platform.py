@@ -79,8 +79,15 @@ def choose_platform(wanted: str = "auto") -> Platform:
     return wanted  # type: ignore[return-value]  # one of the three, as was just asked
 
 
-def prepare_environment(platform: Platform, simulated_devices: int = DEFAULT_SIMULATED_DEVICES) -> None:
+def prepare_environment(
+    platform: Platform, simulated_devices: int = DEFAULT_SIMULATED_DEVICES, tensorflow: bool = False
+) -> None:
     """Set the variables that jax, XLA and Keras read when they are imported.
+
+    Args:
+        platform: "cpu", "gpu" or "tpu".
+        simulated_devices: How many the processor is split into.
+        tensorflow: Whether it may be imported, in a process that is not the kit's own.
 
     Raises:
         UserError: if jax is imported already, and with another number of devices than is asked for.
@@ -105,7 +112,8 @@ def prepare_environment(platform: Platform, simulated_devices: int = DEFAULT_SIM
         os.environ["JAX_PLATFORMS"] = {"gpu": "cuda", "tpu": "tpu"}[platform] + ",cpu"
         if platform == "gpu":
             os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.9")
-    keep_tensorflow_out()
+    if not tensorflow:
+        keep_tensorflow_out()
     # Remarks of JAX and grain about buffers and threads that a reader can do nothing about.
     warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
     logging.getLogger("absl").setLevel(logging.ERROR)

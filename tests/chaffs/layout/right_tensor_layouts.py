@@ -2,7 +2,8 @@
 
 from keras.distribution import LayoutMap, TensorLayout
 
-HEADS = ("model", None, None)
+# Trailing Nones may be left out.
+HEADS = ("model",)
 TABLE = {
     r"token_embedding/embeddings": ("model", None),
     r".*/attention/(?!.*lora).*kernel": HEADS,

