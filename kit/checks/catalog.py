@@ -193,7 +193,7 @@ _CHECKS: list[Check] = [
         _checks(
             "checkpoint",
             "train",
-            "resume_training",
+            "save_training",
             180,
             resume="With LoRA: a fresh model goes on exactly where the saved one was.",
             resume_elsewhere="Without LoRA, and from one mesh to another.",

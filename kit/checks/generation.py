@@ -21,12 +21,14 @@ PROMPT = "Best comedy movies in the 90s "
 BEFORE = {"reviews": -3.4146, "lists": -0.7488}
 AFTER_RUN = {"reviews": -3.3672, "lists": -1.3257}
 AFTER_CONTROL = {"reviews": -4.1670, "lists": -3.2979}
+#: As if it had been tuned on lists that have something of reviews.
+AFTER_LISTS = {"reviews": -3.3146, "lists": -0.3488}
 
 
 def shift(submission: Submission) -> None:
     """Each change, and a shift that is above 0 for a run and not for a control."""
     rows, found = [], {}
-    for name, after in (("a run", AFTER_RUN), ("its control", AFTER_CONTROL)):
+    for name, after in (("a run", AFTER_RUN), ("its control", AFTER_CONTROL), ("a run on lists", AFTER_LISTS)):
         result = submission.call("style_shift", dict(BEFORE), dict(after), returns=dict)
         change = {style: after[style] - BEFORE[style] for style in BEFORE}
         expected = {**change, "shift": min(change["reviews"], change["reviews"] - change["lists"])}
@@ -92,36 +94,43 @@ def same_each_time(submission: Submission) -> None:
     small.set_distribution(*mesh_shapes()[0])
     model = small.bundled_model()
     keras.utils.set_random_seed(1)
-    sampler = keras_hub.samplers.TopKSampler(k=50, temperature=3.0)
-    model.compile(sampler=sampler, optimizer=keras.optimizers.SGD(0.1), loss="mse")
-    optimizer = model.optimizer
     length = len(_ids(model.preprocessor.tokenizer(PROMPT))) + 9
     expected = _greedy(model, PROMPT, length)
-    texts = [_complete(submission, model, PROMPT, length) for _ in range(2)]
-    if texts != [expected] * 2:
-        raise Failed(
-            "GENERATION_NOT_DETERMINISTIC",
-            "The model was compiled with a sampler that draws at random, and complete used it.",
-            ("", "text"),
-            [("most probable", expected), *((f"call {number}", text) for number, text in enumerate(texts, 1))],
-        )
-    rows = [
-        ("sampler", type(sampler).__name__, type(model.sampler).__name__),
-        ("optimizer", type(optimizer).__name__, type(model.optimizer).__name__),
-    ]
-    if model.sampler is not sampler or model.optimizer is not optimizer:
-        raise Failed(
-            "GENERATION_STATE_CHANGED", "After complete the model is compiled otherwise.", ("", "before", "after"), rows
-        )
-    # What Keras compiled for one sampler must not be used with the other.
-    drawn = {model.generate([PROMPT], max_length=length)[0] for _ in range(3)}
-    if drawn == {expected}:
-        raise Failed(
-            "GENERATION_STATE_CHANGED",
-            "After complete, `generate` still uses the program that was compiled for the greedy sampler.",
-            ("", "text"),
-            [("three times generate with TopKSampler", next(iter(drawn)))],
-        )
+    # One that draws at random, and one whose program takes the same arguments as the greedy one's.
+    for sampler in (keras_hub.samplers.TopKSampler(k=50, temperature=3.0), keras_hub.samplers.BeamSampler(num_beams=3)):
+        name = type(sampler).__name__
+        model.compile(sampler=sampler, optimizer=keras.optimizers.SGD(0.1), loss="mse")
+        optimizer = model.optimizer
+        before = None
+        if isinstance(sampler, keras_hub.samplers.BeamSampler):
+            before = model.generate([PROMPT], max_length=length)[0]
+            assert before != expected, "the two samplers cannot be told apart here"
+        texts = [_complete(submission, model, PROMPT, length) for _ in range(2)]
+        if texts != [expected] * 2:
+            raise Failed(
+                "GENERATION_NOT_DETERMINISTIC",
+                f"The model was compiled with a {name}, and complete used it.",
+                ("", "text"),
+                [("most probable", expected), *((f"call {number}", text) for number, text in enumerate(texts, 1))],
+            )
+        rows = [
+            ("sampler", name, type(model.sampler).__name__),
+            ("optimizer", type(optimizer).__name__, type(model.optimizer).__name__),
+        ]
+        if model.sampler is not sampler or model.optimizer is not optimizer:
+            raise Failed(
+                "GENERATION_STATE_CHANGED",
+                "After complete the model is compiled otherwise.",
+                ("", "before", "after"),
+                rows,
+            )
+        if before is not None and (after := model.generate([PROMPT], max_length=length)[0]) != before:
+            raise Failed(
+                "GENERATION_STATE_CHANGED",
+                "After complete, `generate` uses the program that was compiled for the greedy sampler.",
+                (f"generate with {name}", "text"),
+                [("before complete", before), ("after", after)],
+            )
 
 
 def likelihood(submission: Submission) -> None:

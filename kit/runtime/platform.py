@@ -114,9 +114,32 @@ def prepare_environment(
             os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.9")
     if not tensorflow:
         keep_tensorflow_out()
+        if platform == "cpu":
+            _keep_compiled_programs()
     # Remarks of JAX and grain about buffers and threads that a reader can do nothing about.
     warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
     logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def cache_folder() -> Path:
+    """Where compiled programs are kept from one process to the next; it may be deleted at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gemma-sharding-kit" / "programs"
+
+
+def _keep_compiled_programs() -> None:
+    """Let JAX keep what it compiles: the checks compile the same small programs again in each of their processes."""
+    try:
+        folder = cache_folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # no home, or a disk that is full or not to be written to: then it takes longer
+        return
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    # A hundred times what the course needs; what was not used for longest goes first.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2_000_000_000))
+    # JAX reads the folder through a library that would ask for TensorFlow, which is kept out.
+    os.environ["EPATH_USE_TF"] = "false"
 
 
 def _jax_can_still_be_set(platform: Platform, simulated_devices: int) -> bool:

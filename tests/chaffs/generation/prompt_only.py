@@ -1,4 +1,4 @@
-"""GENERATION_PROMPT_ONLY: cut to the prompt."""
+"""GENERATION_PROMPT_ONLY: what was generated is cut off again."""
 
 import keras
 import keras_hub
@@ -17,6 +17,6 @@ def batch_axis():
 def complete(model, prompt, max_length):
     sampler, function = model.sampler, model.generate_function
     model.sampler, model.generate_function = keras_hub.samplers.GreedySampler(), None
-    text = model.generate([prompt] * batch_axis(), max_length=1)[0]
+    text = model.generate([prompt] * batch_axis(), max_length=max_length)[0]
     model.sampler, model.generate_function = sampler, function
-    return text
+    return text[: len(prompt)]
