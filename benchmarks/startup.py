@@ -1,33 +1,57 @@
-"""How long the command line takes to start: `kit --help` against an empty Python, in whole processes, the median of nine.
+"""How long commands take to start, in whole processes: the median of nine.
 
-The budget of `kit --help` is 0.3 s on 2 cores. Usage: python benchmarks/startup.py
+The budget of `kit --help` is 0.3 s on 2 cores. pytest loads the kit's plugin at every start, with it and (`-p no:kit`) without.
+Usage: python benchmarks/startup.py
 """
 
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
     "import kit": ["-c", "import kit"],
+    "import kit.checks": ["-c", "import kit.checks"],
     "kit --help": ["-c", "from kit.cli.main import main; main()", "--help"],
+    "pytest --version": ["-m", "pytest", "--version"],
+    "pytest --version -p no:kit": ["-m", "pytest", "--version", "-p", "no:kit"],
+    "pytest, no tests": ["-m", "pytest", "-q"],
+    "pytest, no tests, -p no:kit": ["-m", "pytest", "-q", "-p", "no:kit"],
 }
+ROUNDS = 9
+#: pytest's exit code where there are no tests.
+NO_TESTS = 5
 
 
-def seconds(arguments: list[str]) -> float:
+def seconds(arguments: list[str], folder: str) -> float:
     """Seconds of one process, from its start to its end."""
     started = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    finished = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    )
+    took = time.perf_counter() - started
+    if finished.returncode not in (0, NO_TESTS):
+        raise SystemExit(f"{' '.join(arguments)}: exit code {finished.returncode}")
+    return took
 
 
 def main() -> None:
     """Print a line for each command."""
-    for name, arguments in COMMANDS.items():
-        seconds(arguments)  # the first run reads the files from disk
-        times = [seconds(arguments) for _ in range(9)]
-        print(f"{name:<16} {statistics.median(times):.3f} s  ({min(times):.3f} to {max(times):.3f})")
+    # In an empty folder, so that pytest has no ini file and no conftest.py.
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PYTHONSAFEPATH"] = "1"
+        times: dict[str, list[float]] = {name: [] for name in COMMANDS}
+        # Commands take turns, so that what else the machine does falls on all of them; the first round reads from disk.
+        for number in range(ROUNDS + 1):
+            for name, arguments in COMMANDS.items():
+                took = seconds(arguments, folder)
+                if number:
+                    times[name].append(took)
+    for name, taken in times.items():
+        print(f"{name:<28} {statistics.median(taken):.3f} s  ({min(taken):.3f} to {max(taken):.3f})")
 
 
 if __name__ == "__main__":

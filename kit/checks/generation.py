@@ -16,6 +16,8 @@ from kit.checks.diagnosis import Failed
 from kit.checks.submission import Submission
 
 PROMPT = "Best comedy movies in the 90s "
+#: One that the model is less sure how to go on with, so that samplers differ.
+OPEN_PROMPT = "I saw this film "
 #: Nats a token of held-out reviews and of lists, before and after 300 steps on reviews and on reviews with their words
 #: shuffled: measured with benchmarks/style_shift.py, seed 0.
 BEFORE = {"reviews": -3.4146, "lists": -0.7488}
@@ -94,8 +96,8 @@ def same_each_time(submission: Submission) -> None:
     small.set_distribution(*mesh_shapes()[0])
     model = small.bundled_model()
     keras.utils.set_random_seed(1)
-    length = len(_ids(model.preprocessor.tokenizer(PROMPT))) + 9
-    expected = _greedy(model, PROMPT, length)
+    length = len(_ids(model.preprocessor.tokenizer(OPEN_PROMPT))) + 9
+    expected = _greedy(model, OPEN_PROMPT, length)
     # One that draws at random, and one whose program takes the same arguments as the greedy one's.
     for sampler in (keras_hub.samplers.TopKSampler(k=50, temperature=3.0), keras_hub.samplers.BeamSampler(num_beams=3)):
         name = type(sampler).__name__
@@ -103,9 +105,9 @@ def same_each_time(submission: Submission) -> None:
         optimizer = model.optimizer
         before = None
         if isinstance(sampler, keras_hub.samplers.BeamSampler):
-            before = model.generate([PROMPT], max_length=length)[0]
+            before = model.generate([OPEN_PROMPT], max_length=length)[0]
             assert before != expected, "the two samplers cannot be told apart here"
-        texts = [_complete(submission, model, PROMPT, length) for _ in range(2)]
+        texts = [_complete(submission, model, OPEN_PROMPT, length) for _ in range(2)]
         if texts != [expected] * 2:
             raise Failed(
                 "GENERATION_NOT_DETERMINISTIC",
@@ -124,7 +126,7 @@ def same_each_time(submission: Submission) -> None:
                 ("", "before", "after"),
                 rows,
             )
-        if before is not None and (after := model.generate([PROMPT], max_length=length)[0]) != before:
+        if before is not None and (after := model.generate([OPEN_PROMPT], max_length=length)[0]) != before:
             raise Failed(
                 "GENERATION_STATE_CHANGED",
                 "After complete, `generate` uses the program that was compiled for the greedy sampler.",

@@ -90,6 +90,34 @@ class TestRuleCoverage:
             (1, "model", 7)
         ] * 3
 
+    def test_specs_that_do_not_fit_and_what_is_held_whole(self, devices: list[str]) -> None:
+        import keras
+
+        from kit.evidence.layouts import rule_coverage
+
+        mesh = keras.distribution.DeviceMesh((8, 1), ["batch", "model"], devices)
+        coverage = rule_coverage(
+            layout_map(
+                mesh,
+                {
+                    # One entry for two dimensions is right, over eight devices.
+                    "token_embedding/embeddings": ("batch",),
+                    # An axis of one device splits nothing.
+                    ".*ffw_gating/kernel": (None, "model"),
+                    ".*ffw_gating_2/kernel": ("batch", "batch"),
+                    ".*scale": ("batch", None),
+                },
+            ),
+            VARIABLES,
+        )
+        assert [(misfit.path.rpartition("decoder_block_")[2], misfit.spec) for misfit in coverage.misfits] == [
+            ("0/ffw_gating_2/kernel", ("batch", "batch")),
+            ("10/ffw_gating_2/kernel", ("batch", "batch")),
+            ("0/norm/scale", ("batch", None)),
+        ]
+        assert [variable.path for variable in coverage.replicated] == ["decoder_block_0/ffw_gating/kernel"]
+        assert coverage.nbytes_replicated == 24 * 40 * 4
+
     def test_prediction_and_arrays_agree(self, mesh_1x8: Any) -> None:
         """What the rules say a device will hold is what its arrays hold, on two meshes."""
         import keras

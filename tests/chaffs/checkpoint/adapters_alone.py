@@ -16,7 +16,9 @@ def state_of(model):
 
 def save_training(model, path):
     Path(path).mkdir(parents=True)
-    np.savez(Path(path) / "state.npz", **{name.replace("/", "|"): np.asarray(v.value) for name, v in state_of(model).items()})
+    np.savez(
+        Path(path) / "state.npz", **{name.replace("/", "|"): np.asarray(v.value) for name, v in state_of(model).items()}
+    )
 
 
 def resume_training(model, path):

@@ -16,4 +16,6 @@ def state_of(model):
 
 def save_training(model, path):
     Path(path).mkdir()
-    np.savez(Path(path) / "state.npz", **{name.replace("/", "|"): np.asarray(v.value) for name, v in state_of(model).items()})
+    np.savez(
+        Path(path) / "state.npz", **{name.replace("/", "|"): np.asarray(v.value) for name, v in state_of(model).items()}
+    )

@@ -35,7 +35,9 @@ def merge_adapters(model):
     for block in (layer for layer in model.backbone.layers if hasattr(layer, "attention")):
         for dense in (block.attention.query_dense, block.attention.value_dense):
             a, b = (np.asarray(part.value, "float64") for part in (dense.lora_kernel_a, dense.lora_kernel_b))
-            merged = np.asarray(dense._kernel.value, "float64") + dense.lora_alpha / dense.lora_rank * np.einsum("...r,rd", a, b)
+            merged = np.asarray(dense._kernel.value, "float64") + dense.lora_alpha / dense.lora_rank * np.einsum(
+                "...r,rd", a, b
+            )
             dense._kernel.assign(merged.astype("float32"))
             dense.lora_kernel_a.assign(np.zeros(a.shape, "float32"))
     for variable in model.trainable_variables:

@@ -10,13 +10,19 @@ from kit.reference.checkpoint import merge_adapters  # noqa: F401
 def state_of(model):
     model.optimizer.build(model.trainable_variables)
     trainable = {variable.path: variable for variable in model.trainable_variables}
-    slots = {f"optimizer {number}": variable for number, variable in enumerate(model.optimizer.variables) if variable is not model.optimizer.iterations}
+    slots = {
+        f"optimizer {number}": variable
+        for number, variable in enumerate(model.optimizer.variables)
+        if variable is not model.optimizer.iterations
+    }
     return trainable | slots
 
 
 def save_training(model, path):
     Path(path).mkdir(parents=True)
-    np.savez(Path(path) / "state.npz", **{name.replace("/", "|"): np.asarray(v.value) for name, v in state_of(model).items()})
+    np.savez(
+        Path(path) / "state.npz", **{name.replace("/", "|"): np.asarray(v.value) for name, v in state_of(model).items()}
+    )
 
 
 def resume_training(model, path):

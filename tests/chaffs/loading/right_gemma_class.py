@@ -18,7 +18,9 @@ def load_distributed(preset, layout_map, **options):
 
 def axis_of(variable, dimension):
     mesh = variable.value.sharding.mesh
-    shards = {shard.index[dimension].indices(variable.shape[dimension])[:2] for shard in variable.value.addressable_shards}
+    shards = {
+        shard.index[dimension].indices(variable.shape[dimension])[:2] for shard in variable.value.addressable_shards
+    }
     if len(shards) == 1:
         return None
     (axis,) = [name for name, size in mesh.shape.items() if size == len(shards)]
@@ -27,6 +29,10 @@ def axis_of(variable, dimension):
 
 def sharding_table(layer):
     return [
-        (variable.path, tuple(variable.shape), tuple(axis_of(variable, dimension) for dimension in range(len(variable.shape))))
+        (
+            variable.path,
+            tuple(variable.shape),
+            tuple(axis_of(variable, dimension) for dimension in range(len(variable.shape))),
+        )
         for variable in layer.variables
     ]

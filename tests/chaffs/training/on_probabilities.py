@@ -8,4 +8,8 @@ from kit.reference.training import finetune, make_train_step  # noqa: F401
 def compile_for_finetuning(model, learning_rate, weight_decay):
     optimizer = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
-    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(), optimizer=optimizer, weighted_metrics=[keras.metrics.SparseCategoricalAccuracy()])
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(),
+        optimizer=optimizer,
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy()],
+    )

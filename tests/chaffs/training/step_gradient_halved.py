@@ -20,7 +20,10 @@ def make_train_step(model):
         (loss, non_trainable), gradients = gradient(trainable, non_trainable, batch)
         trainable, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, gradients, trainable)
         half = len(trainable) // 2
-        trainable = [*trainable[:half], *(0.5 * (new + old) for new, old in zip(trainable[half:], state[0][half:], strict=True))]
+        trainable = [
+            *trainable[:half],
+            *(0.5 * (new + old) for new, old in zip(trainable[half:], state[0][half:], strict=True)),
+        ]
         return (trainable, non_trainable, optimizer_variables), loss
 
     return jax.jit(step, donate_argnums=0)
