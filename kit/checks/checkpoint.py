@@ -135,7 +135,7 @@ def _save_and_resume(submission: Submission, rank: int, before_resuming: Callabl
 
 
 def _fail_for_names(submission: Submission, error: Exception, rank: int, folder: Path) -> None:
-    """Resuming raised an error: because the optimizer has another name in another process?"""
+    """Say whether resuming failed because the optimizer has another name in another process."""
     namesake = _fresh_model(rank, "adamw_of_the_first_process", built=False, other_values=True)
     if isinstance(submission.attempt("resume_training", namesake, folder, expects=Exception), Exception):
         raise submission.crashed(error, "resume_training", "a fresh model, the folder")

@@ -127,6 +127,46 @@ def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
+@command.command("mutate")
+@click.argument("exercises", nargs=-1)
+@click.option("--at-once", type=int, default=2, show_default=True, help="Mutants at the same time.")
+def mutate(exercises: tuple[str, ...], at_once: int) -> None:
+    """Make small mistakes in the reference, for all EXERCISES or some, and count how many the checks find."""
+    import tempfile
+
+    from kit.course.mutants import Trial, equivalent_mutants, try_mutants
+    from kit.parts import PARTS
+
+    if unknown := [name for name in exercises if name not in PARTS]:
+        raise UserError(f"There is no exercise {unknown[0]}; there are {', '.join(PARTS)}.")
+    started = time.perf_counter()
+    equivalent = equivalent_mutants()
+
+    def tell(trial: Trial) -> None:
+        mutant = trial.mutant
+        if trial.killed and trial.verdict is not None and trial.verdict.diagnosis is not None:
+            said = f"killed by {trial.verdict.check.name}, {trial.verdict.diagnosis.code}"
+        else:
+            said = f"SURVIVED{': ' + equivalent[mutant.key] if mutant.key in equivalent else ''}"
+        click.echo(f"{mutant.exercise}:{mutant.line}  {mutant.before}\n    -> {mutant.after}\n    {said}")
+
+    with tempfile.TemporaryDirectory(prefix="kit-mutate-") as folder:
+        trials = try_mutants(exercises or tuple(PARTS), Path(folder), at_once, tell)
+    # A mutant that is known to compute the same, and is killed, is not the same: then the list is wrong.
+    same = [trial for trial in trials if trial.mutant.key in equivalent and not trial.killed]
+    asked = [trial for trial in trials if trial not in same]
+    survivors = [trial for trial in asked if not trial.killed]
+    for trial in survivors:
+        click.echo(f"survivor: {trial.mutant.exercise}:{trial.mutant.line}  {trial.mutant.key}")
+    killed = len(asked) - len(survivors)
+    click.echo(
+        f"{killed} of {len(asked)} mutants killed ({killed / len(asked):.1%}), {len(same)} compute the same; "
+        f"{time.perf_counter() - started:.0f} s"
+    )
+    if killed < 0.95 * len(asked):
+        raise click.exceptions.Exit(1)
+
+
 def _start() -> None:
     from kit.runtime import platform
 

@@ -13,6 +13,7 @@ from kit.errors import UserError
 COMMANDS = {
     "run": ("kit.cli.run", "Fine-tune a Gemma over several devices, step by step, with the evidence."),
     "lesson": ("kit.cli.lesson", "List the exercises and how far yours are, or show a lesson."),
+    "watch": ("kit.cli.watch", "Check an exercise whenever you save it, about a second after."),
     "hint": ("kit.cli.hint", "Show the next hint for an exercise."),
     "reset": ("kit.cli.reset", "Begin an exercise anew, and keep a copy of yours."),
     "solution": ("kit.cli.solution", "Show the solution of an exercise that you have solved."),

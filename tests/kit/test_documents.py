@@ -49,12 +49,21 @@ def test_every_option_of_kit_run_is_in_the_readme() -> None:
 
 
 def test_every_marker_is_in_the_readme() -> None:
-    import tomllib
+    from kit.checks.catalog import LAYERS
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    markers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
-    for marker in markers:
-        assert f"`{marker.partition(':')[0]}`" in readme
+    assert len(LAYERS) >= 6
+    assert not [layer for layer in LAYERS if f"| `{layer}` |" not in readme]
+
+
+def test_every_exercise_is_in_the_readme_with_its_minutes() -> None:
+    from kit.course.course import course
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for number, exercise in enumerate(course(), 1):
+        assert re.search(rf"^\| {number} \| `{exercise.name}` \| .* \| {exercise.minutes} \|$", readme, re.M), (
+            exercise.name
+        )
 
 
 def test_constraints_name_no_address() -> None:

@@ -1,0 +1,63 @@
+"""``kit watch``."""
+
+import contextlib
+import time
+from pathlib import Path
+
+import click
+
+from kit.errors import UserError
+
+
+@click.command("watch")
+@click.argument("exercises", nargs=-1)
+@click.option("--impl", default="exercises", show_default=True, help="exercises, or a folder with such modules.")
+@click.option("--once", is_flag=True, hidden=True, help="Check once and stop.")
+def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
+    """Check EXERCISES, or all of them, whenever you save one.
+
+    The libraries are imported once, so that a verdict comes about a second after a save. Checks are made in the order in which
+    you meet them, up to the first that fails.
+    """
+    from kit.checks.catalog import checks_of
+    from kit.checks.runner import Runner
+    from kit.parts import PARTS, find_parts
+
+    if unknown := [name for name in exercises if name not in PARTS]:
+        raise UserError(f"There is no exercise {unknown[0]}; there are {', '.join(PARTS)}.")
+    parts = find_parts(impl)
+    names = exercises or tuple(PARTS)
+
+    def stamp(exercise: str) -> float:
+        with contextlib.suppress(OSError):
+            return Path(parts.file_of(exercise)).stat().st_mtime
+        return 0.0
+
+    def judge(runner: Runner, exercise: str) -> None:
+        started = time.perf_counter()
+        runner.forget(impl)
+        checks = checks_of(exercise)
+        for number, check in enumerate(checks, 1):
+            verdict = runner.run(impl, check)
+            if verdict.diagnosis is not None:
+                click.echo(
+                    f"{exercise}: {number - 1} of {len(checks)} passed, {time.perf_counter() - started:.1f} s; next, {check.asks}"
+                )
+                click.echo(verdict.diagnosis.panel(exercise) + "\n")
+                return
+        click.secho(f"{exercise}: all {len(checks)} passed, {time.perf_counter() - started:.1f} s\n", fg="green")
+
+    with Runner() as runner:
+        runner.warm_up(names)
+        seen = {name: stamp(name) for name in names}
+        for name in names:
+            judge(runner, name)
+        if once:
+            return
+        click.echo("Save a file to have it checked; Ctrl-C ends this.")
+        while True:
+            time.sleep(0.1)
+            for name in names:
+                if (now := stamp(name)) != seen[name]:
+                    seen[name] = now
+                    judge(runner, name)
