@@ -31,7 +31,8 @@ def sharding_table(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...]
     """
     table = []
     for variable in layer.variables:
-        # Task 3: Append (path, shape, spec). Ask the array itself, `variable.value.sharding`, and not the layout map: what
-        # counts is where the bytes are. JAX leaves trailing Nones out of a spec; put them back.
+        # Task 3: Append (path, shape, spec), three plain values: a text and two tuples. Ask the array itself,
+        # `variable.value.sharding`, and not the layout map: what counts is where the bytes are. JAX leaves trailing Nones out
+        # of a spec; put them back.
         raise NotImplementedError("loading, task 3")
     return table

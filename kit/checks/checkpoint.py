@@ -41,7 +41,7 @@ def merge(submission: Submission) -> None:
     for layer in model.backbone._flatten_layers(include_self=False):
         if getattr(layer, "lora_enabled", False):
             layer.lora_alpha = 2 * layer.lora_rank
-    x = twin.tokenized(model, small.texts(8))[0]
+    x = twin.tokenized(model, small.texts(8, seed=small.seed()))[0]
     before, kernels = _logits(model, x), small.values(model.variables)
     _without_adapters(model, x, before)
     submission.call("merge_adapters", model)
@@ -55,6 +55,7 @@ def merge(submission: Submission) -> None:
         ("trainable variables", 0, len(model.trainable_variables)),
     ]
     columns = ("", "expected", "yours")
+    submission.measure("logits after merging", difference)
     if not difference < 1e-5:
         raise Failed("CHECKPOINT_MERGE_CHANGES_OUTPUTS", "The merged model gives other logits.", columns, rows)
     if model.trainable_variables:
@@ -72,7 +73,7 @@ def merge(submission: Submission) -> None:
 
 
 def _save_and_resume(submission: Submission, rank: int, before_resuming: Callable[[], Any]) -> None:
-    texts = small.texts(32)
+    texts = small.texts(32, seed=small.seed())
     batches = [texts[start : start + 8] for start in range(0, 32, 8)]
     model = _fresh_model(rank, "adamw_of_the_first_process")
     step = _make_step(model)
@@ -118,6 +119,9 @@ def _save_and_resume(submission: Submission, rank: int, before_resuming: Callabl
         *((path, _first(saved[path]), _first(found[path])) for path in wrong[:3]),
     ]
     columns = ("", "uninterrupted", "resumed")
+    submission.measure(
+        "loss after resuming", float(np.max(np.abs(np.subtract(resumed, uninterrupted)) / np.abs(uninterrupted)))
+    )
     adapters_lost = [path for path in wrong if "lora_" in path and not path.startswith("optimizer")]
     if adapters_lost:
         raise Failed(
@@ -138,7 +142,15 @@ def _fail_for_names(submission: Submission, error: Exception, rank: int, folder:
     """Say whether resuming failed because the optimizer has another name in another process."""
     namesake = _fresh_model(rank, "adamw_of_the_first_process", built=False, other_values=True)
     if isinstance(submission.attempt("resume_training", namesake, folder, expects=Exception), Exception):
-        raise submission.crashed(error, "resume_training", "a fresh model, the folder")
+        raise submission.crashed(
+            error,
+            "resume_training",
+            "a fresh model, the folder",
+            # The error that the stub raises blames the model, which is as it was when it was saved.
+            advice="The two models are alike, but the fresh one's optimizer is not built: has it all the variables that were saved?"
+            if isinstance(error, ValueError)
+            else "",
+        )
     raise Failed(
         "CHECKPOINT_NAMES_NOT_STABLE",
         "A save is found again only if the optimizer has the name that it had, and in another process it has another.",

@@ -35,17 +35,18 @@ def execute(impl: str, exercise: str, check: str) -> dict[str, Any]:
 
     """
     started = time.perf_counter()
+    measured: dict[str, float] = {}
     try:
-        _check(impl, exercise, check)
+        _check(impl, exercise, check, measured)
         diagnosis = None
     except Failed as failed:
         diagnosis = failed.diagnosis.as_dict()
     except UserError as error:
         return {"error": str(error)}
-    return {"diagnosis": diagnosis, "seconds": round(time.perf_counter() - started, 3)}
+    return {"diagnosis": diagnosis, "seconds": round(time.perf_counter() - started, 3), "measured": measured}
 
 
-def _check(impl: str, exercise: str, name: str) -> None:
+def _check(impl: str, exercise: str, name: str, measured: dict[str, float]) -> None:
     import_for(exercise)
     parts = find_parts(impl)
     backend_started = _watch_backend()
@@ -61,6 +62,8 @@ def _check(impl: str, exercise: str, name: str) -> None:
     import keras
 
     keras.distribution.set_distribution(None)
+    # A progress bar would be printed over and over beside a diagnosis.
+    keras.config.disable_interactive_logging()
     keras.utils.set_random_seed(0)
     try:
         _question(exercise, name)(submission or parts)
@@ -83,6 +86,8 @@ def _check(impl: str, exercise: str, name: str) -> None:
             error, f"The check {name.replace('_', ' ')!r}, using what your functions returned,", name
         ) from None
     finally:
+        if submission is not None:
+            measured.update(submission.measured)
         _expect_libraries_unchanged(parts.folder)
 
 

@@ -27,7 +27,10 @@ CODES: dict[str, Code] = {
     "EXERCISE_PRINTS_TOO_MUCH": Code("Take out the print, or put it outside of the loop.", ""),
     "EXERCISE_PATCHES_A_LIBRARY": Code("Leave the libraries as they are, and do it in your own function.", ""),
     "EXERCISE_STARTS_JAX": Code("Do it within the function, so that the program can choose its devices first.", ""),
-    "WRONG_RETURN_TYPE": Code("Return what the docstring says; a function without `return` returns None.", ""),
+    "WRONG_RETURN_TYPE": Code(
+        "Return what the docstring says: a function without `return` returns None, and float() makes a number of an array that has one entry.",
+        "",
+    ),
     "NOT_AS_EXPECTED": Code("Compare what was expected with what came, in the table.", ""),
     # mesh
     "MESH_WRONG_SHAPE": Code("The first axis has the size `batch`, the second the size `model`.", "mesh#The grid"),
@@ -38,7 +41,8 @@ CODES: dict[str, Code] = {
         "mesh#Sizes that do not fit",
     ),
     "MESH_ERROR_WITHOUT_NUMBERS": Code(
-        "Say in the error how many devices the mesh takes and how many there are.", "mesh#Sizes that do not fit"
+        "Say in an error of your own how many devices the mesh takes and how many there are; a text that is not yours means that these sizes went past your check.",
+        "mesh#Sizes that do not fit",
     ),
     # layout
     "LAYOUT_RULE_MATCHES_NOTHING": Code(
@@ -66,7 +70,8 @@ CODES: dict[str, Code] = {
         "Let the pattern match any number: decoder_block_10 has two digits.", "layout#Rules"
     ),
     "LAYOUT_EXTRA_COLLECTIVES": Code(
-        "Split nothing that every device needs whole: small variables are best replicated.", "layout#What is sent"
+        "First see to the dimensions; if they are right, split nothing that every device needs whole: small variables are best replicated.",
+        "layout#What is sent",
     ),
     # loading
     "LOADING_NO_DISTRIBUTION": Code(
@@ -83,7 +88,8 @@ CODES: dict[str, Code] = {
     "LOADING_WEIGHTS_MISSING": Code("Let from_preset load the weights.", "loading#From the preset"),
     "LOADING_OPTIONS_IGNORED": Code("Pass **from_preset_options on to from_preset.", "loading#From the preset"),
     "SHARDING_TABLE_WRONG": Code(
-        "Ask variable.value.sharding.spec, and fill it up with None.", "loading#What the arrays say"
+        "Ask variable.value.sharding.spec, make a tuple of it, and fill that up with None.",
+        "loading#What the arrays say",
     ),
     # reviews
     "REVIEWS_LABELS_KEPT": Code("Keep the text of each pair and drop its label.", "reviews#Text alone"),
@@ -108,17 +114,21 @@ CODES: dict[str, Code] = {
     "LORA_BASE_NOT_FROZEN": Code("Train the adapters alone: freeze every other variable.", "lora#What is frozen"),
     "LORA_WRONG_TARGETS": Code("Give adapters to query and value, and to nothing else.", "lora#Which layers"),
     "LORA_WRONG_RANK": Code("Pass the rank on.", "lora#Two thin matrices"),
-    "LORA_WRONG_COUNT": Code("Count elements, by hand for one layer and then for all.", "lora#Counting"),
+    "LORA_WRONG_COUNT": Code(
+        "Write down the shapes of A and B for the query and for the value, each with its own number of heads, and count the elements; then all layers.",
+        "lora#Counting",
+    ),
     # training
     "TRAINING_LOSS_ON_PROBABILITIES": Code("Say from_logits=True: the model returns logits.", "training#The loss"),
     "TRAINING_COUNTS_PADDING": Code(
-        "Weight the loss and the accuracy with sample_weight, which is 0 at padding.", "training#Padding"
+        "Give sample_weight, which is 0 at padding, to the loss function.", "training#Padding"
     ),
     "TRAINING_TARGETS_NOT_SHIFTED": Code(
         "The target of a token is the next one: take y as the preprocessor gives it.", "training#The loss"
     ),
     "TRAINING_DECAYS_NORMS": Code(
-        'Exclude variables named "bias" and "scale" from weight decay.', "training#The optimizer"
+        'Exclude variables named "bias" and "scale" from weight decay: the two words are var_names.',
+        "training#The optimizer",
     ),
     "TRAINING_RATE_IGNORED": Code("Pass learning_rate on to AdamW.", "training#The optimizer"),
     "TRAINING_DECAY_IGNORED": Code("Pass weight_decay on to AdamW.", "training#The optimizer"),
@@ -147,7 +157,8 @@ CODES: dict[str, Code] = {
     "GENERATION_PROMPT_MISSING": Code("Return the prompt and its continuation.", "generation#Token by token"),
     "GENERATION_LENGTH_IGNORED": Code("Pass max_length on to `generate`.", "generation#Token by token"),
     "GENERATION_NOT_DETERMINISTIC": Code(
-        "Generate with a greedy sampler, whatever the model was compiled with.", "generation#The same each time"
+        "Generate with a greedy sampler, and not with a generate_function that was compiled for the sampler before.",
+        "generation#The same each time",
     ),
     "GENERATION_STATE_CHANGED": Code(
         "Put the model's sampler and its compiled function back.", "generation#The same each time"
@@ -160,7 +171,8 @@ CODES: dict[str, Code] = {
         "Multiply by the preprocessor's weight, and divide by its sum.", "generation#How probable is a text?"
     ),
     "LIKELIHOOD_WRONG": Code(
-        "Take the log-softmax of the logits at the next token, in nats.", "generation#How probable is a text?"
+        "Take the log-softmax of the logits at the next token, in nats; leave out padding and fillers, and divide once, at the end.",
+        "generation#How probable is a text?",
     ),
     "STYLE_CONTROL_SHIFTS_TOO": Code(
         "A shift to reviews needs reviews to become more probable; that lists became less so is not enough.",
@@ -176,7 +188,8 @@ CODES: dict[str, Code] = {
         "Save and restore the optimizer's variables too, its step count among them.", "checkpoint#What a step needs"
     ),
     "CHECKPOINT_MERGE_CHANGES_OUTPUTS": Code(
-        "Add lora_alpha / lora_rank times A B to the kernel, and make the adapter zero.", "checkpoint#Merging"
+        "Add lora_alpha / lora_rank times A B to the variable _kernel, since kernel has it added already, and make the adapter zero.",
+        "checkpoint#Merging",
     ),
     "CHECKPOINT_STILL_TRAINABLE": Code("After merging, set trainable to False.", "checkpoint#Merging"),
     "CHECKPOINT_NAMES_NOT_STABLE": Code(

@@ -1,5 +1,6 @@
 """A diagnosis: what is wrong with a solution, by what it was seen, and what to try."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,6 +9,8 @@ from typing import Any
 from kit.checks.codes import CODES
 
 WIDTH = 112
+#: Colours that libraries put into their errors.
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,11 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
         if code not in CODES:
             raise ValueError(f"there is no code {code}")
         self.diagnosis = Diagnosis(
-            code, cause, tuple(headings), tuple(tuple(str(value) for value in row) for row in rows), advice
+            code,
+            _COLOURS.sub("", cause),
+            tuple(headings),
+            tuple(tuple(_COLOURS.sub("", str(value)) for value in row) for row in rows),
+            advice,
         )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -103,7 +104,7 @@ def _judge(
     if coverage.overlaps:
         raise Failed(
             "LAYOUT_RULES_OVERLAP",
-            f"{len(coverage.overlaps)} variables of {where} are matched by more than one rule.",
+            f"More than one rule matches {_number(len(coverage.overlaps), 'variable')} of {where}.",
             ("variable", "rules"),
             [(path, "  and  ".join(patterns)) for path, patterns in coverage.overlaps[:6]],
         )
@@ -125,7 +126,7 @@ def _judge(
     if misplaced:
         raise Failed(
             "LAYOUT_WRONG_AXIS",
-            f'{len(misplaced)} matrices of {where} are split over the axis "batch".',
+            f'The axis "batch" splits {_number(len(misplaced), "matrix")} of {where}.',
             ("variable", "shape", "your spec"),
             [(variable.path, variable.shape, spec) for variable, spec in misplaced[:6]],
         )
@@ -144,10 +145,14 @@ def _judge(
     if turned:
         raise Failed(
             "LAYOUT_WRONG_DIMENSION",
-            f"{len(turned)} matrices of {where} are split along a dimension that costs more: the bytes are the same, and what the "
-            "devices send each other is not.",
-            ("variable", "dimensions", "your spec"),
-            [(variable.path, oracle.DIMENSIONS[kind], spec) for variable, spec, kind in turned[:7]],
+            f"A dimension that costs more is split in {_number(len(turned), 'matrix')} of {where}: the bytes are the same, and "
+            "what the devices send each other is not.",
+            ("kernel, or embeddings", "how many", "dimensions", "your spec"),
+            # One line for all blocks, so that no kind is left out.
+            [
+                (kind, number, oracle.DIMENSIONS[kind], spec)
+                for (kind, spec), number in Counter((kind, spec) for _, spec, kind in turned).items()
+            ],
         )
     # What is left is small, or matched as it should be. A closed form, so that nothing slips through the cases above.
     budget = sum(variable.nbytes / (sizes["model"] if oracle.kind_of(variable.path) else 1) for variable in variables)
@@ -178,16 +183,16 @@ def _judge_fit(
         )
     ]
     for found, code, what in (
-        (long, "LAYOUT_SPEC_DOES_NOT_FIT", "have fewer dimensions than their spec"),
-        (indivisible, "LAYOUT_AXIS_DOES_NOT_DIVIDE", "have a dimension that its axis does not divide"),
+        (long, "LAYOUT_SPEC_DOES_NOT_FIT", "A spec has more entries than the shape of"),
+        (indivisible, "LAYOUT_AXIS_DOES_NOT_DIVIDE", "An axis does not divide a dimension of"),
     ):
         adapters_found = [item for item in found if "/lora_" in item[0]]
         if adapters_found and len(adapters_found) == len(found):
-            code, what = "LAYOUT_CATCHES_ADAPTERS", "are caught by a rule for the kernels, and do not fit it"
+            code, what = "LAYOUT_CATCHES_ADAPTERS", "A rule for the kernels catches, and does not fit,"
         if found:
             raise Failed(
                 code,
-                f"{len(found)} variables of {where} {what}.",
+                f"{what} {_number(len(found), 'variable')} of {where}.",
                 ("variable", "shape", "your rule", "your spec"),
                 [(path, by_path[path].shape, pattern, spec) for path, pattern, spec in found[:6]],
             )
@@ -201,7 +206,9 @@ def _fail_for_whole(
 ) -> None:
     """Say because of which rule each device holds a copy of these matrices."""
     nbytes = sum(variable.nbytes for variable in whole)
-    rows = [(rule.pattern, f"{len(rule.paths)} variables, {as_bytes(rule.nbytes)}") for rule in coverage.rules]
+    rows = [
+        (rule.pattern, f"{_number(len(rule.paths), 'variable')}, {as_bytes(rule.nbytes)}") for rule in coverage.rules
+    ]
     rows += [("(no rule splits)", f"{variable.path}, {as_bytes(variable.nbytes)}") for variable in whole[:4]]
     if len(whole) > 4:
         rows.append(("(no rule splits)", f"and {len(whole) - 4} more"))
@@ -211,7 +218,7 @@ def _fail_for_whole(
     if idle:
         raise Failed(
             "LAYOUT_RULE_MATCHES_NOTHING",
-            f"The rule {idle[0]!r} matches no variable of {where}, and {as_bytes(nbytes)} are held whole by every device.",
+            f"The rule {idle[0]!r} matches no variable of {where}, and every device holds {as_bytes(nbytes)} whole.",
             *evidence,
         )
     split = {_BLOCK.sub("decoder_block_N", path) for path, (_, spec) in specs.items() if any(spec)}
@@ -225,13 +232,17 @@ def _fail_for_whole(
         )
     raise Failed(
         "LAYOUT_MATRIX_REPLICATED",
-        f"{len(whole)} matrices of {where} are held whole by every device: {as_bytes(nbytes)}.",
+        f"Every device holds {_number(len(whole), 'matrix')} of {where} whole: {as_bytes(nbytes)}.",
         *evidence,
     )
 
 
 def _flat(spec: Sequence[Any]) -> list[str]:
     return [axis for axes in spec if axes is not None for axis in (axes if isinstance(axes, tuple) else (axes,))]
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {'matrices' if noun == 'matrix' else noun + 's'}"
 
 
 def _ranges(numbers: Sequence[int]) -> str:

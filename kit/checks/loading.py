@@ -1,5 +1,6 @@
 """Checks of the exercise ``loading``."""
 
+from itertools import zip_longest
 from typing import Any
 
 import jax
@@ -161,25 +162,23 @@ def table(submission: Submission) -> None:
         ]
         if sorted(map(repr, comparable)) != sorted(map(repr, expected)):
             rows = [
-                (
-                    position,
-                    repr(expected[position]) if position < len(expected) else "-",
-                    repr(found[position]) if position < len(found) else "-",
-                )
-                for position in range(max(len(expected), len(found)))
+                (position, *_differing(right, row))
+                for position, (row, mine, right) in enumerate(zip_longest(found, comparable, expected))
+                if mine != right
             ]
             raise Failed(
                 "SHARDING_TABLE_WRONG",
-                f"The table of {name} differs.",
-                ("row", "expected", "yours"),
-                [
-                    row
-                    for row, mine, right in zip(
-                        rows, [*comparable, *[None] * len(rows)], [*expected, *[None] * len(rows)], strict=False
-                    )
-                    if mine != right
-                ],
+                f"In the table of {name} {len(rows)} of {len(expected)} rows are not what the arrays say.",
+                ("row", "what", "expected", "yours"),
+                rows,
             )
+
+
+def _differing(expected: tuple | None, found: Any) -> tuple[str, str, str]:
+    """What differs of two rows: where path and shape are right, the spec alone."""
+    if expected and isinstance(found, tuple) and len(found) == 3 and (str(found[0]), found[1]) == expected[:2]:
+        return f"spec of {expected[0]}", repr(expected[2]), repr(found[2])
+    return "the row", repr(expected) if expected else "-", repr(found) if found is not None else "-"
 
 
 def _shortened(spec: tuple[str | None, ...]) -> tuple[str | None, ...]:

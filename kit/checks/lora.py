@@ -83,9 +83,10 @@ def counts(submission: Submission) -> None:
         if found != expected:
             raise Failed(
                 "LORA_WRONG_COUNT",
-                f"count_parameters of {what}.",
+                f"count_parameters returned other numbers than {what} has.",
                 ("", "trainable", "all"),
                 [("expected", *_shown(expected)), ("yours", *(_shown(found) if len(found) == 2 else (found, "")))],
+                advice="Count the elements of each weight, the product of its shape: once over the trainable ones, once over all.",
             )
 
 
@@ -94,8 +95,8 @@ def arithmetic(submission: Submission) -> None:
     odd = gemma_config(**{**oracle.SMALL_SIZES, "num_layers": 5})
     for what, config, rank in (
         ("Gemma 7B", GEMMA_7B, 4),
-        ("Gemma 2B, with one key and value head", GEMMA_2B, 4),
-        ("Gemma 2B, with one key and value head", GEMMA_2B, 9),
+        ("Gemma 2B, which has one key and value head,", GEMMA_2B, 4),
+        ("Gemma 2B, which has one key and value head,", GEMMA_2B, 9),
         ("a small Gemma with 16 query and 8 value heads", odd, 1),
     ):
         sizes = config["config"]
@@ -106,7 +107,7 @@ def arithmetic(submission: Submission) -> None:
         if found != expected:
             raise Failed(
                 "LORA_WRONG_COUNT",
-                f"expected_lora_parameters of {what} at rank {rank}.",
+                f"expected_lora_parameters gives another number for {what} at rank {rank}.",
                 ("expected", "yours"),
                 [(f"{expected:,}", f"{found:,}")],
             )

@@ -28,12 +28,13 @@ def text_alone(submission: Submission) -> None:
         if not isinstance(item, str):
             _labels_kept(item)
         if item != expected:
-            code = "REVIEWS_MARKUP_LEFT" if "<br" in text else "NOT_AS_EXPECTED"
+            markup = "<br" in text
             raise Failed(
-                code,
-                "A review did not come out as it should.",
-                ("review", "expected", "yours"),
-                [(text, expected, item)],
+                "REVIEWS_MARKUP_LEFT" if markup else "NOT_AS_EXPECTED",
+                "A run of <br /> did not become one space." if markup else "A review without <br /> was changed.",
+                ("review, with a dot for each space", "expected", "yours"),
+                # Else a space too many could not be seen.
+                [tuple(shown.replace(" ", "·") for shown in (text, expected, item))],
             )
 
 
@@ -105,7 +106,8 @@ def full_batches(submission: Submission) -> None:
         if sizes != [batch_size] * num_batches:
             raise Failed(
                 "REVIEWS_PARTIAL_BATCH",
-                f"{num_batches} batches of {batch_size} were asked for.",
+                f"Asked for {num_batches} batches of {batch_size}, prepare_reviews returned "
+                + ("batches of other sizes." if len(batches) == num_batches else f"{len(batches)}."),
                 ("expected sizes", "yours"),
                 [([batch_size] * num_batches, sizes)],
             )

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -28,6 +28,8 @@ class Verdict:
     #: What the solution printed, its end.
     output: str = ""
     seconds: float = 0.0
+    #: Numbers that its margins were judged by.
+    measured: dict[str, float] = field(default_factory=dict)
     #: Whether this is the verdict of an earlier check on the same function, which never came back.
     repeated: bool = False
 
@@ -174,7 +176,9 @@ class Runner:
             if ended != "without a verdict":
                 # It would be so again; a learner waits once and not once for each check.
                 self._stuck[impl, check.exercise, check.function] = diagnosis
-        return Verdict(check, diagnosis, answer.get("output", ""), answer.get("wall_seconds", 0.0))
+        return Verdict(
+            check, diagnosis, answer.get("output", ""), answer.get("wall_seconds", 0.0), answer.get("measured", {})
+        )
 
     def forget(self, impl: str) -> None:
         """The solution has changed."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,11 @@ from kit.models.weightless import build_backbone, no_weights
 SEQUENCE_LENGTH = 24
 
 _SUBJECTS = ("film", "plot", "cast", "music", "script", "ending", "camera", "humour")
+
+
+def seed() -> int:
+    """Of the texts that training checks train on: always 0, but where somebody measures how wide the margins are."""
+    return int(os.environ.get("KIT_CHECK_SEED", "0"))
 
 
 def texts(number: int, seed: int = 0) -> list[str]:

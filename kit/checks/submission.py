@@ -49,6 +49,8 @@ class Submission:
 
         """
         self.exercise = exercise
+        #: What checks measured, the largest of each.
+        self.measured: dict[str, float] = {}
         self.parts = parts
         self.file = parts.file_of(exercise)
         self._shown = f"{parts.name.rstrip('/')}/{exercise}.py"
@@ -131,6 +133,10 @@ class Submission:
                 [(wanted, _shown_value(value))],
             )
 
+    def measure(self, what: str, value: float) -> None:
+        """Keep a number that a margin is judged by."""
+        self.measured[what] = max(value, self.measured.get(what, value))
+
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function that a function of the solution returned, such as a training step: its errors are diagnoses too."""
 
@@ -185,14 +191,19 @@ class Submission:
             return None
         return not_implemented(self._shown, self.exercise, name, _TASK.fullmatch(str(error)), line)
 
-    def crashed(self, error: BaseException, name: str, call: str) -> Failed:
-        """An error that a function raised."""
+    def crashed(self, error: BaseException, name: str, call: str, advice: str = "") -> Failed:
+        """An error that a function raised, or that came of what it returned."""
         line, text = self.their_line(error)
+        if line is None:
+            advice = (
+                advice or "No line of yours raised it: look at what your functions return, and at the other diagnoses."
+            )
         return Failed(
             "EXERCISE_CRASHED",
             f"{name} failed: {described(error)}.",
             ("called with", "line", "text"),
             [(call or "nothing", line or "-", text)],
+            advice=advice,
         )
 
     def _ended(self, error: SystemExit, where: str) -> Failed:
@@ -249,9 +260,11 @@ def not_implemented(shown: str, exercise: str, function: str, task: re.Match[str
 
 
 def described(error: BaseException) -> str:
-    """Class and text of an error, in one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+    """Class and text of an error, in one line without the full stop at its end."""
+    text = " ".join(str(error).split()).rstrip(".")
+    if len(text) > 300:
+        text = text[:300].rpartition(" ")[0] + " …"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _kind(value: Any) -> str:

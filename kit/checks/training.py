@@ -48,7 +48,7 @@ def optimizer(submission: Submission) -> None:
     rows = [(matrices[0], DECAY, f"{decays[matrices[0]]:.4g}"), (scales[0], 0, f"{decays[scales[0]]:.4g}")]
     if any(abs(decays[path] - DECAY) > 1e-3 for path in matrices):
         raise Failed(
-            "TRAINING_DECAY_IGNORED", f"Asked for a decay of {DECAY}, the matrices decay otherwise.", columns, rows
+            "TRAINING_DECAY_IGNORED", f"Asked for a decay of {DECAY}, the matrices have another.", columns, rows
         )
     if any(abs(decays[path]) > 1e-3 for path in scales):
         raise Failed("TRAINING_DECAYS_NORMS", "The scales of the normalizations decay too.", columns, rows)
@@ -104,6 +104,7 @@ def loss(submission: Submission) -> None:
             else "The accuracy counts padding.",
             ("metric", "expected", "yours", "with padding"),
             [(name, f"{expected:.4f}", f"{value:.4f}", f"{counting_padding:.4f}")],
+            advice="Give the accuracy to compile among weighted_metrics: only these get sample_weight, which is 0 at padding.",
         )
 
 
@@ -113,7 +114,7 @@ def fit(submission: Submission) -> None:
     small.set_distribution(batch, model_axis)
     model = small.small_model(rank=RANK, num_layers=1)
     small.compile_model(model, RATE, DECAY)
-    texts = small.texts(24, seed=_seed())
+    texts = small.texts(24, seed=small.seed())
     batches = [texts[:8], texts[8:16], texts[16:]]
     epochs = 2
     right = twin.train(model, batches * epochs, RATE, DECAY)
@@ -127,7 +128,7 @@ def fit(submission: Submission) -> None:
     steps = int(np.asarray(model.optimizer.iterations.value))
     _expect_trained(model, before, steps)
     rows = [
-        ("epochs", epochs, recorder.epochs),
+        ("epochs that the callback saw", epochs, recorder.epochs),
         ("steps that the callback saw", epochs * len(batches), recorder.batches),
         ("steps of the optimizer", epochs * len(batches), steps),
     ]
@@ -147,7 +148,9 @@ def fit(submission: Submission) -> None:
         )
     if recorder.batches != epochs * len(batches) or recorder.epochs != epochs:
         raise Failed("TRAINING_BATCHES_CHANGED", "You trained another number of batches than was given.", columns, rows)
-    _compare_trajectory(model, batches, epochs, recorder.losses(len(batches), right.losses), right)
+    losses = recorder.losses(len(batches), right.losses)
+    _measure(submission, losses, small.values(model.trainable_variables), right)
+    _compare_trajectory(model, batches, losses, right)
 
 
 def step(submission: Submission) -> None:
@@ -158,7 +161,7 @@ def step(submission: Submission) -> None:
         small.set_distribution(batch_axis, model_axis)
         model = small.small_model(rank=RANK, num_layers=1)
         small.compile_model(model, RATE, DECAY)
-        texts = small.texts(40, seed=_seed())
+        texts = small.texts(40, seed=small.seed())
         batches = [texts[start : start + 8] for start in range(0, 40, 8)]
         # The same for each mesh: values depend on paths alone.
         right = right or twin.train(model, batches, RATE, DECAY)
@@ -193,7 +196,9 @@ def step(submission: Submission) -> None:
         for variable, value in zip(model.non_trainable_variables, state[1], strict=True):
             variable.assign(value)
         _expect_trained(model, before, len(batches))
-        _expect_twin(losses, small.values(model.trainable_variables), right, f"mesh ({batch_axis}, {model_axis})")
+        trained = small.values(model.trainable_variables)
+        _measure(submission, losses, trained, right)
+        _expect_twin(losses, trained, right, f"mesh ({batch_axis}, {model_axis})")
         if given[0] and not all(array.is_deleted() for array in given[0]):
             raise Failed(
                 "TRAINING_STATE_NOT_DONATED",
@@ -206,16 +211,17 @@ def step(submission: Submission) -> None:
 def learns(submission: Submission) -> None:
     """With your compile_for_finetuning and finetune the loss of the bundled model goes down."""
     small.set_distribution(*mesh_shapes()[0])
-    keras.utils.set_random_seed(_seed())
+    keras.utils.set_random_seed(small.seed())
     model = small.bundled_model()
     model.preprocessor.sequence_length = small.SEQUENCE_LENGTH
     model.backbone.enable_lora(4, target_layer_names=["query", "value"])
-    texts = small.texts(8, seed=_seed())
+    texts = small.texts(8, seed=small.seed())
     before = small.values(model.variables)
     _compile(submission, model, 5e-3, 0.01)
     first = _loss_of(model, texts)
     submission.call("finetune", model, [list(texts)] * 12)
     last = _loss_of(model, texts)
+    submission.measure("loss after / before", last / first)
     _expect_trained(model, before, 12)
     # Over five seeds the reference's loss falls to 0.39 to 0.53 of what it was.
     if not last < 0.8 * first:
@@ -255,13 +261,6 @@ class _Recorder(keras.callbacks.Callback):
             sums = [mean * (number + 1) for number, mean in enumerate(self._means[start : start + steps])]
             found += [value - before for value, before in zip(sums, [0.0, *sums], strict=False)]
         return found
-
-
-def _seed() -> int:
-    """Of the texts; another one only to see how wide the margins are."""
-    import os
-
-    return int(os.environ.get("KIT_CHECK_SEED", "0"))
 
 
 def _compile(submission: Submission, model: keras_hub.models.CausalLM, rate: float, decay: float) -> None:
@@ -417,7 +416,6 @@ def _expect_state_kept(
 def _compare_trajectory(
     model: keras_hub.models.CausalLM,
     batches: list[list[str]],
-    epochs: int,
     losses: list[float],
     right: twin.Trajectory,
 ) -> None:
@@ -446,6 +444,14 @@ def _compare_trajectory(
 def _first_loss(model: keras_hub.models.CausalLM, batch: Sequence[str]) -> float:
     fresh = small.small_model(rank=RANK, num_layers=1)
     return _variants(fresh, batch, small.values(fresh.variables))["right"]
+
+
+def _measure(
+    submission: Submission, losses: Sequence[float], trainable: dict[str, np.ndarray], right: twin.Trajectory
+) -> None:
+    relative = np.abs(np.subtract(losses, right.losses)) / np.abs(right.losses)
+    submission.measure("loss against the twin", float(relative.max()))
+    submission.measure("adapters against the twin", _distance(trainable, right))
 
 
 def _same(losses: Sequence[float], trainable: dict[str, np.ndarray], right: twin.Trajectory) -> bool:

@@ -86,6 +86,11 @@ def make_mutants(exercise: str) -> list[Mutant]:
         tree = ast.parse(source)
         node = next(itertools.islice(ast.walk(tree), position, None))
         line = getattr(node, "lineno", 0)
+        # The wording of a message is nobody's mistake; the numbers in it are.
+        if isinstance(node, ast.Constant) and any(
+            node in parent.values for parent in ast.walk(tree) if isinstance(parent, ast.JoinedStr)
+        ):
+            continue
         if not any(region.start < line <= region.stop for region in regions):
             continue
         statement = statement_of(tree, node)

@@ -54,7 +54,7 @@ def find_regions(source: str) -> list[Region]:
         tag = position
         position += 1
         text = []
-        while match := _TEXT.fullmatch(lines[position]):
+        while position < len(lines) and (match := _TEXT.fullmatch(lines[position])):
             text.append(match[1])
             position += 1
         start = position

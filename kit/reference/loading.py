@@ -40,8 +40,9 @@ def sharding_table(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...]
     table = []
     for variable in layer.variables:
         # region task 3
-        #: Append (path, shape, spec). Ask the array itself, `variable.value.sharding`, and not the layout map: what
-        #: counts is where the bytes are. JAX leaves trailing Nones out of a spec; put them back.
+        #: Append (path, shape, spec), three plain values: a text and two tuples. Ask the array itself,
+        #: `variable.value.sharding`, and not the layout map: what counts is where the bytes are. JAX leaves trailing Nones out
+        #: of a spec; put them back.
         spec = tuple(variable.value.sharding.spec)
         # JAX leaves trailing Nones out of a spec.
         spec += (None,) * (len(variable.shape) - len(spec))

@@ -24,7 +24,7 @@ def prepare_reviews(
 
     """
     # region task 1
-    #: Collect the texts in `reviews`: without their labels, each run of <br /> as one space.
+    #: Collect the texts in `reviews`: without their labels, each run of <br />, with the white space around it, as one space.
     reviews = [re.sub(r"\s*(<br\s*/?>\s*)+", " ", text).strip() for text, _ in examples]
     # endregion
     wanted = batch_size * num_batches

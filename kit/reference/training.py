@@ -75,8 +75,8 @@ def make_train_step(model: keras_hub.models.CausalLM) -> Callable[[tuple, tuple]
     def compute_loss(trainable: list, non_trainable: list, batch: tuple) -> tuple[Any, list]:
         x, y, sample_weight = batch
         # region task 4
-        #: Return (loss, non_trainable): call the model without state (`model.stateless_call`, in training mode), and weight
-        #: the loss, so that padding does not count.
+        #: Return (loss, non_trainable): call the model without state (`model.stateless_call`, in training mode, returns the
+        #: logits and the new non_trainable), and weight the loss, so that padding does not count.
         logits, non_trainable = model.stateless_call(trainable, non_trainable, x, training=True)
         return loss_function(y, logits, sample_weight=sample_weight), non_trainable
         # endregion
@@ -84,8 +84,8 @@ def make_train_step(model: keras_hub.models.CausalLM) -> Callable[[tuple, tuple]
     def step(state: tuple, batch: tuple) -> tuple[tuple, Any]:
         trainable, non_trainable, optimizer_variables = state
         # region task 5
-        #: Differentiate compute_loss, let the optimizer apply the gradients without state (`stateless_apply`), and
-        #: return the new state and the loss.
+        #: Differentiate compute_loss, which returns a pair, let the optimizer apply the gradients without state
+        #: (`model.optimizer.stateless_apply`, it returns a pair too), and return the new state and the loss.
         gradient = jax.value_and_grad(compute_loss, has_aux=True)
         (loss, non_trainable), gradients = gradient(trainable, non_trainable, batch)
         trainable, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, gradients, trainable)

@@ -37,7 +37,7 @@ def test_no_framework_is_imported(code: str) -> None:
 def test_help_names_all_commands(tmp_path: Path) -> None:
     finished = kit("--help", cwd=tmp_path)
     assert finished.returncode == 0
-    for name in ("run", "doctor", "dev"):
+    for name in ("run", "lesson", "watch", "hint", "reset", "solution", "doctor", "dev"):
         assert f"  {name} " in finished.stdout
 
 
@@ -163,34 +163,19 @@ def test_json_is_all_that_standard_output_has(tmp_path: Path) -> None:
     assert result["parameters"]["tuned"] == {"trainable": 33_280, "total": 1_345_152}
 
 
-def test_other_settings(tmp_path: Path) -> None:
-    """Full-parameter tuning in mixed precision, on another mesh, over a file's reviews, for two epochs."""
-    texts = [f"This is review number {number}, and I liked it. It was good." for number in range(8)]
-    (tmp_path / "mine.txt").write_text("\n".join(texts), encoding="utf-8")
-    options = ["--rank", "0", "--dtype", "mixed_bfloat16", "--mesh", "2x4", "--data", "file:mine.txt", "--epochs", "2"]
-    finished = kit("run", "--json", "--batches", "2", "--batch-size", "4", *options, cwd=tmp_path)
-    assert finished.returncode == 0, finished.stderr
-    result = json.loads(finished.stdout)
-    assert result["mesh"] == {"batch": 2, "model": 4}
-    assert result["parameters"]["tuned"] == {"trainable": 1_311_872, "total": 1_311_872}
-    assert result["training"]["steps"] == 4
-    # Scales are not decayed: 29 of 38 variables are.
-    assert result["optimizer"]["decayed_variables"] == 29
-    # Weights are float32 in mixed precision; over four devices, and the scales on each.
-    assert set(result["nbytes_per_device"].values()) == {(1_311_872 - 1_152) * 4 // 4 + 1_152 * 4}
+def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
+    """Full-parameter tuning in mixed precision, on another mesh, over a file's reviews, for two epochs.
 
-
-def test_parts_of_ones_own(tmp_path: Path) -> None:
-    """A folder with the same modules, one of which has an idea of its own, in bfloat16."""
+    The parts are stubs, but for a layout that has an idea of its own and a neighbour; the rest comes from the reference.
+    """
     import shutil
 
-    from kit.parts import PARTS, find_parts
+    from kit.course.stubs import STUBS_FOLDER
 
-    reference = find_parts("reference").folder
+    texts = [f"This is review number {number}, and I liked it. It was good." for number in range(8)]
+    (tmp_path / "mine.txt").write_text("\n".join(texts), encoding="utf-8")
     mine = tmp_path / "mine"
-    mine.mkdir()
-    for part in PARTS:
-        shutil.copy(reference / f"{part}.py", mine)
+    shutil.copytree(STUBS_FOLDER, mine)
     (mine / "rules.py").write_text('RULES = {"token_embedding/embeddings": ("model", None)}\n')
     (mine / "layout.py").write_text(
         "import keras\nfrom .rules import *\n\n"
@@ -200,18 +185,34 @@ def test_parts_of_ones_own(tmp_path: Path) -> None:
         "        made[pattern] = axes\n"
         "    return made\n"
     )
-    finished = kit("run", "--json", "--batches", "2", "--impl", "mine", "--dtype", "bfloat16", cwd=tmp_path)
+    refused = kit("run", "--impl", "mine", "--batches", "2", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "still to be written are mesh.make_device_mesh, loading.load_distributed" in refused.stderr
+    assert "layout.gemma_layout_map" not in refused.stderr
+    # One task of two is not enough.
+    half = (mine / "loading.py").read_text().replace('    raise NotImplementedError("loading, task 1")\n', "")
+    (mine / "loading.py").write_text(half)
+    options = ["--rank", "0", "--dtype", "mixed_bfloat16", "--mesh", "2x4", "--data", "file:mine.txt", "--epochs", "2"]
+    options += ["--impl", "mine", "--fill-with-reference", "--batches", "2", "--batch-size", "4"]
+    finished = kit("run", "--json", *options, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
+    assert "From the reference, since they are still to be written: mesh.make_device_mesh, loading" in finished.stderr
     result = json.loads(finished.stdout)
+    assert result["mesh"] == {"batch": 2, "model": 4}
+    assert result["parameters"]["tuned"] == {"trainable": 1_311_872, "total": 1_311_872}
+    assert result["training"]["steps"] == 4
+    # Scales are not decayed: 29 of 38 variables are.
+    assert result["optimizer"]["decayed_variables"] == 29
+    # The layout that is theirs has one rule. Weights are float32 in mixed precision.
     assert [rule["variables"] for rule in result["rule_coverage"]["rules"]] == [1]
     embedding = 2048 * 128
-    assert set(result["nbytes_per_device"].values()) == {(1_311_872 - embedding) * 2 + embedding * 2 // 8}
+    assert set(result["nbytes_per_device"].values()) == {(1_311_872 - embedding) * 4 + embedding * 4 // 4}
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("def make_device_mesh(:\n", "does not import (SyntaxError"),
+        ("def make_device_mesh(:\n", "mesh.py is not Python (invalid syntax"),
         (
             "import nothing_of_this_name\n",
             "does not import (ModuleNotFoundError: No module named 'nothing_of_this_name')",

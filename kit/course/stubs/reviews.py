@@ -23,7 +23,7 @@ def prepare_reviews(
         ValueError: if there are fewer than ``batch_size * num_batches`` reviews.
 
     """
-    # Task 1: Collect the texts in `reviews`: without their labels, each run of <br /> as one space.
+    # Task 1: Collect the texts in `reviews`: without their labels, each run of <br />, with the white space around it, as one space.
     raise NotImplementedError("reviews, task 1")
     wanted = batch_size * num_batches
     # Task 2: Raise a ValueError with both numbers if there are fewer reviews than wanted.

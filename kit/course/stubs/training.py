@@ -60,14 +60,14 @@ def make_train_step(model: keras_hub.models.CausalLM) -> Callable[[tuple, tuple]
 
     def compute_loss(trainable: list, non_trainable: list, batch: tuple) -> tuple[Any, list]:
         x, y, sample_weight = batch
-        # Task 4: Return (loss, non_trainable): call the model without state (`model.stateless_call`, in training mode), and weight
-        # the loss, so that padding does not count.
+        # Task 4: Return (loss, non_trainable): call the model without state (`model.stateless_call`, in training mode, returns the
+        # logits and the new non_trainable), and weight the loss, so that padding does not count.
         raise NotImplementedError("training, task 4")
 
     def step(state: tuple, batch: tuple) -> tuple[tuple, Any]:
         trainable, non_trainable, optimizer_variables = state
-        # Task 5: Differentiate compute_loss, let the optimizer apply the gradients without state (`stateless_apply`), and
-        # return the new state and the loss.
+        # Task 5: Differentiate compute_loss, which returns a pair, let the optimizer apply the gradients without state
+        # (`model.optimizer.stateless_apply`, it returns a pair too), and return the new state and the loss.
         raise NotImplementedError("training, task 5")
 
     return jax.jit(step, donate_argnums=0)

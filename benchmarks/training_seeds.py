@@ -1,0 +1,56 @@
+"""The margins of the training checks: five seeds of their texts, for the solution and the right-but-different ones.
+
+Each check is made as a learner's is, with other texts. Prints a Markdown table. Usage: python benchmarks/training_seeds.py [SEEDS]
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from kit.checks.catalog import checks_of
+from kit.checks.runner import Job, Runner, Verdict
+from kit.course.proof import find_chaffs, lay_out
+from kit.parts import PARTS, REFERENCE
+
+LAYER = "train"
+
+
+def main() -> None:
+    """Run all training checks of all right solutions under each seed."""
+    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    checks = [check for exercise in PARTS for check in checks_of(exercise) if check.layer == LAYER]
+    results: dict[tuple[str, str], list[Verdict]] = {}
+    for seed in range(seeds):
+        # The processes of the checks inherit it.
+        os.environ["KIT_CHECK_SEED"] = str(seed)
+        with tempfile.TemporaryDirectory() as folder, Runner() as runner:
+
+            def job(name: str, exercise: str) -> Job:
+                for check in checks:
+                    if check.exercise == exercise:
+                        verdict = yield check
+                        results.setdefault((f"{exercise}: {name}", check.name), []).append(verdict)
+
+            jobs = [(REFERENCE, job("reference", exercise)) for exercise in dict.fromkeys(c.exercise for c in checks)]
+            for chaff in find_chaffs():
+                if chaff.passes and any(check.exercise == chaff.exercise for check in checks):
+                    place = lay_out(chaff, Path(folder) / f"{chaff.exercise}-{chaff.name}")
+                    jobs.append((str(place), job(chaff.name, chaff.exercise)))
+            runner.run_jobs(jobs, at_once=2)
+    print(f"| solution | check | passed, of {seeds} | measured |")
+    print("|---|---|---|---|")
+    for (name, check), verdicts in results.items():
+        passed = sum(verdict.passed for verdict in verdicts)
+        measured: dict[str, list[float]] = {}
+        for verdict in verdicts:
+            for what, value in verdict.measured.items():
+                measured.setdefault(what, []).append(value)
+        shown = "; ".join(f"{what} {min(values):.2g} to {max(values):.2g}" for what, values in measured.items())
+        print(f"| {name} | {check} | {passed} | {shown} |")
+    if not all(verdict.passed for verdicts in results.values() for verdict in verdicts):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
