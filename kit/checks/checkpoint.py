@@ -147,7 +147,7 @@ def _fail_for_names(submission: Submission, error: Exception, rank: int, folder:
             "resume_training",
             "a fresh model, the folder",
             # The error that the stub raises blames the model, which is as it was when it was saved.
-            advice="The two models are alike, but the fresh one's optimizer is not built: has it all the variables that were saved?"
+            advice="The two models are alike, but the fresh one's optimizer is not built (the lesson's \"What a step needs\"): has it all the variables that were saved?"
             if isinstance(error, ValueError)
             else "",
         )

@@ -263,7 +263,8 @@ def described(error: BaseException) -> str:
     """Class and text of an error, in one line without the full stop at its end."""
     text = " ".join(str(error).split()).rstrip(".")
     if len(text) > 300:
-        text = text[:300].rpartition(" ")[0] + " …"
+        # What is wrong stands at the beginning or at the end; in between are values.
+        text = f"{text[:200].rpartition(' ')[0]} … {text[-100:].partition(' ')[2]}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -159,7 +159,7 @@ def step(submission: Submission) -> None:
     right = None
     for batch_axis, model_axis in shapes:
         small.set_distribution(batch_axis, model_axis)
-        model = small.small_model(rank=RANK, num_layers=1)
+        model = small.small_model(rank=RANK, num_layers=1, dropout=0.1)
         small.compile_model(model, RATE, DECAY)
         texts = small.texts(40, seed=small.seed())
         batches = [texts[start : start + 8] for start in range(0, 40, 8)]
@@ -322,6 +322,7 @@ def _variants(
         [values[variable.path] for variable in model.trainable_variables],
         [np.asarray(variable.value) for variable in model.non_trainable_variables],
         x,
+        training=True,
     )
     logits = np.asarray(logits)
     return {variant: float(twin.cross_entropy(logits, x, y, weight, variant)) for variant in get_args(twin.Variant)}

@@ -76,13 +76,14 @@ def train(
         trainable = [jnp.asarray(np.asarray(variable.value)) for variable in model.trainable_variables]
         rest = [jnp.asarray(np.asarray(variable.value)) for variable in model.non_trainable_variables]
 
-        def loss(trainable: list, x: Any, y: Any, sample_weight: Any) -> Any:
-            logits, _ = model.stateless_call(trainable, rest, x, training=True)
-            return cross_entropy(logits, x, y, sample_weight, variant)
+        def loss(trainable: list, rest: list, x: Any, y: Any, sample_weight: Any) -> Any:
+            # The rest has the random states of dropout, which go on from step to step.
+            logits, rest = model.stateless_call(trainable, rest, x, training=True)
+            return cross_entropy(logits, x, y, sample_weight, variant), rest
 
         @jax.jit
-        def step(trainable: list, first: list, second: list, number: Any, batch: tuple) -> tuple:
-            value, gradients = jax.value_and_grad(loss)(trainable, *batch)
+        def step(trainable: list, rest: list, first: list, second: list, number: Any, batch: tuple) -> tuple:
+            (value, rest), gradients = jax.value_and_grad(loss, has_aux=True)(trainable, rest, *batch)
             rate = learning_rate * jnp.sqrt(1 - BETA_2**number) / (1 - BETA_1**number)
             trainable = [variable * (1 - learning_rate * weight_decay) for variable in trainable]
             first = [m + (g - m) * (1 - BETA_1) for m, g in zip(first, gradients, strict=True)]
@@ -91,14 +92,14 @@ def train(
                 variable - rate * m / (jnp.sqrt(v) + EPSILON)
                 for variable, m, v in zip(trainable, first, second, strict=True)
             ]
-            return trainable, first, second, value
+            return trainable, rest, first, second, value
 
         first = [jnp.zeros_like(variable) for variable in trainable]
         second = [jnp.zeros_like(variable) for variable in trainable]
         losses = []
         for number, batch in enumerate(batches, start=1):
-            trainable, first, second, value = step(
-                trainable, first, second, jnp.float32(number), tokenized(model, batch)
+            trainable, rest, first, second, value = step(
+                trainable, rest, first, second, jnp.float32(number), tokenized(model, batch)
             )
             losses.append(float(value))
     finally:
