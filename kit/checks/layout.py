@@ -136,7 +136,7 @@ def _judge(
         if oracle.kind_of(variable.path) and not any(specs.get(variable.path, ("", ()))[1])
     ]
     if whole:
-        _fail_for_whole(whole, coverage, specs, where)
+        _fail_for_whole(whole, coverage, specs, sizes["model"], where)
     turned = [
         (variable, specs[variable.path][1], kind)
         for variable in variables
@@ -202,6 +202,7 @@ def _fail_for_whole(
     whole: Sequence[VariableInfo],
     coverage: RuleCoverage,
     specs: Mapping[str, tuple[str, tuple[Any, ...]]],
+    model_axis: int,
     where: str,
 ) -> None:
     """Say because of which rule each device holds a copy of these matrices."""
@@ -212,7 +213,10 @@ def _fail_for_whole(
     rows += [("(no rule splits)", f"{variable.path}, {as_bytes(variable.nbytes)}") for variable in whole[:4]]
     if len(whole) > 4:
         rows.append(("(no rule splits)", f"and {len(whole) - 4} more"))
-    rows.append(("bytes a device", f"{as_bytes(coverage.nbytes_per_device)} of {as_bytes(coverage.nbytes)}"))
+    budget = coverage.nbytes_per_device - nbytes + nbytes / model_axis
+    rows.append(
+        ("(a device holds)", f"{as_bytes(coverage.nbytes_per_device)}, and {as_bytes(budget)} if these were split")
+    )
     evidence = (("your rule", "matches"), rows)
     idle = [rule.pattern for rule in coverage.rules if not rule.paths]
     if idle:
