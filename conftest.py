@@ -49,6 +49,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path == KIT_TESTS and config.getoption("--impl") != REFERENCE else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Ask for the whole runs last: they go on beside all other tests."""
+    items.sort(key=lambda item: item.get_closest_marker("style") is not None)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Let the libraries be imported while pytest goes on, unless nothing but stubs is to be judged."""
     if session.config.getoption("collectonly"):
@@ -60,6 +65,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     runner.warm_up(
         dict.fromkeys(check.exercise for check in checks if check.layer != "tpu" and runner.needs_running(impl, check))
     )
+    # The whole runs take longest by far, and leave a core free.
+    runner.begin((impl, check) for check in checks if check.layer == "style")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

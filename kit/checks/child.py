@@ -27,6 +27,10 @@ def import_for(exercise: str) -> None:
     importlib.import_module(f"kit.checks.{exercise}")
 
 
+# Two edits within a second, of the same length, would leave the bytecode of the first in place.
+sys.dont_write_bytecode = True
+
+
 def execute(impl: str, exercise: str, check: str) -> dict[str, Any]:
     """Run one check in this process, once and for all: it may leave anything behind.
 

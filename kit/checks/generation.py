@@ -166,6 +166,9 @@ def likelihood(submission: Submission) -> None:
         if isinstance(found, Exception):
             _not_divisible(found, f"mean_log_likelihood of {number} texts")
             raise submission.crashed(found, "mean_log_likelihood", f"{number} texts")
+        # A number of JAX's or NumPy's own is a number too.
+        if np.ndim(found) == 0 and isinstance(found, np.ndarray | jax.Array):
+            found = float(found)
         if not isinstance(found, int | float | np.number):
             submission.expect_type("mean_log_likelihood", found, float)
         # float32 sums over some hundred tokens, in another order.

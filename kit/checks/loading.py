@@ -156,7 +156,9 @@ def table(submission: Submission) -> None:
         found = [tuple(row) if isinstance(row, list | tuple) else row for row in rows]
         comparable = [
             (str(row[0]), tuple(row[1]), tuple(row[2]))
-            if isinstance(row, tuple) and len(row) == 3 and all(isinstance(item, list | tuple) for item in row[1:])
+            if isinstance(row, tuple)
+            and len(row) == 3
+            and all(isinstance(item, list | tuple | jax.sharding.PartitionSpec) for item in row[1:])
             else row
             for row in found
         ]

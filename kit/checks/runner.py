@@ -62,6 +62,10 @@ class Runner:
         self._server: subprocess.Popen[bytes] | None = None
         self._next_id = 0
         self._stuck: dict[tuple[str, str, str], Diagnosis] = {}
+        #: Checks to be begun before they are asked for, those that were begun (by number), and answers that came early.
+        self._ahead: list[tuple[str, Check]] = []
+        self._begun: dict[int, tuple[str, Check]] = {}
+        self._early: dict[int, dict[str, Any]] = {}
 
     def __enter__(self) -> "Runner":
         return self
@@ -88,6 +92,29 @@ class Runner:
         if self._fork:
             for exercise in exercises:
                 self._ask({"exercise": exercise, "check": None})
+
+    def begin(self, requests: Iterable[tuple[str, Check]]) -> None:
+        """Begin long checks, one after the other, beside those that are asked for in the meantime.
+
+        Their verdicts are given when they are asked for.
+        """
+        if self._fork:
+            self._ahead += [(impl, check) for impl, check in requests if self.needs_running(impl, check)]
+            self._begin_next()
+
+    def _begin_next(self) -> None:
+        if self._ahead and not self._begun.keys() - self._early.keys():
+            impl, check = self._ahead.pop(0)
+            self._begun[self._send(impl, check)] = (impl, check)
+
+    def _number_of(self, impl: str, check: Check) -> int:
+        """The number of a check that is under way: begun earlier, or now."""
+        if (impl, check) in self._ahead:
+            self._ahead.remove((impl, check))
+        for number, begun in self._begun.items():
+            if begun == (impl, check):
+                return number
+        return self._send(impl, check)
 
     def run(self, impl: str, check: Check) -> Verdict:
         """Run one check."""
@@ -119,6 +146,10 @@ class Runner:
                     self._go_on(*started, None, under_way)
             if under_way:
                 answer = self._receive()
+                if answer["id"] in self._begun:
+                    self._early[answer["id"]] = answer
+                    self._begin_next()
+                    continue
                 impl, check, job = under_way.pop(answer["id"])
                 self._go_on(impl, job, self._verdict(impl, check, answer), under_way)
 
@@ -135,8 +166,13 @@ class Runner:
             if verdict is None and not self._fork:
                 verdict = self._verdict(impl, check, self._run_anew(impl, check))
             if verdict is None:
-                under_way[self._send(impl, check)] = (impl, check, job)
-                return
+                number = self._number_of(impl, check)
+                self._begun.pop(number, None)
+                if number not in self._early:
+                    under_way[number] = (impl, check, job)
+                    return
+                verdict = self._verdict(impl, check, self._early.pop(number))
+                self._begin_next()
 
     def needs_running(self, impl: str, check: Check) -> bool:
         """Whether a verdict needs more than reading the file."""
