@@ -89,10 +89,18 @@ def _expect_shift(result: dict[str, Any]) -> None:
         not style["shifted"]
         or style["after"]["share_of_reviews"] < 0.8
         or style["shift"]["shift"] <= 0
-        or gained < 0.015
+        or gained < 0.03
     ):
         raise Failed(
             "STYLE_NO_SHIFT", "The style has not shifted to reviews.", ("", "before", "after"), _style_rows(style)
+        )
+    if style["share_without_copies"] < 0.8:
+        raise Failed(
+            "STYLE_NO_SHIFT",
+            "The completions are copied from the reviews that the model was tuned on.",
+            ("completions without 8 words in a row from them", "yours"),
+            [("at least 80%", f"{style['share_without_copies']:.0%}")],
+            advice="Tune for fewer steps or at a lower rate.",
         )
 
 
