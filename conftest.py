@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from kit.checks.catalog import LAYERS, Check
+from kit.checks.catalog import LAYERS, Check, checks_of
 from kit.checks.runner import Runner
 from kit.errors import UserError
-from kit.parts import EXERCISES, REFERENCE, find_parts
+from kit.parts import EXERCISES, PARTS, REFERENCE, find_parts
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, choose_platform, prepare_environment
 
 ROOT = Path(__file__).parent
 KIT_TESTS = ROOT / "tests" / "kit"
+EXERCISE_TESTS = ROOT / "tests" / "exercises"
+RUNNER = pytest.StashKey[Runner]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
         for arg in config.args
     ):
         raise pytest.UsageError("tests/kit are the tests of the kit itself: `pytest --impl=reference tests/kit`.")
+    _begin_to_import(config)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -55,13 +58,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let the libraries be imported while pytest goes on, unless nothing but stubs is to be judged."""
-    if session.config.getoption("collectonly"):
+    """Let the rest of the libraries be imported while pytest goes on, unless nothing but stubs is to be judged."""
+    config = session.config
+    if config.getoption("collectonly"):
         return
-    runner = Runner(choose_platform(session.config.getoption("--platform")))
-    session.config.stash[RUNNER] = runner
+    runner = config.stash.setdefault(RUNNER, Runner(choose_platform(config.getoption("--platform"))))
     checks = [item.callspec.params["check"] for item in session.items if "check" in getattr(item, "fixturenames", ())]
-    impl = session.config.getoption("--impl")
+    impl = config.getoption("--impl")
     runner.warm_up(
         dict.fromkeys(check.exercise for check in checks if check.layer != "tpu" and runner.needs_running(impl, check))
     )
@@ -69,12 +72,26 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     runner.begin((impl, check) for check in checks if check.layer == "style")
 
 
+def _begin_to_import(config: pytest.Config) -> None:
+    """Start the process that runs the checks before tests are collected, if an exercise that is asked for is written."""
+    distributes = bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
+    if config.getoption("collectonly") or distributes:
+        return
+    paths = [Path(arg.partition("::")[0]).resolve() for arg in config.args]
+    whole = any(path in (ROOT, EXERCISE_TESTS.parent, EXERCISE_TESTS) for path in paths)
+    named = [path.stem.removeprefix("test_") for path in paths if path.parent == EXERCISE_TESTS]
+    runner = Runner(choose_platform(config.getoption("--platform")))
+    impl = config.getoption("--impl")
+    for exercise in PARTS if whole else [name for name in named if name in PARTS]:
+        if any(runner.needs_running(impl, check) for check in checks_of(exercise)):
+            config.stash[RUNNER] = runner
+            runner.warm_up([exercise])
+            return
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if RUNNER in config.stash:
         config.stash[RUNNER].close()
-
-
-RUNNER = pytest.StashKey[Runner]()
 
 
 @pytest.fixture(scope="session")
