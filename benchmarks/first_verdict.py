@@ -1,4 +1,4 @@
-"""How long a learner waits for a first verdict, in whole processes, and for one after a save; the median of five.
+"""How long a learner waits for a first verdict, in whole processes, and for one after a save; the median of three.
 
 Budgets on 2 cores: 1 s on a stub; on a written mesh 1.3 times `import keras` of the same run; 1 s after a save in `kit watch`
 (mesh, layout, lora: the checks up to the first that compiles a program). Usage: python benchmarks/first_verdict.py
@@ -17,7 +17,7 @@ from kit.course.stubs import STUBS_FOLDER
 from kit.parts import REFERENCE
 
 ROOT = Path(__file__).parents[1]
-ROUNDS = 5
+ROUNDS = 3
 MESH = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/exercises/test_mesh.py"]
 COMMANDS = {
     "import keras": ["-c", "import keras"],
