@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+import traceback
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +124,16 @@ class Parts:
     def file_of(self, part: str) -> Path:
         """Where the part's module is, or would be."""
         return self.folder / f"{part}.py"
+
+    def shown(self, part: str) -> str:
+        """The part's module as a person would type it."""
+        return f"{self.name.rstrip('/')}/{part}.py"
+
+    def last_frame(self, error: BaseException) -> traceback.FrameSummary | None:
+        """The last line of these parts that an error came through."""
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [frame for frame in frames if Path(frame.filename).resolve().is_relative_to(self.folder)]
+        return theirs[-1] if theirs else None
 
     def load(self, part: str) -> types.ModuleType:
         """Import the module of a part. Whatever it raises is passed on."""

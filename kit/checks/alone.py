@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kit.checks.server import OUTPUT_KEPT, OUTPUT_LIMIT
 from kit.runtime.platform import Platform, prepare_environment
 
 
@@ -31,7 +32,7 @@ def run(request: dict[str, Any], platform: Platform, devices: int) -> dict[str, 
                 time.sleep(0.05)
                 if time.monotonic() - started > request["limit"]:
                     result = {"ended": "took too long", "limit": request["limit"]}
-                elif printed.stat().st_size > 1_000_000:
+                elif printed.stat().st_size > OUTPUT_LIMIT:
                     result = {"ended": "printed too much", "printed": printed.stat().st_size}
             if result:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -42,7 +43,7 @@ def run(request: dict[str, Any], platform: Platform, devices: int) -> dict[str, 
             else:
                 result = {"ended": "without a verdict", "exit_code": exit_code}
         with printed.open("rb") as lines:
-            lines.seek(max(0, printed.stat().st_size - 4_000))
+            lines.seek(max(0, printed.stat().st_size - OUTPUT_KEPT))
             text = lines.read().decode(errors="replace")
     return {"output": text, "wall_seconds": round(time.monotonic() - started, 3)} | result
 

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import keras
 import keras_hub
 import numpy as np
 
 from kit.checks import small, twin
-from kit.checks.devices import mesh_shapes
+from kit.checks.devices import mesh_shapes, mesh_with_batch_axis
 from kit.checks.diagnosis import Failed
 from kit.checks.submission import Submission
 
@@ -62,8 +61,7 @@ def shift(submission: Submission) -> None:
 
 def completes(submission: Submission) -> None:
     """The prompt and its most probable continuation, on a mesh with a batch axis, max_length tokens in all."""
-    shapes = mesh_shapes()
-    small.set_distribution(*(shapes[1] if len(shapes) > 2 else shapes[0]))
+    small.set_distribution(*mesh_with_batch_axis())
     model = small.bundled_model()
     tokenizer = model.preprocessor.tokenizer
     prompt_length = len(_ids(tokenizer(PROMPT))) + 1  # and the start token
@@ -140,8 +138,7 @@ def same_each_time(submission: Submission) -> None:
 
 def likelihood(submission: Submission) -> None:
     """Nats a token, without padding, for any number of texts."""
-    shapes = mesh_shapes()
-    batch_axis, model_axis = shapes[1] if len(shapes) > 2 else shapes[0]
+    batch_axis, model_axis = mesh_with_batch_axis()
     small.set_distribution(batch_axis, model_axis)
     model = small.bundled_model()
     model.preprocessor.sequence_length = small.SEQUENCE_LENGTH
@@ -213,30 +210,16 @@ def _ids(tokens: Any) -> list[int]:
 
 def _logits(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray]) -> jax.Array:
     """The network's logits on one device."""
-    distribution = keras.distribution.distribution()
-    keras.distribution.set_distribution(None)
-    try:
-        variables = [
-            [jnp.asarray(np.asarray(variable.value)) for variable in variables]
-            for variables in (model.trainable_variables, model.non_trainable_variables)
-        ]
-        return jax.jit(lambda values, x: model.stateless_call(*values, x)[0])(variables, x)
-    finally:
-        keras.distribution.set_distribution(distribution)
+    with twin.on_one_device(model) as values:
+        return jax.jit(lambda values, x: model.stateless_call(*values, x)[0])(values, x)
 
 
 def _greedy(model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> str:
     """The most probable continuation, each token by a whole forward pass on one device, without a cache."""
     tokenizer = model.preprocessor.tokenizer
     ids: Sequence[int] = [tokenizer.start_token_id, *_ids(tokenizer(prompt))]
-    distribution = keras.distribution.distribution()
-    keras.distribution.set_distribution(None)
-    try:
-        variables = [
-            [jnp.asarray(np.asarray(variable.value)) for variable in variables]
-            for variables in (model.trainable_variables, model.non_trainable_variables)
-        ]
-        forward = jax.jit(lambda x: model.stateless_call(*variables, x)[0])
+    with twin.on_one_device(model) as values:
+        forward = jax.jit(lambda x: model.stateless_call(*values, x)[0])
         while len(ids) < max_length:
             padded = np.zeros((1, max_length), "int32")
             padded[0, : len(ids)] = ids
@@ -244,6 +227,4 @@ def _greedy(model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> s
             ids = [*ids, int(np.asarray(logits)[0, len(ids) - 1].argmax())]
             if ids[-1] == tokenizer.end_token_id:
                 break
-    finally:
-        keras.distribution.set_distribution(distribution)
     return str(tokenizer.detokenize(np.asarray(ids[1:])))

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from kit.checks import oracle
-from kit.checks.devices import mesh_shapes
+from kit.checks.devices import sharding_meshes
 from kit.checks.diagnosis import Failed
 from kit.checks.submission import Submission
 from kit.evidence.layouts import RuleCoverage, rule_coverage
@@ -39,7 +39,7 @@ def adapters(submission: Submission) -> None:
 
 def collective_bytes(submission: Submission) -> None:
     """The compiled gradients of a training step send no more than the layout of the lesson needs."""
-    for batch, model in _meshes():
+    for batch, model in sharding_meshes():
         mesh = oracle.device_mesh(batch, model)
         sent = {}
         for name, make in (("yours", lambda mesh, _: _call(submission, mesh)), ("needed", oracle.tensor_parallel_map)):
@@ -62,11 +62,6 @@ def collective_bytes(submission: Submission) -> None:
                 ("collective", "yours", "needed"),
                 rows,
             )
-
-
-def _meshes() -> list[tuple[int, int]]:
-    """(1, n), and (2, n / 2) where there is one: a rule may hold on one of them and not on the other."""
-    return [shape for shape in mesh_shapes() if shape[0] <= 2 and shape[1] > 1]
 
 
 def _call(submission: Submission, mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
@@ -93,7 +88,7 @@ def _sent(mesh: keras.distribution.DeviceMesh, make: Callable[[Any, list[str]], 
 
 def _look_at(submission: Submission, what: str, config: Mapping[str, Any], rank: int) -> None:
     variables = weightless_variables(config, rank)
-    for batch, model in _meshes():
+    for batch, model in sharding_meshes():
         layout_map = _call(submission, oracle.device_mesh(batch, model))
         _judge(rule_coverage(layout_map, variables), layout_map, variables, f"{what} on the mesh ({batch}, {model})")
 

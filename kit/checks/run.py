@@ -1,7 +1,6 @@
 """Checks of all parts together: the tutorial end to end, its control, and the tutorial itself on a TPU."""
 
 import tempfile
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +61,9 @@ def _run(parts: Parts, preset: str, control: bool) -> dict[str, Any]:
         except UserError as error:
             cause, line = str(error), ""
         except Exception as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            theirs = [frame for frame in frames if Path(frame.filename).resolve().is_relative_to(parts.folder)]
+            frame = parts.last_frame(error)
             cause = described(error)
-            line = f"{Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else "with what a part returned"
+            line = f"{Path(frame.filename).name}:{frame.lineno}" if frame else "with what a part returned"
     raise Failed(
         "EXERCISE_CRASHED",
         f"The run failed: {cause}.",

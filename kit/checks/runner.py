@@ -11,7 +11,7 @@ from typing import Any
 
 from kit.checks.catalog import RUN, Check
 from kit.checks.diagnosis import Diagnosis, Failed
-from kit.checks.submission import not_implemented
+from kit.checks.submission import not_implemented, not_python
 from kit.course.stubs import untouched
 from kit.errors import UserError
 from kit.parts import find_parts
@@ -192,9 +192,9 @@ class Runner:
             try:
                 stubs = untouched(file.read_text(encoding="utf-8"), check.exercise)
             except (SyntaxError, UnicodeDecodeError) as error:
-                return Verdict(check, _syntax_error(f"{parts.name.rstrip('/')}/{check.exercise}.py", error))
+                return Verdict(check, not_python(parts.shown(check.exercise), error).diagnosis)
             if check.function in stubs:
-                shown = f"{parts.name.rstrip('/')}/{check.exercise}.py"
+                shown = parts.shown(check.exercise)
                 failed = not_implemented(shown, check.exercise, check.function, None, stubs[check.function])
                 return Verdict(check, failed.diagnosis)
         if (stuck := self._stuck.get((impl, check.exercise, check.function))) is not None:
@@ -258,12 +258,6 @@ class Runner:
 
 def _request(impl: str, check: Check) -> dict[str, Any]:
     return {"impl": impl, "exercise": check.exercise, "check": check.name, "limit": check.limit}
-
-
-def _syntax_error(shown: str, error: SyntaxError | UnicodeDecodeError) -> Diagnosis:
-    reason = error.msg if isinstance(error, SyntaxError) else f"{error.reason} at byte {error.start}"
-    line = (str(error.lineno), (error.text or "").strip()) if isinstance(error, SyntaxError) else ("-", "")
-    return Failed("EXERCISE_DOES_NOT_IMPORT", f"{shown} is not Python: {reason}.", ("line", "text"), [line]).diagnosis
 
 
 def _diagnosis_of_end(check: Check, ended: str, answer: dict[str, Any]) -> Diagnosis:

@@ -148,9 +148,7 @@ class Server:
             "output": child.output.decode(errors="replace"),
             "wall_seconds": round(time.monotonic() - child.started, 3),
         }
-        data = (json.dumps(answer | result) + "\n").encode()
-        while data:
-            data = data[os.write(self._answers_fd, data) :]
+        _write(self._answers_fd, answer | result)
 
 
 def _preload(exercise: str) -> None:
@@ -176,9 +174,7 @@ def _run_child(request: dict[str, Any], verdict_fd: int, output_fd: int) -> None
         verdict = execute(request["impl"], request["exercise"], request["check"])
         sys.stdout.flush()
         sys.stderr.flush()
-        data = (json.dumps(verdict) + "\n").encode()
-        while data:
-            data = data[os.write(verdict_fd, data) :]
+        _write(verdict_fd, verdict)
     except BaseException:
         import traceback
 
@@ -186,6 +182,13 @@ def _run_child(request: dict[str, Any], verdict_fd: int, output_fd: int) -> None
         sys.stderr.flush()
         os._exit(70)
     os._exit(0)
+
+
+def _write(fd: int, content: dict[str, Any]) -> None:
+    """Write a line of JSON, whole."""
+    data = (json.dumps(content) + "\n").encode()
+    while data:
+        data = data[os.write(fd, data) :]
 
 
 def _kill(pid: int) -> None:

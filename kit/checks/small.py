@@ -35,15 +35,11 @@ def texts(number: int, seed: int = 0) -> list[str]:
     return found
 
 
-def set_distribution(batch: int, model: int, paths: Sequence[str] | None = None) -> keras.distribution.ModelParallel:
+def set_distribution(batch: int, model: int) -> keras.distribution.ModelParallel:
     """Set tensor parallelism over all devices, by exact paths of a Gemma of at most 8 blocks."""
-    if paths is None:
-        kinds = [kind for kind in oracle.TENSOR_PARALLEL if kind != "token_embedding/embeddings"]
-        paths = [
-            "token_embedding/embeddings",
-            *(f"decoder_block_{block}/{kind}" for block in range(8) for kind in kinds),
-        ]
-    distribution = oracle.model_parallel(oracle.tensor_parallel_map(oracle.device_mesh(batch, model), list(paths)))
+    kinds = [kind for kind in oracle.TENSOR_PARALLEL if kind != "token_embedding/embeddings"]
+    paths = ["token_embedding/embeddings", *(f"decoder_block_{block}/{kind}" for block in range(8) for kind in kinds)]
+    distribution = oracle.model_parallel(oracle.tensor_parallel_map(oracle.device_mesh(batch, model), paths))
     keras.distribution.set_distribution(distribution)
     return distribution
 

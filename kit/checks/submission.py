@@ -3,10 +3,8 @@
 import inspect
 import linecache
 import re
-import traceback
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kit.checks.diagnosis import Failed
@@ -53,7 +51,7 @@ class Submission:
         self.measured: dict[str, float] = {}
         self.parts = parts
         self.file = parts.file_of(exercise)
-        self._shown = f"{parts.name.rstrip('/')}/{exercise}.py"
+        self._shown = parts.shown(exercise)
         if not self.file.is_file():
             raise Failed(
                 "EXERCISE_DOES_NOT_IMPORT",
@@ -64,12 +62,7 @@ class Submission:
         try:
             self._module: types.ModuleType = parts.load(exercise)
         except SyntaxError as error:
-            raise Failed(
-                "EXERCISE_DOES_NOT_IMPORT",
-                f"{self._shown} is not Python: {error.msg}.",
-                ("line", "text"),
-                [(error.lineno, (error.text or "").strip())],
-            ) from None
+            raise not_python(self._shown, error) from None
         except SystemExit as error:
             raise self._ended(error, "when it is imported") from None
         except BaseException as error:
@@ -147,11 +140,10 @@ class Submission:
 
     def their_line(self, error: BaseException) -> tuple[int | None, str]:
         """Number and text of the last line of the solution's folder that an error came through."""
-        frames = traceback.extract_tb(error.__traceback__)
-        theirs = [frame for frame in frames if Path(frame.filename).resolve().is_relative_to(self.parts.folder)]
-        if not theirs or theirs[-1].lineno is None:
+        frame = self.parts.last_frame(error)
+        if frame is None or frame.lineno is None:
             return None, ""
-        return theirs[-1].lineno, linecache.getline(theirs[-1].filename, theirs[-1].lineno).strip()
+        return frame.lineno, linecache.getline(frame.filename, frame.lineno).strip()
 
     def _call(self, name: str, args: tuple, kwargs: dict[str, Any], expects: tuple[type[Exception], ...]) -> Any:
         return self._guarded(name, self.function(name), args, kwargs, expects)
@@ -248,6 +240,13 @@ def expect_signature(function: Callable[..., Any], name: str) -> None:
                 ("called as", "yours"),
                 [(call, f"{name}{signature}")],
             ) from None
+
+
+def not_python(shown: str, error: SyntaxError | UnicodeDecodeError) -> Failed:
+    """The diagnosis of a file that cannot be parsed."""
+    reason = error.msg if isinstance(error, SyntaxError) else f"{error.reason} at byte {error.start}"
+    line = (error.lineno, (error.text or "").strip()) if isinstance(error, SyntaxError) else ("-", "")
+    return Failed("EXERCISE_DOES_NOT_IMPORT", f"{shown} is not Python: {reason}.", ("line", "text"), [line])
 
 
 def not_implemented(shown: str, exercise: str, function: str, task: re.Match[str] | None, line: int) -> Failed:

@@ -8,7 +8,7 @@ import keras_hub
 import numpy as np
 
 from kit.checks import small, twin
-from kit.checks.devices import mesh_shapes
+from kit.checks.devices import mesh_shapes, mesh_with_batch_axis, sharding_meshes
 from kit.checks.diagnosis import Failed
 from kit.checks.submission import Submission
 
@@ -110,7 +110,7 @@ def loss(submission: Submission) -> None:
 
 def fit(submission: Submission) -> None:
     """Batches as they are, in their order, for so many epochs, with the callbacks; step by step as the unsharded twin."""
-    batch, model_axis = mesh_shapes()[1] if len(mesh_shapes()) > 2 else mesh_shapes()[0]
+    batch, model_axis = mesh_with_batch_axis()
     small.set_distribution(batch, model_axis)
     model = small.small_model(rank=RANK, num_layers=1)
     small.compile_model(model, RATE, DECAY)
@@ -155,9 +155,8 @@ def fit(submission: Submission) -> None:
 
 def step(submission: Submission) -> None:
     """Five steps by hand are those of the unsharded twin, on two meshes; the state is donated."""
-    shapes = [shape for shape in mesh_shapes() if shape[0] <= 2 and shape[1] > 1]
     right = None
-    for batch_axis, model_axis in shapes:
+    for batch_axis, model_axis in sharding_meshes():
         small.set_distribution(batch_axis, model_axis)
         model = small.small_model(rank=RANK, num_layers=1, dropout=0.1)
         small.compile_model(model, RATE, DECAY)

@@ -6,7 +6,8 @@ algorithm 2) with a decay of rate x decay before the step, and with epsilon adde
 as Keras has it.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,6 +60,21 @@ def cross_entropy(logits: Any, x: Any, y: Any, sample_weight: Any, variant: Vari
     return -(chosen * weight).sum() / weight.size
 
 
+@contextlib.contextmanager
+def on_one_device(model: keras_hub.models.CausalLM) -> Iterator[tuple[list[Any], list[Any]]]:
+    """No distribution is set, and copies of the model's trainable and other values are on one device."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        trainable, rest = (
+            [jnp.asarray(np.asarray(variable.value)) for variable in variables]
+            for variables in (model.trainable_variables, model.non_trainable_variables)
+        )
+        yield trainable, rest
+    finally:
+        keras.distribution.set_distribution(distribution)
+
+
 def train(
     model: keras_hub.models.CausalLM,
     batches: Sequence[Sequence[str]],
@@ -70,11 +86,7 @@ def train(
 
     Weight decay is on all of them, so this is for models whose trainable variables have no bias and no scale.
     """
-    distribution = keras.distribution.distribution()
-    keras.distribution.set_distribution(None)
-    try:
-        trainable = [jnp.asarray(np.asarray(variable.value)) for variable in model.trainable_variables]
-        rest = [jnp.asarray(np.asarray(variable.value)) for variable in model.non_trainable_variables]
+    with on_one_device(model) as (trainable, rest):
 
         def loss(trainable: list, rest: list, x: Any, y: Any, sample_weight: Any) -> Any:
             # The rest has the random states of dropout, which go on from step to step.
@@ -102,7 +114,5 @@ def train(
                 trainable, rest, first, second, jnp.float32(number), tokenized(model, batch)
             )
             losses.append(float(value))
-    finally:
-        keras.distribution.set_distribution(distribution)
     paths = [variable.path for variable in model.trainable_variables]
     return Trajectory(tuple(losses), {path: np.asarray(value) for path, value in zip(paths, trainable, strict=True)})

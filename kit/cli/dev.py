@@ -92,11 +92,12 @@ def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool) -> None:
     """
     import tempfile
 
+    from kit.course.course import find_exercise
     from kit.course.proof import PASSES, Tried, problems_of_material, prove
     from kit.parts import PARTS
 
-    if unknown := [name for name in exercises if name not in PARTS]:
-        raise UserError(f"There is no exercise {unknown[0]}; there are {', '.join(PARTS)}.")
+    for name in exercises:
+        find_exercise(name)
     started = time.perf_counter()
 
     def tell(tried: Tried) -> None:
@@ -134,11 +135,12 @@ def mutate(exercises: tuple[str, ...], at_once: int) -> None:
     """Make small mistakes in the reference, for all EXERCISES or some, and count how many the checks find."""
     import tempfile
 
+    from kit.course.course import find_exercise
     from kit.course.mutants import Trial, equivalent_mutants, try_mutants
     from kit.parts import PARTS
 
-    if unknown := [name for name in exercises if name not in PARTS]:
-        raise UserError(f"There is no exercise {unknown[0]}; there are {', '.join(PARTS)}.")
+    for name in exercises:
+        find_exercise(name)
     started = time.perf_counter()
     equivalent = equivalent_mutants()
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import re
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +128,7 @@ def _run(
 
 def _failure(error: Exception, parts: Parts, step: str) -> str:
     """One sentence about an exception of a person's own parts, with the last line of theirs that it came through."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if Path(frame.filename).resolve().is_relative_to(parts.folder)]
-    where = f"at {Path(theirs[-1].filename).name}:{theirs[-1].lineno} " if theirs else "with what a part returned "
+    frame = parts.last_frame(error)
+    where = f"at {Path(frame.filename).name}:{frame.lineno} " if frame else "with what a part returned "
     reason = (str(error).strip() or "no reason given").splitlines()[0]
     return f'--impl {parts.name}: the step "{step}" failed {where}({type(error).__name__}: {reason}).'

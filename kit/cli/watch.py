@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from kit.errors import UserError
-
 
 @click.command("watch")
 @click.argument("exercises", nargs=-1)
@@ -21,10 +19,11 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
     """
     from kit.checks.catalog import checks_of
     from kit.checks.runner import Runner
+    from kit.course.course import find_exercise
     from kit.parts import PARTS, find_parts
 
-    if unknown := [name for name in exercises if name not in PARTS]:
-        raise UserError(f"There is no exercise {unknown[0]}; there are {', '.join(PARTS)}.")
+    for name in exercises:
+        find_exercise(name)
     parts = find_parts(impl)
     names = exercises or tuple(PARTS)
 

@@ -179,6 +179,7 @@ def problems_of_material() -> list[str]:
             for statement in solution_statements(solution)
             if statement in text
         ]
+    chaffs = find_chaffs()
     known = {exercise.name: exercise for exercise in course()}
     for part in PARTS:
         if part not in known:
@@ -196,10 +197,10 @@ def problems_of_material() -> list[str]:
         exercise, _, heading = CODES[code].anchor.partition("#")
         if exercise and f"\n## {heading}\n" not in lesson(exercise):
             found.append(f"{code}: the lesson {exercise} has no heading {heading!r}")
-        if not any(chaff.codes[0] == code for chaff in find_chaffs()):
+        if not any(chaff.codes[0] == code for chaff in chaffs):
             found.append(f"{code} has no chaff in tests/chaffs")
     for part in PARTS:
-        rights = [chaff for chaff in find_chaffs() if chaff.exercise == part and chaff.passes]
+        rights = [chaff for chaff in chaffs if chaff.exercise == part and chaff.passes]
         if len(rights) < 2:
             found.append(f"tests/chaffs/{part} has {len(rights)} right-but-different solutions; at least 2 are wanted")
     return found

@@ -1,6 +1,5 @@
 """The learner's room: the folder with the exercises, how far each is, and how one begins anew."""
 
-import ast
 import contextlib
 import os
 import re
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, untouched
+from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, missing_functions, untouched
 from kit.errors import UserError
 from kit.parts import EXERCISES, find_parts
 
@@ -48,7 +47,7 @@ class Room:
             return "not Python"
         if left.keys() == untouched(stub(exercise), exercise).keys():
             return "to do"
-        return "begun" if left or _open_tasks(source, exercise) else "written"
+        return "begun" if left or missing_functions(source, exercise) else "written"
 
     def is_stub(self, exercise: str) -> bool:
         """Whether the file is the stub, byte for byte.
@@ -135,14 +134,6 @@ def find_room(folder: str = EXERCISES) -> Room:
 def stub(exercise: str) -> str:
     """What a learner starts from."""
     return (STUBS_FOLDER / f"{exercise}.py").read_text(encoding="utf-8")
-
-
-def _open_tasks(source: str, exercise: str) -> bool:
-    """Whether a task of the stub is still there, in a function of which another task is written."""
-    return any(
-        isinstance(node, ast.Raise) and re.search(rf"NotImplementedError\('{exercise}, task \d+'\)", ast.unparse(node))
-        for node in ast.walk(ast.parse(source))
-    )
 
 
 def _write_whole(file: Path, content: bytes) -> None:

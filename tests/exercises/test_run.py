@@ -2,13 +2,8 @@
 
 from collections.abc import Callable
 
-import pytest
-
-from kit.checks.catalog import RUN, Check, checks_of
+from kit.checks.catalog import Check
 
 
-@pytest.mark.parametrize(
-    "check", [pytest.param(check, id=check.id, marks=getattr(pytest.mark, check.layer)) for check in checks_of(RUN)]
-)
 def test_run(check: Check, judge: Callable[[Check], None]) -> None:
     judge(check)

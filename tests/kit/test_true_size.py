@@ -5,37 +5,8 @@ import time
 
 import pytest
 
+from kit.models.architectures import GEMMA_2B, GEMMA_7B
 from kit.models.weightless import weightless_variables
-
-GEMMA_7B = {
-    "module": "keras_hub.src.models.gemma.gemma_backbone",
-    "class_name": "GemmaBackbone",
-    "registered_name": "keras_hub>GemmaBackbone",
-    "config": {
-        "name": "gemma_backbone",
-        "trainable": True,
-        "vocabulary_size": 256000,
-        "num_layers": 28,
-        "num_query_heads": 16,
-        "num_key_value_heads": 16,
-        "hidden_dim": 3072,
-        "intermediate_dim": 49152,
-        "head_dim": 256,
-        "layer_norm_epsilon": 1e-6,
-        "dropout": 0,
-    },
-}
-GEMMA_2B = {
-    **GEMMA_7B,
-    "config": {
-        **GEMMA_7B["config"],
-        "num_layers": 18,
-        "num_query_heads": 8,
-        "num_key_value_heads": 1,
-        "hidden_dim": 2048,
-        "intermediate_dim": 32768,
-    },
-}
 
 
 def trainable_and_total(variables: list) -> tuple[int, int]:

@@ -1,0 +1,13 @@
+"""Each test file of an exercise is run once for each check that the catalog has of it."""
+
+import pytest
+
+from kit.checks.catalog import checks_of
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give the checks of ``test_mesh.py``, each marked by its layer, to its test."""
+    checks = checks_of(metafunc.module.__name__.rpartition(".")[2].removeprefix("test_"))
+    metafunc.parametrize(
+        "check", [pytest.param(check, id=check.id, marks=getattr(pytest.mark, check.layer)) for check in checks]
+    )
