@@ -17,13 +17,13 @@ from kit.checks.submission import Submission
 PROMPT = "Best comedy movies in the 90s "
 #: One that the model is less sure how to go on with, so that samplers differ.
 OPEN_PROMPT = "I saw this film "
-#: Nats a token of held-out reviews and of lists, before and after 300 steps on reviews and on reviews with their words
-#: shuffled: measured with benchmarks/style_shift.py, seed 0.
-BEFORE = {"reviews": -3.4146, "lists": -0.7488}
-AFTER_RUN = {"reviews": -3.3672, "lists": -1.3257}
-AFTER_CONTROL = {"reviews": -4.1670, "lists": -3.2979}
+#: Nats a token of held-out reviews and of lists, before and after 300 steps on reviews, and on reviews with their words
+#: shuffled: what `kit run --json` and `kit run --control --json` print under "log_likelihood", seed 0.
+BEFORE = {"reviews": -3.8122, "lists": -0.7522}
+AFTER_RUN = {"reviews": -3.7648, "lists": -1.3291}
+AFTER_CONTROL = {"reviews": -4.4939, "lists": -2.9855}
 #: As if it had been tuned on lists that have something of reviews.
-AFTER_LISTS = {"reviews": -3.3146, "lists": -0.3488}
+AFTER_LISTS = {"reviews": -3.7122, "lists": -0.3522}
 
 
 def shift(submission: Submission) -> None:

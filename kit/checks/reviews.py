@@ -68,7 +68,7 @@ def order(submission: Submission) -> None:
     later = sum(number >= NUMBER_OF_REVIEWS // 2 for number in first)
     columns = ("seed", "the first of your order", f"of {len(first)} from the second half")
     row = ("3", ", ".join(map(str, first[:10])), str(later))
-    # Of 20 drawn from 60, none or all from the second half: 4e-7. In each batch of two ascending: 1e-3, so also the whole.
+    # Of 20 drawn from 60 at random, all are from one half once in 70 million times.
     if later in (0, len(first)) or first == sorted(first) or _batches_in_order(first):
         raise Failed(
             "REVIEWS_NOT_SHUFFLED",
