@@ -7,7 +7,7 @@ check_layout_coverage``.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kit.checks.models import (
+    from kit.checks.own_model import (
         CheckFailed,
         check_layout_coverage,
         check_lora_parameters,
@@ -28,9 +28,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from kit.checks import models
+        from kit.checks import own_model
 
-        return getattr(models, name)
+        return getattr(own_model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
