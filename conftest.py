@@ -3,7 +3,7 @@
 `pytest` checks the learner's room, `pytest --impl=reference` the reference and the kit itself, `pytest --impl=PATH` any folder.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -92,6 +92,16 @@ def _begin_to_import(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if RUNNER in config.stash:
         config.stash[RUNNER].close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Give the summary the first line of a panel: where CI is set in the environment, pytest would repeat all of it."""
+    report = yield
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None and "check" in getattr(item, "fixturenames", ()):
+        crash.message = crash.message.partition("\n")[0]
+    return report
 
 
 @pytest.fixture(scope="session")
