@@ -1,10 +1,12 @@
 """What happens in the process of one check: import the solution, ask, and say what was found."""
 
 import importlib
+import operator
 import os
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
@@ -25,6 +27,7 @@ def import_for(exercise: str) -> None:
     # Also where the checks themselves do without, a solution may not, and each child would import it again.
     importlib.import_module("keras")
     importlib.import_module(f"kit.checks.{exercise}")
+    _remember_libraries()
 
 
 # Two edits within a second, of the same length, would leave the bytecode of the first in place.
@@ -102,24 +105,58 @@ def _question(exercise: str, name: str) -> Any:
     return getattr(importlib.import_module(f"kit.checks.{exercise}"), name)
 
 
+#: What stood in the libraries' modules and classes before any solution was imported: namespace, name, values.
+_untouched: list[tuple[Mapping[str, Any], str, tuple[Any, ...]]] = []
+_remembered: set[str] = set()
+
+
+def _remember_libraries() -> None:
+    """Note what the libraries' modules and classes hold, as far as that is not done yet."""
+    for name, module in list(sys.modules.items()):
+        if name not in _remembered and _is_guarded(name, module):
+            _remembered.add(name)
+            _untouched.extend(
+                (namespace, shown, tuple(namespace.values())) for namespace, shown in _namespaces(name, module)
+            )
+
+
 def _expect_libraries_unchanged(folder: Path) -> None:
     """No function or class of a person's file stands in a library, where other code would come upon it."""
+    # There are a hundred thousand values to look at, in each process of a check: those that are as they were are passed over
+    # without a line of Python.
+    changed = [
+        (namespace, shown)
+        for namespace, shown, values in _untouched
+        if len(namespace) != len(values) or not all(map(operator.is_, namespace.values(), values))
+    ]
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] not in GUARDED or type(module) is not ModuleType or name.startswith("kit.reference"):
-            continue
-        for key, value in list(vars(module).items()):
-            members = vars(value).items() if isinstance(value, type) and value.__module__ == name else ()
-            for shown, item in (
-                (f"{name}.{key}", value),
-                *((f"{name}.{key}.{member}", item) for member, item in members),
-            ):
-                if place := _place_in(item, folder):
-                    raise Failed(
-                        "EXERCISE_PATCHES_A_LIBRARY",
-                        f"Your file replaces {shown}, which other code relies on.",
-                        ("replaced", "by"),
-                        [(shown, place)],
-                    )
+        if name not in _remembered and _is_guarded(name, module):
+            changed += _namespaces(name, module)
+    for namespace, shown in changed:
+        for key, value in list(namespace.items()):
+            if place := _place_in(value, folder):
+                raise Failed(
+                    "EXERCISE_PATCHES_A_LIBRARY",
+                    f"Your file replaces {shown}.{key}, which other code relies on.",
+                    ("replaced", "by"),
+                    [(f"{shown}.{key}", place)],
+                )
+
+
+def _is_guarded(name: str, module: Any) -> bool:
+    return name.partition(".")[0] in GUARDED and type(module) is ModuleType and not name.startswith("kit.reference")
+
+
+def _namespaces(name: str, module: ModuleType) -> list[tuple[Mapping[str, Any], str]]:
+    """The module's names, and those of each class that it defines."""
+    return [
+        (vars(module), name),
+        *(
+            (vars(value), f"{name}.{key}")
+            for key, value in list(vars(module).items())
+            if isinstance(value, type) and value.__module__ == name
+        ),
+    ]
 
 
 def _place_in(value: Any, folder: Path) -> str:

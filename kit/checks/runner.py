@@ -146,9 +146,10 @@ class Runner:
                     self._go_on(*started, None, under_way)
             if under_way:
                 answer = self._receive()
-                if answer["id"] in self._begun:
-                    self._early[answer["id"]] = answer
-                    self._begin_next()
+                if answer["id"] not in under_way:
+                    if answer["id"] in self._begun:
+                        self._early[answer["id"]] = answer
+                        self._begin_next()
                     continue
                 impl, check, job = under_way.pop(answer["id"])
                 self._go_on(impl, job, self._verdict(impl, check, answer), under_way)
@@ -217,8 +218,13 @@ class Runner:
         )
 
     def forget(self, impl: str) -> None:
-        """The solution has changed."""
+        """The solution has changed: nothing that was found out about it, or is being found out, holds any more."""
         self._stuck = {key: value for key, value in self._stuck.items() if key[0] != impl}
+        self._ahead = [begun for begun in self._ahead if begun[0] != impl]
+        for number in [number for number, begun in self._begun.items() if begun[0] == impl]:
+            del self._begun[number]
+            if self._early.pop(number, None) is None:
+                self._ask({"drop": number})
 
     # The warm parent.
 

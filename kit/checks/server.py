@@ -74,7 +74,9 @@ class Server:
             line, _, rest = self._pending.partition(b"\n")
             self._pending = bytearray(rest)
             request = json.loads(line)
-            if request.get("check") is None:
+            if "drop" in request:
+                self._drop(request["drop"])
+            elif request.get("check") is None:
                 _preload(request["exercise"])
             else:
                 self._start(request)
@@ -133,7 +135,22 @@ class Server:
                             child, {"ended": "without a verdict", "exit_code": os.waitstatus_to_exitcode(status)}
                         )
 
+    def _drop(self, number: int) -> None:
+        """Stop a check whose verdict nobody wants any more, if it is still under way."""
+        for child in list(self._children.values()):
+            if child.request["id"] == number:
+                self._end(child)
+
     def _finish(self, child: Child, result: dict[str, Any]) -> None:
+        self._end(child)
+        answer = {
+            "id": child.request["id"],
+            "output": child.output.decode(errors="replace"),
+            "wall_seconds": round(time.monotonic() - child.started, 3),
+        }
+        _write(self._answers_fd, answer | result)
+
+    def _end(self, child: Child) -> None:
         _kill(child.pid)
         for fd in (child.verdict_fd, child.output_fd):
             if fd in self._selector.get_map():
@@ -143,12 +160,6 @@ class Server:
                     self._selector.unregister(fd)
             os.close(fd)
         del self._children[child.pid]
-        answer = {
-            "id": child.request["id"],
-            "output": child.output.decode(errors="replace"),
-            "wall_seconds": round(time.monotonic() - child.started, 3),
-        }
-        _write(self._answers_fd, answer | result)
 
 
 def _preload(exercise: str) -> None:
@@ -208,6 +219,8 @@ def main() -> None:
     prepare_environment("cpu", int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Server(answers_fd).serve()
+    # Nothing is left to write, and taking down the libraries would keep the one who asked waiting.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -159,6 +159,16 @@ class TestIsolation:
         assert "Read: kit lesson" not in summary
         assert shown.count("EXERCISE_DOES_NOT_IMPORT: as in tests/exercises/test_mesh.py::test_mesh[") == 3
 
+    def test_what_was_begun_on_an_older_file_is_dropped(self, runner: Runner, tmp_path: Path) -> None:
+        folder = folder_of(tmp_path, mesh="endless_loop")
+        check = find_check("mesh", "shape")
+        runner.begin([(str(folder), check)])
+        shutil.copy(CHAFFS_FOLDER / "mesh" / "right_numpy_grid.py", folder / "mesh.py")
+        runner.forget(str(folder))
+        verdict = runner.run(str(folder), check)
+        assert verdict.passed
+        assert verdict.seconds < check.limit
+
     def test_a_loop_is_waited_for_once(self, runner: Runner, tmp_path: Path) -> None:
         folder = folder_of(tmp_path, mesh="endless_loop")
         quick = dataclasses.replace(find_check("mesh", "shape"), limit=1.0)
