@@ -53,8 +53,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ask for the whole runs last: they go on beside all other tests."""
-    items.sort(key=lambda item: item.get_closest_marker("style") is not None)
+    """Ask for the whole runs last, and before them for what was begun beside the kit's own tests."""
+    items.sort(key=lambda item: (item.get_closest_marker("style") is not None, KIT_TESTS not in item.path.parents))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -68,8 +68,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     runner.warm_up(
         dict.fromkeys(check.exercise for check in checks if check.layer != "tpu" and runner.needs_running(impl, check))
     )
-    # The whole runs take longest by far, and leave a core free.
-    runner.begin((impl, check) for check in checks if check.layer == "style")
+    # Beside the tests, on the other core: the whole runs, which take longest by far, and then the checks from the last on.
+    ahead = [check for check in checks if check.layer == "style"]
+    if not hasattr(config, "workerinput") and not config.getoption("maxfail"):
+        ahead += [check for check in reversed(checks) if check.layer not in ("style", "tpu")]
+    runner.begin((impl, check) for check in ahead)
 
 
 def _begin_to_import(config: pytest.Config) -> None:

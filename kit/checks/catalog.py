@@ -197,6 +197,7 @@ _CHECKS: list[Check] = [
             180,
             resume="With LoRA: a fresh model goes on exactly where the saved one was.",
             resume_elsewhere="Without LoRA, and from one mesh to another.",
+            resume_bfloat16="A model in bfloat16 is saved and restored to the last bit.",
         ),
         _checks(
             "checkpoint",

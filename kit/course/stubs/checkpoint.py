@@ -22,7 +22,7 @@ def _training_state(model: keras_hub.models.CausalLM) -> dict[str, keras.Variabl
 def save_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
     """Save the trainable variables and the optimizer's state in a new folder.
 
-    With LoRA these are the adapters, and the frozen weights are not saved again. ``model.save_weights`` would not do: it
+    In float32 or bfloat16, on whatever mesh. With LoRA these are the adapters, and the frozen weights are not saved again. ``model.save_weights`` would not do: it
     writes each kernel with its adapter added, and a model with LoRA that loads it starts from adapters that are zero.
 
     Args:

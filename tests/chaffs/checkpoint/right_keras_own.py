@@ -1,19 +1,22 @@
-"""PASSES: the optimizer by Keras' own save_own_variables, the adapters beside it; merging by the layer's own sum."""
+"""PASSES: the optimizer as Keras' own load_own_variables takes it, the adapters beside it; merging by the layer's own sum."""
 
 from pathlib import Path
 
 import h5py
 import keras
+import numpy as np
 
 
 def save_training(model, path):
     Path(path).mkdir(parents=True)
     with h5py.File(Path(path) / "training.h5", "w") as file:
         model.optimizer.build(model.trainable_variables)
-        model.optimizer.save_own_variables(file.create_group("optimizer"))
+        moments = file.create_group("optimizer")
+        for number, variable in enumerate(model.optimizer.variables):
+            moments[str(number)] = np.asarray(variable.value, "float32")
         weights = file.create_group("trainable")
         for number, variable in enumerate(model.trainable_variables):
-            weights[str(number)] = keras.ops.convert_to_numpy(variable.value)
+            weights[str(number)] = np.asarray(variable.value, "float32")
 
 
 def resume_training(model, path):

@@ -20,7 +20,9 @@ def save_training(model, path):
     (folder / "shapes.json").write_text(json.dumps(shapes))
     with (folder / "values.bin").open("wb") as file:
         for variable in variables:
-            np.save(file, np.asarray(variable.value))
+            value = np.asarray(variable.value)
+            # Two bytes as they are; a NumPy file would not say what they mean.
+            np.save(file, value.view("uint16") if variable.dtype == "bfloat16" else value)
 
 
 def resume_training(model, path):
@@ -28,7 +30,8 @@ def resume_training(model, path):
     assert [list(variable.shape) for variable in variables] == json.loads((Path(path) / "shapes.json").read_text())
     with (Path(path) / "values.bin").open("rb") as file:
         for variable in variables:
-            variable.assign(np.load(file))
+            value = np.load(file)
+            variable.assign(value.view("bfloat16") if variable.dtype == "bfloat16" else value)
 
 
 def merge_adapters(model):
