@@ -133,12 +133,16 @@ def table(submission: Submission) -> None:
     loaded = small.small_model(rank=0, num_layers=1)
     # Arrays that are elsewhere than was planned, and specs as JAX itself writes them, without trailing Nones.
     placed: dict[str, tuple[str | None, ...]] = {}
+    alone = loaded.backbone.get_layer("final_normalization").variables[0]
     for variable in loaded.backbone.variables:
         kind = oracle.kind_of(variable.path)
         turned = oracle.TENSOR_PARALLEL[kind][::-1] if kind in TURNED else oracle.TENSOR_PARALLEL.get(kind or "", ())
-        sharding = jax.sharding.NamedSharding(
+        sharding: jax.sharding.Sharding = jax.sharding.NamedSharding(
             variable.value.sharding.mesh, jax.sharding.PartitionSpec(*_shortened(turned))
         )
+        if variable is alone:
+            # As Keras leaves it where there is one device: a sharding without a spec.
+            sharding, turned = jax.sharding.SingleDeviceSharding(jax.devices()[0]), ()
         variable._value = jax.device_put(variable.value, sharding)
         placed[variable.path] = turned + (None,) * (len(variable.shape) - len(turned))
     for name in ("decoder_block_0", "token_embedding", "final_normalization"):

@@ -23,8 +23,11 @@ def style_shift(parts: Parts) -> None:
 
 
 def control(parts: Parts) -> None:
-    """The same on reviews with their words shuffled is no shift."""
-    result = _run(parts, BUNDLED, control=True)
+    """A third of the steps on reviews with their words shuffled is no shift.
+
+    Reviews lose 0.63 to 0.66 nats a token in them (three seeds), and 0.68 in all of the steps (seed 0).
+    """
+    result = _run(parts, BUNDLED, control=True, batches=100)
     style = result["style"]
     if style["shifted"] or style["shift"]["shift"] > 0 or style["after"]["share_of_reviews"] > 0.2:
         raise Failed(
@@ -49,11 +52,11 @@ def tutorial(parts: Parts) -> None:
     _expect_shift(result)
 
 
-def _run(parts: Parts, preset: str, control: bool) -> dict[str, Any]:
-    """`kit run` with its defaults, in a folder that is given up."""
+def _run(parts: Parts, preset: str, control: bool, **given: Any) -> dict[str, Any]:
+    """`kit run` with its defaults but for what is given, in a folder that is given up."""
     narrator = Narrator()
     with tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
-        options = prepare(preset, {}, None, control, Path(folder))
+        options = prepare(preset, given, None, control, Path(folder))
         runtime = start(jax.default_backend(), seed=options.settings.seed)
         try:
             parts.check()

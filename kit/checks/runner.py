@@ -62,8 +62,7 @@ class Runner:
         self._server: subprocess.Popen[bytes] | None = None
         self._next_id = 0
         self._stuck: dict[tuple[str, str, str], Diagnosis] = {}
-        #: Checks to be begun before they are asked for, those that were begun (by number), and answers that came early.
-        self._ahead: list[tuple[str, Check]] = []
+        #: Checks that were sent before they are asked for (by number), and answers that came early.
         self._begun: dict[int, tuple[str, Check]] = {}
         self._early: dict[int, dict[str, Any]] = {}
 
@@ -99,20 +98,16 @@ class Runner:
         Their verdicts are given when they are asked for.
         """
         if self._fork:
-            self._ahead += [(impl, check) for impl, check in requests if self.needs_running(impl, check)]
-            self._begin_next()
-
-    def _begin_next(self) -> None:
-        if self._ahead and not self._begun.keys() - self._early.keys():
-            impl, check = self._ahead.pop(0)
-            self._begun[self._send(impl, check)] = (impl, check)
+            for impl, check in requests:
+                if self.needs_running(impl, check):
+                    self._begun[self._send(impl, check, ahead=True)] = (impl, check)
 
     def _number_of(self, impl: str, check: Check) -> int:
-        """The number of a check that is under way: begun earlier, or now."""
-        if (impl, check) in self._ahead:
-            self._ahead.remove((impl, check))
+        """The number of a check that is under way: sent earlier, or now."""
         for number, begun in self._begun.items():
             if begun == (impl, check):
+                if number not in self._early:
+                    self._ask({"wanted": number})
                 return number
         return self._send(impl, check)
 
@@ -149,7 +144,6 @@ class Runner:
                 if answer["id"] not in under_way:
                     if answer["id"] in self._begun:
                         self._early[answer["id"]] = answer
-                        self._begin_next()
                     continue
                 impl, check, job = under_way.pop(answer["id"])
                 self._go_on(impl, job, self._verdict(impl, check, answer), under_way)
@@ -173,7 +167,6 @@ class Runner:
                     under_way[number] = (impl, check, job)
                     return
                 verdict = self._verdict(impl, check, self._early.pop(number))
-                self._begin_next()
 
     def needs_running(self, impl: str, check: Check) -> bool:
         """Whether a verdict needs more than reading the file."""
@@ -220,7 +213,6 @@ class Runner:
     def forget(self, impl: str) -> None:
         """The solution has changed: nothing that was found out about it, or is being found out, holds any more."""
         self._stuck = {key: value for key, value in self._stuck.items() if key[0] != impl}
-        self._ahead = [begun for begun in self._ahead if begun[0] != impl]
         for number in [number for number, begun in self._begun.items() if begun[0] == impl]:
             del self._begun[number]
             if self._early.pop(number, None) is None:
@@ -243,9 +235,9 @@ class Runner:
         except BrokenPipeError:
             raise RuntimeError(f"the process that runs the checks has ended, with {self._server.wait()}") from None
 
-    def _send(self, impl: str, check: Check) -> int:
+    def _send(self, impl: str, check: Check, ahead: bool = False) -> int:
         self._next_id += 1
-        self._ask(_request(impl, check) | {"id": self._next_id})
+        self._ask(_request(impl, check) | {"id": self._next_id, "ahead": ahead})
         return self._next_id
 
     def _receive(self) -> dict[str, Any]:

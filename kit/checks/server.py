@@ -45,6 +45,8 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._children: dict[int, Child] = {}
         self._pending = bytearray()
+        #: Requests that nobody waits for yet: they are served one after the other, beside those that are.
+        self._ahead: list[dict[str, Any]] = []
 
     def serve(self) -> None:
         """Read requests and look after the children."""
@@ -67,6 +69,8 @@ class Server:
                     _kill(child.pid)
                 return
             self._look_after()
+            if self._ahead and not any(child.request["ahead"] for child in self._children.values()):
+                self._start(self._ahead.pop(0))
 
     def _take(self, data: bytes) -> None:
         self._pending += data
@@ -76,10 +80,20 @@ class Server:
             request = json.loads(line)
             if "drop" in request:
                 self._drop(request["drop"])
+            elif "wanted" in request:
+                self._start_now(request["wanted"])
             elif request.get("check") is None:
                 _preload(request["exercise"])
+            elif request["ahead"]:
+                self._ahead.append(request)
             else:
                 self._start(request)
+
+    def _start_now(self, number: int) -> None:
+        """Somebody waits for a check that was asked for ahead."""
+        for request in [request for request in self._ahead if request["id"] == number]:
+            self._ahead.remove(request)
+            self._start(request | {"ahead": False})
 
     def _start(self, request: dict[str, Any]) -> None:
         _preload(request["exercise"])
@@ -137,6 +151,7 @@ class Server:
 
     def _drop(self, number: int) -> None:
         """Stop a check whose verdict nobody wants any more, if it is still under way."""
+        self._ahead = [request for request in self._ahead if request["id"] != number]
         for child in list(self._children.values()):
             if child.request["id"] == number:
                 self._end(child)

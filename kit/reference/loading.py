@@ -42,8 +42,8 @@ def sharding_table(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...]
         # region task 3
         #: Append (path, shape, spec), three plain values: a text and two tuples. Ask the array itself,
         #: `variable.value.sharding`, and not the layout map: what counts is where the bytes are. JAX leaves trailing Nones out
-        #: of a spec; put them back.
-        spec = tuple(variable.value.sharding.spec)
+        #: of a spec; put them back. On one device alone a sharding may have no spec: nothing is split.
+        spec = tuple(getattr(variable.value.sharding, "spec", ()))
         # JAX leaves trailing Nones out of a spec.
         spec += (None,) * (len(variable.shape) - len(spec))
         table.append((variable.path, tuple(variable.shape), spec))

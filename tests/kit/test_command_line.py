@@ -1,11 +1,15 @@
 """The commands as a user types them: quick to start, one sentence for a mistake."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from kit.errors import UserError
+from kit.parts import find_parts
 
 FRAMEWORKS = {"jax", "keras", "tensorflow", "keras_hub", "numpy"}
 
@@ -171,7 +175,19 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
     half = (mine / "loading.py").read_text().replace('    raise NotImplementedError("loading, task 1")\n', "")
     (mine / "loading.py").write_text(half)
     options = ["--rank", "0", "--dtype", "mixed_bfloat16", "--mesh", "2x4", "--data", "file:mine.txt", "--epochs", "2"]
-    options += ["--impl", "mine", "--fill-with-reference", "--batches", "2", "--batch-size", "4"]
+    options += [
+        "--sequence-length",
+        "32",
+        "--max-length",
+        "32",
+        "--impl",
+        "mine",
+        "--fill-with-reference",
+        "--batches",
+        "2",
+        "--batch-size",
+        "4",
+    ]
     finished = kit("run", "--json", *options, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "From the reference, since they are still to be written: mesh.make_device_mesh, loading" in finished.stderr
@@ -203,15 +219,19 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
     assert set(result["nbytes_per_device"].values()) == {(1_311_872 - embedding) * 4 + embedding * 4 // 4}
 
 
+def broken_parts(tmp_path: Path, content: str) -> Path:
+    """The reference, with this as its mesh.py."""
+    import shutil
+
+    shutil.copytree(find_parts("reference").folder, tmp_path / "mine")
+    (tmp_path / "mine" / "mesh.py").write_text(content)
+    return tmp_path / "mine"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("def make_device_mesh(:\n", "mesh.py is not Python (invalid syntax"),
-        (
-            "import nothing_of_this_name\n",
-            "does not import (ModuleNotFoundError: No module named 'nothing_of_this_name')",
-        ),
-        ("", "missing are mesh.make_device_mesh"),
         (
             "def make_device_mesh(batch, model, devices=None):\n    return undefined\n",
             "the step \"Mesh\" failed at mesh.py:2 (NameError: name 'undefined' is not defined)",
@@ -223,13 +243,24 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
     ],
 )
 def test_parts_that_are_broken(tmp_path: Path, content: str, message: str) -> None:
-    import shutil
-
-    from kit.parts import find_parts
-
-    shutil.copytree(find_parts("reference").folder, tmp_path / "mine")
-    (tmp_path / "mine" / "mesh.py").write_text(content)
+    broken_parts(tmp_path, content)
     finished = kit("run", "--impl", "mine", cwd=tmp_path)
     assert finished.returncode == 2
     assert message in finished.stderr.strip().splitlines()[-1]
     assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "import nothing_of_this_name\n",
+            "does not import (ModuleNotFoundError: No module named 'nothing_of_this_name')",
+        ),
+        ("", "missing are mesh.make_device_mesh"),
+    ],
+)
+def test_parts_that_cannot_be_had(tmp_path: Path, content: str, message: str) -> None:
+    parts = find_parts(str(broken_parts(tmp_path, content)))
+    with pytest.raises(UserError, match=re.escape(message)):
+        parts.check()

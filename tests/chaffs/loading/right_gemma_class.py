@@ -17,13 +17,12 @@ def load_distributed(preset, layout_map, **options):
 
 
 def axis_of(variable, dimension):
-    mesh = variable.value.sharding.mesh
     shards = {
         shard.index[dimension].indices(variable.shape[dimension])[:2] for shard in variable.value.addressable_shards
     }
     if len(shards) == 1:
         return None
-    (axis,) = [name for name, size in mesh.shape.items() if size == len(shards)]
+    (axis,) = [name for name, size in variable.value.sharding.mesh.shape.items() if size == len(shards)]
     return axis
 
 

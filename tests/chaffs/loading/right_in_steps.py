@@ -18,6 +18,6 @@ def load_distributed(preset, layout_map, **options):
 def sharding_table(layer):
     rows = []
     for variable in layer.weights:
-        spec = itertools.chain(variable.value.sharding.spec, itertools.repeat(None))
+        spec = itertools.chain(getattr(variable.value.sharding, "spec", ()), itertools.repeat(None))
         rows.append((variable.path, variable.shape, tuple(itertools.islice(spec, len(variable.shape)))))
     return rows
