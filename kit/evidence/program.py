@@ -1,7 +1,5 @@
 """The compiled program: what devices send each other during a training step."""
 
-import math
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,12 +9,7 @@ import jax
 import jax.numpy as jnp
 import keras
 
-_COLLECTIVE = re.compile(
-    r"= (?P<result>.+?) (?P<kind>all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
-)
-_ARRAY = re.compile(r"(?P<dtype>[a-z]+[0-9]*)\[(?P<shape>[0-9,]*)\]")
-_ITEM_SIZES = {"pred": 1, "bf16": 2}
-
+from kit.evidence.hlo import instructions
 
 @dataclass(frozen=True)
 class Collective:
@@ -56,18 +49,13 @@ def collectives(program_text: str) -> Collectives:
             all of its results.
 
     """
-    found = []
-    for line in program_text.splitlines():
-        match = _COLLECTIVE.search(line)
-        if match is not None:
-            found.append(Collective(match["kind"], sum(_nbytes(array) for array in _ARRAY.finditer(match["result"]))))
-    return Collectives(tuple(found))
-
-
-def _nbytes(array: re.Match[str]) -> int:
-    dtype = array["dtype"]
-    item_size = _ITEM_SIZES.get(dtype) or int("".join(filter(str.isdigit, dtype))) // 8
-    return item_size * math.prod(int(size) for size in array["shape"].split(",") if size)
+    return Collectives(
+        tuple(
+            Collective(instruction.kind, instruction.nbytes)
+            for instruction in instructions(program_text)
+            if instruction.kind is not None
+        )
+    )
 
 
 def compile_gradients(

@@ -22,6 +22,16 @@ Platform = Literal["cpu", "gpu", "tpu"]
 #: Simulated devices where there is no accelerator: as many as a TPU v3-8 has cores.
 DEFAULT_SIMULATED_DEVICES = 8
 
+#: With libtpu installed and no TPU, the first call would wait three minutes for a metadata server; and only one process at a
+#: time could compile, since libtpu locks a file to have the TPU for itself.
+_LIBTPU_WITHOUT_A_TPU = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v3-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+
 _DEVICE_COUNT = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
 
 
@@ -103,8 +113,8 @@ def prepare_environment(
     os.environ.setdefault("KAGGLEHUB_VERBOSITY", "error")
     if platform == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
-        # With libtpu installed and no TPU, the first call would wait three minutes for a metadata server.
-        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+        for name, value in _LIBTPU_WITHOUT_A_TPU.items():
+            os.environ.setdefault(name, value)
         flags = _DEVICE_COUNT.sub("", os.environ.get("XLA_FLAGS", "")).split()
         flags.append(f"--xla_force_host_platform_device_count={simulated_devices}")
         os.environ["XLA_FLAGS"] = " ".join(flags)

@@ -1,0 +1,219 @@
+"""Whose collective is it? Each exchange of a compiled step, traced to a layer, an operation and the layout rule behind it."""
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kit.evidence.hlo import Instruction, first_group, instructions
+
+_BLOCK = re.compile(r"decoder_block_\d+")
+_PARAMETER = re.compile(r"^state\[(\d+)\]\[(\d+)\]$")
+#: What JAX puts around the name of a scope: jvp(x), transpose(jvp(x)), checkpoint and so on.
+_AROUND = re.compile(r"^\w+\((.*)\)$")
+#: Instructions that are looked at on the way back from a collective that says nothing of itself.
+_SEARCH_LIMIT = 400
+
+#: Stands for a rule where data are split, and no weight is.
+BATCH_RULE = "(the batch is split)"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of a layout map."""
+
+    #: Its place in the map, from 1.
+    number: int
+    pattern: str
+    spec: tuple[object, ...]
+
+    def __str__(self) -> str:
+        return f"rule {self.number}, {self.pattern}"
+
+
+@dataclass(frozen=True)
+class AttributedCollective:
+    """An exchange between devices, and why it is."""
+
+    #: As XLA names it, for example "all-reduce".
+    kind: str
+    #: Bytes of its result on one device.
+    nbytes: int
+    #: Mesh axes whose devices take part.
+    axes: tuple[str, ...]
+    #: How many devices a group has.
+    group_size: int
+    #: The layer whose computation needs it, for example "decoder_block_3/ffw_linear"; None if that was not found.
+    layer: str | None
+    #: The operation, for example "btf,fd->btd/dot_general".
+    operation: str
+    #: Whether it is on the way back.
+    backward: bool
+    #: The rule by which it is needed, :data:`BATCH_RULE`, or None if that was not found.
+    rule: Rule | str | None
+
+    @property
+    def layer_kind(self) -> str | None:
+        """The layer without the number of its block."""
+        return _BLOCK.sub("decoder_block_N", self.layer) if self.layer else None
+
+
+def attribute(
+    program_text: str,
+    parameters: Sequence[Sequence[str]],
+    rules: Iterable[tuple[str, tuple[object, ...], Iterable[str]]],
+    layers: Iterable[str],
+    axes: Mapping[str, int],
+) -> tuple[AttributedCollective, ...]:
+    """Trace the collectives of a compiled step.
+
+    Layers put their names around what they compute, and XLA keeps them. Where a collective has none, or one of a layer without
+    a split weight, what it takes is followed back to the nearest computation, or parameter, that has one. An exchange between the
+    devices of the batch axis alone is due to the data, unless the layer's rule splits a weight over that axis.
+
+    Args:
+        program_text: HLO of a step whose first argument is ``state``, a tuple of lists of arrays.
+        parameters: For each of these arrays, the path of the model's variable that it belongs to, or "".
+        rules: Pattern, spec and matched paths of each rule.
+        layers: Paths of layers that have a name of their own, beside those of the variables.
+        axes: The mesh's axes and sizes, row by row.
+
+    """
+    return _Tracer(program_text, parameters, rules, layers, axes).run()
+
+
+class _Tracer:
+    def __init__(
+        self,
+        program_text: str,
+        parameters: Sequence[Sequence[str]],
+        rules: Iterable[tuple[str, tuple[object, ...], Iterable[str]]],
+        layers: Iterable[str],
+        axes: Mapping[str, int],
+    ) -> None:
+        self._instructions = {instruction.name: instruction for instruction in instructions(program_text)}
+        self._parameters = parameters
+        self._axes = axes
+        self._devices = 1
+        for size in axes.values():
+            self._devices *= size
+        self._rules: dict[str, Rule] = {}
+        for number, (pattern, spec, paths) in enumerate(rules, 1):
+            if self._splits(spec):
+                for path in paths:
+                    # A layer's first split weight; one with several is split one way.
+                    self._rules.setdefault(path.rpartition("/")[0], Rule(number, pattern, spec))
+        owners = {path.rpartition("/")[0] for group in parameters for path in group if path}
+        self._layers = {tuple(layer.split("/")): layer for layer in {*owners, *layers} if layer}
+        self._longest = max(map(len, self._layers), default=0)
+
+    def _splits(self, spec: Iterable[object]) -> bool:
+        return any(self._axes.get(axis, 1) > 1 for axis in _flat(spec))
+
+    def run(self) -> tuple[AttributedCollective, ...]:
+        return tuple(
+            self._attributed(instruction, instruction.kind)
+            for instruction in self._instructions.values()
+            if instruction.kind is not None
+        )
+
+    def _attributed(self, instruction: Instruction, kind: str) -> AttributedCollective:
+        group = first_group(instruction.attributes, self._devices)
+        axes = self._axes_of(group)
+        layer, operation = self._layer_of(instruction)
+        rule = self._rules.get(layer or "")
+        if rule is None:
+            found, rule = self._search(instruction)
+            layer = layer or found
+        caused: Rule | str | None = rule
+        if axes == ("batch",) and not (rule is not None and "batch" in _flat(rule.spec)):
+            caused = BATCH_RULE
+        return AttributedCollective(
+            kind,
+            instruction.nbytes,
+            axes,
+            len(group),
+            layer,
+            operation,
+            "transpose(" in instruction.op_name,
+            caused,
+        )
+
+    def _axes_of(self, group: tuple[int, ...]) -> tuple[str, ...]:
+        """The axes along which the devices of a group differ."""
+        positions = []
+        for device in group:
+            position = []
+            for size in reversed(self._axes.values()):
+                device, place = divmod(device, size)
+                position.append(place)
+            positions.append(tuple(reversed(position)))
+        return tuple(
+            axis for number, axis in enumerate(self._axes) if len({position[number] for position in positions}) > 1
+        )
+
+    def _layer_of(self, instruction: Instruction) -> tuple[str | None, str]:
+        """The deepest layer that is named by an instruction, and the operation within it."""
+        parameter = _PARAMETER.match(instruction.op_name)
+        if parameter is not None:
+            path = self._parameters[int(parameter[1])][int(parameter[2])]
+            return path.rpartition("/")[0] or None, "state"
+        names = [_innermost(name) for name in instruction.op_name.split("/")]
+        for length in range(self._longest, 0, -1):
+            for start in range(len(names) - length, -1, -1):
+                layer = self._layers.get(tuple(names[start : start + length]))
+                if layer is not None:
+                    return layer, "/".join(names[start + length :])
+        return None, "/".join(names[1:])
+
+    def _search(self, instruction: Instruction) -> tuple[str | None, Rule | None]:
+        """The nearest layer with a split weight among what an instruction was computed from."""
+        waiting, seen = deque(instruction.operands), set(instruction.operands)
+        first: str | None = None
+        for _ in range(_SEARCH_LIMIT):
+            if not waiting:
+                break
+            found = self._instructions.get(waiting.popleft())
+            if found is None:
+                continue
+            layer = self._layer_of(found)[0]
+            first = first or layer
+            if layer in self._rules:
+                return first, self._rules[layer]
+            new = [name for name in found.operands if name not in seen]
+            seen.update(new)
+            waiting.extend(new)
+        return first, None
+
+
+def _innermost(name: str) -> str:
+    while (match := _AROUND.match(name)) is not None:
+        name = match[1]
+    return name
+
+
+def _flat(spec: Iterable[object]) -> list[str]:
+    return [str(axis) for axes in spec if axes is not None for axis in (axes if isinstance(axes, tuple) else (axes,))]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """All collectives of one kind that one rule causes in one kind of layer."""
+
+    #: None for those that could not be traced.
+    rule: Rule | str | None
+    layer_kind: str | None
+    kind: str
+    count: int
+    nbytes: int
+
+
+def causes(attributed: Iterable[AttributedCollective]) -> tuple[Cause, ...]:
+    """Collectives by rule, kind of layer and kind, the most bytes first."""
+    found: dict[tuple[Rule | str | None, str | None, str], list[int]] = defaultdict(list)
+    for collective in attributed:
+        found[collective.rule, collective.layer_kind, collective.kind].append(collective.nbytes)
+    made = [
+        Cause(rule, layer_kind, kind, len(nbytes), sum(nbytes)) for (rule, layer_kind, kind), nbytes in found.items()
+    ]
+    return tuple(sorted(made, key=lambda cause: -cause.nbytes))

@@ -1,0 +1,141 @@
+"""The text of a compiled program (XLA's HLO), as far as collectives and where they come from need it."""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+COLLECTIVE_KINDS = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
+
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?(?P<name>[\w.\-]+) = ")
+_ARRAY = re.compile(r"(?P<dtype>[a-z]+[0-9]*)\[(?P<shape>[0-9,]*)\]")
+_OP_NAME = re.compile(r'op_name="(?P<op_name>[^"]*)"')
+_OPERAND = re.compile(r"%([\w.\-]+)")
+_ITEM_SIZES = {"pred": 1, "bf16": 2}
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One line of a program."""
+
+    name: str
+    #: For example "fusion", or "all-reduce-start".
+    opcode: str
+    #: The arrays that it makes: (name of the dtype, shape). More than one if it makes a tuple.
+    arrays: tuple[tuple[str, tuple[int, ...]], ...]
+    #: Names of the instructions that it takes.
+    operands: tuple[str, ...]
+    #: Where it comes from in the Python program: scopes of layers, then JAX' operation. Empty if that is not known.
+    op_name: str
+    #: What follows the operands.
+    attributes: str
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of collective; None if it is none, and for the second half of one that goes on beside other work."""
+        kind = self.opcode.removesuffix("-start")
+        return kind if kind in COLLECTIVE_KINDS else None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the result on one device."""
+        arrays = self.arrays
+        if self.opcode in ("all-gather-start", "collective-permute-start") and len(arrays) > 1:
+            # The operands come first, then the results; a permute has two counters behind them.
+            arrays = tuple(array for array in arrays if array[1] or array[0] not in ("u32", "s32"))
+            arrays = arrays[len(arrays) // 2 :]
+        return sum(item_size(dtype) * math.prod(shape) for dtype, shape in arrays)
+
+
+def item_size(dtype: str) -> int:
+    """Bytes of an element of a dtype by XLA's name for it, for example "f32"."""
+    return _ITEM_SIZES.get(dtype) or max(int("".join(filter(str.isdigit, dtype)) or 8) // 8, 1)
+
+
+def instructions(text: str) -> Iterator[Instruction]:
+    """All instructions of a program, of all of its computations."""
+    for line in text.splitlines():
+        match = _INSTRUCTION.match(line)
+        if match is None:
+            continue
+        result, rest = _split_type(line[match.end() :])
+        opcode, _, rest = rest.partition("(")
+        end = _closing(rest)
+        attributes = rest[end + 1 :]
+        op_name = _OP_NAME.search(attributes)
+        yield Instruction(
+            match["name"],
+            opcode.strip(),
+            tuple(
+                (array["dtype"], tuple(int(size) for size in array["shape"].split(",") if size))
+                for array in _ARRAY.finditer(result)
+            ),
+            tuple(_OPERAND.findall(rest[:end])),
+            op_name["op_name"] if op_name else "",
+            attributes,
+        )
+
+
+def _split_type(text: str) -> tuple[str, str]:
+    """The type of a result, and what follows: a tuple's has spaces, and parentheses within it."""
+    end = _closing(text[1:]) + 2 if text.startswith("(") else text.find(" ")
+    return text[:end], text[end:].lstrip()
+
+
+def _closing(text: str) -> int:
+    """Where the parenthesis is closed that was opened before the text."""
+    depth = 0
+    for position, character in enumerate(text):
+        if character == "(":
+            depth += 1
+        elif character == ")":
+            if depth == 0:
+                return position
+            depth -= 1
+    return len(text)
+
+
+_LISTED = re.compile(r"replica_groups=\{\{([\d,]+)\}")
+_COUNTED = re.compile(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
+_BY_MESH = re.compile(
+    r"replica_groups=(?:@?\w+)?\s*mesh\[([^\]]*)\](?:<=\[([\d,]+)\](?:T\(([\d,]+)\))?)?\s*\{([^}]*)\}"
+)
+_PAIRS = re.compile(r"source_target_pairs=\{(.*?)\}\}")
+
+
+def first_group(attributes: str, devices: int) -> tuple[int, ...]:
+    """The devices of the first group that exchanges data, by their positions in the mesh, row by row.
+
+    Args:
+        attributes: Of an instruction.
+        devices: How many there are. All of them are a group where none is named.
+
+    """
+    if match := _LISTED.search(attributes):
+        return _numbers(match[1])
+    if match := _COUNTED.search(attributes):
+        groups, sizes = _numbers(match[1]), _numbers(match[2])
+        ids = np.arange(math.prod(sizes)).reshape(sizes)
+        if match[3]:
+            ids = ids.transpose(_numbers(match[3]))
+        return tuple(int(number) for number in ids.reshape(groups)[0])
+    if match := _BY_MESH.search(attributes):
+        axes = dict(re.findall(r"'([^']+)'=(\d+)", match[1]))
+        sizes = tuple(int(size) for size in axes.values())
+        ids = np.arange(math.prod(sizes))
+        if match[2]:
+            ids = ids.reshape(_numbers(match[2]))
+            ids = ids.transpose(_numbers(match[3])) if match[3] else ids
+        ids = ids.reshape(sizes)
+        varying = set(re.findall(r"'([^']+)'", match[4]))
+        first = ids[tuple(slice(None) if name in varying else 0 for name in axes)]
+        return tuple(int(number) for number in np.ravel(first))
+    if match := _PAIRS.search(attributes):
+        return tuple(int(number) for number in re.findall(r"\d+", match[1])[:2])
+    return tuple(range(devices))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))

@@ -1,0 +1,217 @@
+"""The training step that ``fit`` runs, lowered for a TPU topology, of a model of true size that has no weights."""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import keras_hub
+import numpy as np
+
+from kit.evidence.layouts import RuleCoverage, rule_coverage
+from kit.models.weightless import VariableInfo, build_backbone, describe, no_weights
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """What is compiled."""
+
+    #: Sizes of the mesh's axes "batch" and "model".
+    mesh: tuple[int, int]
+    #: Of LoRA; 0 tunes all parameters.
+    rank: int = 4
+    batch_size: int = 2
+    #: Tokens of an example.
+    sequence_length: int = 128
+    #: "float32", "bfloat16" or "mixed_bfloat16".
+    dtype: str = "float32"
+    #: Compute each decoder block once more on the way back, and keep no activations within it.
+    remat: bool = False
+
+
+@dataclass(frozen=True)
+class StepParts:
+    """The functions of a person, or of the reference, that the step is made of."""
+
+    make_layout_map: Callable[[keras.distribution.DeviceMesh], keras.distribution.LayoutMap]
+    enable_lora: Callable[[keras_hub.models.CausalLM, int], None]
+    #: Sets loss, optimizer and metrics: ``(model, learning_rate, weight_decay)``.
+    compile_for_finetuning: Callable[[keras_hub.models.CausalLM, float, float], None]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A variable of the step's state, and where it is."""
+
+    #: "trainable", "non_trainable", "optimizer" or "metrics".
+    group: str
+    path: str
+    #: The variable of the model that it belongs to: itself, or the one whose moment it is. Empty for step counts and metrics.
+    variable: str
+    shape: tuple[int, ...]
+    dtype: str
+    #: A mesh axis, several, or None, for each dimension.
+    spec: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class LoweredStep:
+    """A step that only needs to be compiled."""
+
+    lowered: Any
+    #: By group and number, as the compiled program names its parameters ``state[group][number]``.
+    slots: tuple[tuple[Slot, ...], ...]
+    variables: tuple[VariableInfo, ...]
+    #: What each rule of the layout map matches.
+    coverage: RuleCoverage
+    #: The mesh's axes and their sizes, in the order of the devices.
+    axes: Mapping[str, int]
+
+
+GROUPS = ("trainable", "non_trainable", "optimizer", "metrics")
+
+
+def lower_step(
+    config: Mapping[str, Any], settings: StepSettings, parts: StepParts, devices: Sequence[Any], num_layers: int | None
+) -> LoweredStep:
+    """Trace Keras' own train step, with state donated and the shardings of the state kept, and lower it for the devices.
+
+    No weight is allocated. The layout of each variable is the one that it would get under ``ModelParallel``, and a moment of the
+    optimizer has its variable's.
+
+    Args:
+        config: The content of a preset's ``config.json``.
+        settings: What is compiled. The simulated devices must be as many as ``devices``.
+        parts: What it is made of.
+        devices: Of a topology, as many as the mesh has; or devices that are here.
+        num_layers: Decoder blocks, instead of those of ``config``.
+
+    """
+    distribution = keras.distribution.ModelParallel(
+        layout_map=parts.make_layout_map(_keras_mesh(settings.mesh)), batch_dim_name="batch", auto_shard_dataset=False
+    )
+    model = _model(config, settings, parts, distribution, num_layers)
+    mesh = distribution.device_mesh
+    jax_mesh = jax.sharding.Mesh(np.array(devices).reshape(mesh.shape), tuple(mesh.axis_names))
+    groups = [getattr(model, f"{group}_variables") for group in ("trainable", "non_trainable", "metrics")]
+    groups.insert(2, model.optimizer.variables)
+    state = tuple([_array(variable, jax_mesh) for variable in variables] for variables in groups)
+    with _devices_of(mesh, jax_mesh), distribution.scope():
+        lowered = jax.jit(
+            model.train_step,
+            donate_argnums=0,
+            out_shardings=(None, tuple([array.sharding for array in arrays] for arrays in state)),
+        ).lower(state, _data(settings, jax_mesh))
+    variables = tuple(describe(model.variables))
+    return LoweredStep(
+        lowered,
+        tuple(
+            tuple(_slot(group, variable, model) for variable in members)
+            for group, members in zip(GROUPS, groups, strict=True)
+        ),
+        variables,
+        rule_coverage(distribution._layout_map, variables),
+        dict(zip(mesh.axis_names, mesh.shape, strict=True)),
+    )
+
+
+def _keras_mesh(shape: tuple[int, int]) -> keras.distribution.DeviceMesh:
+    return keras.distribution.DeviceMesh(shape, ["batch", "model"], keras.distribution.list_devices())
+
+
+def _model(
+    config: Mapping[str, Any],
+    settings: StepSettings,
+    parts: StepParts,
+    distribution: keras.distribution.ModelParallel,
+    num_layers: int | None,
+) -> keras_hub.models.CausalLM:
+    layers = num_layers or config["config"]["num_layers"]
+    blocks = [f"decoder_block_{number}" for number in range(layers)]
+    remat = keras.RematScope(mode="list_of_layers", layer_names=blocks if settings.remat else [])
+    with no_weights(), remat if settings.remat else contextlib.nullcontext():
+        backbone = build_backbone(config, num_layers=layers, dtype=settings.dtype)
+    # A task makes its optimizer and its metrics at once, which no scope without state allows; they are small.
+    model = _task_class(backbone)(backbone, preprocessor=None)
+    with no_weights():
+        if settings.rank:
+            parts.enable_lora(model, settings.rank)
+    for variable in model.variables:
+        # As it would be had the variable been made under the distribution. The optimizer's slots take theirs from it.
+        if variable._layout is None:
+            variable._layout = distribution.get_variable_layout(variable)
+    parts.compile_for_finetuning(model, 5e-5, 0.01)
+    with no_weights():
+        model.optimizer.build(model.trainable_variables)
+    model._symbolic_build(data_batch=_data(settings, None))
+    return model
+
+
+def _task_class(backbone: keras_hub.models.Backbone) -> type:
+    """KerasHub's causal language model with this backbone."""
+    for name in dir(keras_hub.models):
+        found = getattr(keras_hub.models, name)
+        if (
+            inspect.isclass(found)
+            and issubclass(found, keras_hub.models.CausalLM)
+            and found.backbone_cls is type(backbone)
+        ):
+            return found
+    raise ValueError(f"KerasHub has no causal language model of a {type(backbone).__name__}")
+
+
+def _data(settings: StepSettings, mesh: jax.sharding.Mesh | None) -> tuple[Any, Any, Any]:
+    """A batch as the preprocessor makes it: token_ids and padding_mask, the tokens that follow, and which of them count."""
+    shape = (settings.batch_size, settings.sequence_length)
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch")) if mesh is not None else None
+
+    def array(dtype: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+    return {"token_ids": array(jnp.int32), "padding_mask": array(jnp.bool_)}, array(jnp.int32), array(jnp.bool_)
+
+
+def _spec(variable: keras.Variable) -> tuple[Any, ...]:
+    axes = tuple(variable._layout.axes) if variable._layout is not None else ()
+    return axes + (None,) * (len(variable.shape) - len(axes))
+
+
+def _array(variable: keras.Variable, mesh: jax.sharding.Mesh) -> jax.ShapeDtypeStruct:
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*_spec(variable)))
+    return jax.ShapeDtypeStruct(
+        tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype), sharding=sharding
+    )
+
+
+def _slot(group: str, variable: keras.Variable, model: keras_hub.models.CausalLM) -> Slot:
+    owner = variable.path if group in ("trainable", "non_trainable") else ""
+    if group == "optimizer":
+        # Keras names a moment by its variable's path, with "_" for "/".
+        name = variable.path.partition("/")[2]
+        owner = next(
+            (other.path for other in model.trainable_variables if name.startswith(other.path.replace("/", "_") + "_")),
+            "",
+        )
+    return Slot(
+        group,
+        variable.path,
+        owner,
+        tuple(variable.shape),
+        keras.backend.standardize_dtype(variable.dtype),
+        _spec(variable),
+    )
+
+
+@contextlib.contextmanager
+def _devices_of(mesh: keras.distribution.DeviceMesh, jax_mesh: jax.sharding.Mesh) -> Iterator[None]:
+    """Within this, Keras' mesh stands for other devices: layouts within the step mean those of the topology."""
+    before = mesh.backend_mesh
+    mesh._backend_mesh = jax_mesh
+    try:
+        yield
+    finally:
+        mesh._backend_mesh = before

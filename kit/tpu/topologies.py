@@ -1,0 +1,64 @@
+"""TPU slices that can be planned for, and their published peak figures. Imports no framework."""
+
+from dataclasses import dataclass
+
+from kit.errors import UserError
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A TPU slice with one host, and what its makers say of it.
+
+    Peak figures are of one device, that is of what jax sees as one: a core on v2 and v3, a chip on the others.
+
+    Sources: compute and HBM as JAX has them (``jax._src.pallas.mosaic.tpu_info``; a test compares); links from the pages
+    "TPU v4", "TPU v5e", "TPU v5p" and "TPU v6e" of the Cloud TPU documentation (2,400, 1,600, 4,800 and 3,200 Gbit/s a chip), and
+    for v2 and v3 from Jouppi et al., "A Domain-Specific Supercomputer for Training Deep Neural Networks", CACM 63 (2020):
+    four links of 496 and 656 Gbit/s a chip.
+    """
+
+    #: As Cloud TPU names it. The number is that of TensorCores, and from v5e on (v5p aside) that of chips.
+    name: str
+    #: As libtpu names the arrangement of chips.
+    libtpu_name: str
+    #: How many devices jax sees on it.
+    devices: int
+    #: Floating point operations in a second, of bfloat16 products.
+    peak_flops: float
+    #: Bytes in a second between HBM and the core.
+    hbm_bandwidth: float
+    #: Bytes in a second that the links of one device carry in one direction, all together.
+    link_bandwidth: float
+    #: libtpu's name for how cores of a chip are used, if it is not its default.
+    chip_config: str = ""
+
+
+def _gigabits(number: float) -> float:
+    return number * 1e9 / 8
+
+
+_TOPOLOGIES = (
+    # A chip has two cores, and each is a device.
+    Topology("v2-8", "v2:2x2", 8, 4.6e13 / 2, 7.16e11 / 2, _gigabits(4 * 496) / 2),
+    Topology("v3-8", "v3:2x2", 8, 1.40e14 / 2, 8.25e11 / 2, _gigabits(4 * 656) / 2),
+    # The two cores of a chip are one device ("megacore"), as JAX has it on such a machine.
+    Topology("v4-8", "v4:2x2x1", 4, 2.75e14, 1.23e12, _gigabits(2400), "megacore"),
+    Topology("v5e-4", "v5e:2x2", 4, 1.97e14, 8.20e11, _gigabits(1600)),
+    Topology("v5e-8", "v5e:2x4", 8, 1.97e14, 8.20e11, _gigabits(1600)),
+    Topology("v5p-8", "v5p:2x2x1", 4, 4.59e14, 2.46e12, _gigabits(4800)),
+    Topology("v6e-8", "v6e:2x4", 8, 9.20e14, 1.64e12, _gigabits(3200)),
+)
+
+TOPOLOGIES = {topology.name: topology for topology in _TOPOLOGIES}
+
+
+def find_topology(name: str) -> Topology:
+    """The topology of that name.
+
+    Raises:
+        UserError: if there is none.
+
+    """
+    if name not in TOPOLOGIES:
+        raise UserError(f"--topology {name}: there is {', '.join(TOPOLOGIES)}.")
+    return TOPOLOGIES[name]
