@@ -60,7 +60,11 @@ class Parts:
             UserError: if a file is not there, or is not Python.
 
         """
-        return [f"{part}.{function}" for part in PARTS for function in self._missing_in(part)]
+        return [name for part in PARTS for name in self.missing_in(part)]
+
+    def missing_in(self, part: str) -> list[str]:
+        """The same for one part."""
+        return [f"{part}.{function}" for function in self._missing_in(part)]
 
     def check(self) -> None:
         """Import all modules, and make sure that each has its functions.

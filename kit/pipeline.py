@@ -23,6 +23,7 @@ from kit.errors import UserError
 from kit.evidence.layouts import RuleCoverage, rule_coverage
 from kit.evidence.placement import nbytes_per_device
 from kit.evidence.style import Judge, Verdict, share_without_copies, shuffled_words, train_judge
+from kit.models.layouts import check_coverage
 from kit.models.presets import Preset, require_memory
 from kit.models.settings import FinetuningSettings
 from kit.models.weightless import weightless_variables
@@ -165,7 +166,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     layout_map = parts.layout.gemma_layout_map(device_mesh)
     weights_dtype = "float32" if settings.dtype == "mixed_bfloat16" else settings.dtype
     coverage = rule_coverage(layout_map, weightless_variables(preset.config, dtype=weights_dtype))
-    _check_coverage(coverage, mesh_shape)
+    check_coverage(coverage, mesh_shape)
 
     _tell_coverage(coverage, narrator)
     result["rule_coverage"] = _coverage_as_dict(coverage)
@@ -362,21 +363,6 @@ def _final_folder(options: RunOptions, started: str) -> Path:
         folder = options.runs_folder / f"{name}-{number}"
         number += 1
     return folder
-
-
-def _check_coverage(coverage: RuleCoverage, mesh: tuple[int, int]) -> None:
-    if coverage.overlaps:
-        path, patterns = coverage.overlaps[0]
-        raise UserError(
-            f"The layout map has {len(patterns)} rules for {path}: {', '.join(patterns)}; Keras takes one at most."
-        )
-    if coverage.indivisible:
-        first = coverage.indivisible[0]
-        raise UserError(
-            f"--mesh {mesh[0]}x{mesh[1]}: dimension {first.dimension} of {first.path}, of shape {as_tuple(first.shape)}, has "
-            f'{first.shape[first.dimension]} entries, which the {first.axis_size} devices of the axis "{first.axis}" do not '
-            f'divide ({len(coverage.indivisible)} such variables); choose a mesh whose "{first.axis}" axis divides it.'
-        )
 
 
 def _load(parts: Parts, preset: Preset, layout_map: Any, settings: FinetuningSettings) -> Any:

@@ -123,12 +123,12 @@ def _run(
         if parts.name == REFERENCE:
             raise
         # Whatever a person's own parts raise, or make a run raise by what they return.
-        raise UserError(_failure(error, parts, narrator.titles[-1])) from error
+        raise UserError(failure(error, parts, f'the step "{narrator.titles[-1]}"')) from error
 
 
-def _failure(error: Exception, parts: Parts, step: str) -> str:
+def failure(error: Exception, parts: Parts, what: str) -> str:
     """One sentence about an exception of a person's own parts, with the last line of theirs that it came through."""
     frame = parts.last_frame(error)
     where = f"at {Path(frame.filename).name}:{frame.lineno} " if frame else "with what a part returned "
     reason = (str(error).strip() or "no reason given").splitlines()[0]
-    return f'--impl {parts.name}: the step "{step}" failed {where}({type(error).__name__}: {reason}).'
+    return f'--impl {parts.name}: {what} failed {where}({type(error).__name__}: {reason}).'

@@ -1,6 +1,9 @@
 """Published sizes of Gemma models, as their configurations on Kaggle give them."""
 
+from pathlib import Path
 from typing import Any
+
+from kit.errors import UserError
 
 _BACKBONE = {
     "module": "keras_hub.src.models.gemma.gemma_backbone",
@@ -32,3 +35,104 @@ GEMMA_7B = gemma_config(
     intermediate_dim=49_152,
     head_dim=256,
 )
+
+
+def gemma3_config(**sizes: Any) -> dict[str, Any]:
+    """The content of a preset's ``config.json`` for the text tower of a Gemma 3, a Gemma3Backbone, of these sizes."""
+    config = {
+        "name": "gemma3_backbone",
+        "trainable": True,
+        "vocabulary_size": 262_144,
+        # Of the vision tower, which a model of text alone has not.
+        "image_size": None,
+        "vision_encoder": None,
+        "query_head_dim_normalize": True,
+        "use_query_key_norm": True,
+        "use_post_ffw_norm": True,
+        "use_post_attention_norm": True,
+        "use_sliding_window_attention": True,
+        "dropout": 0,
+        **sizes,
+    }
+    return {
+        "module": "keras_hub.src.models.gemma3.gemma3_backbone",
+        "class_name": "Gemma3Backbone",
+        "registered_name": "keras_hub>Gemma3Backbone",
+        "config": config,
+    }
+
+
+def _gemma2_config(**sizes: Any) -> dict[str, Any]:
+    return gemma_config(
+        vocabulary_size=256_000,
+        head_dim=256,
+        query_head_dim_normalize=True,
+        use_post_ffw_norm=True,
+        use_post_attention_norm=True,
+        attention_logit_soft_cap=50,
+        final_logit_soft_cap=30,
+        use_sliding_window_attention=True,
+        sliding_window_size=4096,
+        **sizes,
+    )
+
+
+#: By the preset's name on Kaggle. A test compares the parameters that they have with those that KerasHub states.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "gemma_2b_en": GEMMA_2B,
+    "gemma_7b_en": GEMMA_7B,
+    "gemma2_2b_en": _gemma2_config(
+        num_layers=26, num_query_heads=8, num_key_value_heads=4, hidden_dim=2304, intermediate_dim=18_432
+    ),
+    "gemma2_9b_en": _gemma2_config(
+        num_layers=42, num_query_heads=16, num_key_value_heads=8, hidden_dim=3584, intermediate_dim=28_672
+    ),
+    "gemma3_270m": gemma3_config(
+        num_layers=18,
+        num_query_heads=4,
+        num_key_value_heads=1,
+        hidden_dim=640,
+        intermediate_dim=2048,
+        head_dim=256,
+        sliding_window_size=512,
+    ),
+    "gemma3_1b": gemma3_config(
+        num_layers=26,
+        num_query_heads=4,
+        num_key_value_heads=1,
+        hidden_dim=1152,
+        intermediate_dim=6912,
+        head_dim=256,
+        sliding_window_size=512,
+    ),
+    "gemma3_4b_text": gemma3_config(
+        num_layers=34,
+        num_query_heads=8,
+        num_key_value_heads=4,
+        hidden_dim=2560,
+        intermediate_dim=10_240,
+        head_dim=256,
+        sliding_window_size=1024,
+        global_rope_scaling_factor=8.0,
+    ),
+}
+
+
+def find_architecture(name: str) -> dict[str, Any]:
+    """The content of ``config.json`` of a model: one of :data:`ARCHITECTURES`, "bundled", or of a folder that has such a file.
+
+    Raises:
+        UserError: if there is no such model.
+
+    """
+    from kit.models.presets import BUNDLED, BUNDLED_FOLDER, read_config
+
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    folder = BUNDLED_FOLDER if name == BUNDLED else Path(name)
+    if not folder.is_dir():
+        raise UserError(
+            f"{name}: neither a folder nor a model whose sizes are known. There is {BUNDLED}, {', '.join(ARCHITECTURES)}; of another "
+            "preset give the folder that has its config.json."
+        )
+    return read_config(name, folder / "config.json")

@@ -67,13 +67,19 @@ def find_preset(name: str) -> Preset:
 
 
 def _from_folder(name: str, folder: Path) -> Preset:
-    config = _read_config(name, folder / "config.json")
+    config = read_config(name, folder / "config.json")
     _check_vocabulary(name, folder)
     _check_weights(name, folder)
     return Preset(name, str(folder), config, settings_of_folder(folder))
 
 
-def _read_config(name: str, file: Path) -> dict[str, Any]:
+def read_config(name: str, file: Path) -> dict[str, Any]:
+    """The content of a preset's ``config.json``.
+
+    Raises:
+        UserError: if it is not there, damaged, or not that of a Gemma.
+
+    """
     if not file.is_file():
         raise UserError(
             f"--preset {name}: it has no config.json; a preset is a folder that save_to_preset wrote "
@@ -137,7 +143,7 @@ def _from_kaggle(name: str) -> Preset:
         )
     entry = known.get(name, {"kaggle_handle": name})
     file = download(name, entry["kaggle_handle"], "config.json", entry.get("metadata", {}).get("params"))
-    return Preset(name, name, _read_config(name, file), TUTORIAL_SETTINGS)
+    return Preset(name, name, read_config(name, file), TUTORIAL_SETTINGS)
 
 
 def has_kaggle_credentials() -> bool:

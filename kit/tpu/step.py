@@ -14,6 +14,7 @@ import numpy as np
 
 from kit.evidence.layouts import RuleCoverage, rule_coverage
 from kit.models.weightless import VariableInfo, build_backbone, describe, no_weights
+from kit.models.layouts import check_coverage
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,9 @@ def lower_step(
         devices: Of a topology, as many as the mesh has; or devices that are here.
         num_layers: Decoder blocks, instead of those of ``config``.
 
+    Raises:
+        UserError: if the layout map cannot be used on this model and mesh.
+
     """
     distribution = keras.distribution.ModelParallel(
         layout_map=parts.make_layout_map(_keras_mesh(settings.mesh)), batch_dim_name="batch", auto_shard_dataset=False
@@ -140,6 +144,7 @@ def _model(
     with no_weights():
         if settings.rank:
             parts.enable_lora(model, settings.rank)
+    check_coverage(rule_coverage(distribution._layout_map, describe(model.variables)), settings.mesh)
     for variable in model.variables:
         # As it would be had the variable been made under the distribution. The optimizer's slots take theirs from it.
         if variable._layout is None:
