@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.checks.catalog import LAYERS, Check, checks_of
+from kit.checks.catalog import LAYERS, Check, can_be_made, checks_of
 from kit.checks.runner import Runner
 from kit.errors import UserError
 from kit.parts import EXERCISES, PARTS, REFERENCE, find_parts
@@ -63,7 +63,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if config.getoption("collectonly"):
         return
     runner = config.stash.setdefault(RUNNER, Runner(choose_platform(config.getoption("--platform"))))
-    checks = [item.callspec.params["check"] for item in session.items if "check" in getattr(item, "fixturenames", ())]
+    checks = [
+        item.callspec.params["check"]
+        for item in session.items
+        if "check" in getattr(item, "fixturenames", ()) and can_be_made(item.callspec.params["check"])
+    ]
     impl = config.getoption("--impl")
     runner.warm_up(
         dict.fromkeys(check.exercise for check in checks if check.layer != "tpu" and runner.needs_running(impl, check))
@@ -121,6 +125,10 @@ def judge(request: pytest.FixtureRequest, _told: dict[object, str]) -> Callable[
         __tracebackhide__ = True
         if check.layer == "tpu" and choose_platform(request.config.getoption("--platform")) != "tpu":
             pytest.skip("needs a TPU, and this machine has none: this is the tutorial itself with gemma_7b_en")
+        if not can_be_made(check):
+            pytest.skip(
+                "needs the TPU compiler, and no TPU: `pip install -c constraints.txt -e '.[tpu]'` brings libtpu"
+            )
         verdict = request.config.stash[RUNNER].run(request.config.getoption("--impl"), check)
         if verdict.diagnosis is None:
             return

@@ -4,6 +4,7 @@ Imports no framework: whether a stub is untouched is answered from this table al
 ``kit.checks.<exercise>``, under the same names.
 """
 
+import importlib.util
 from dataclasses import dataclass
 
 from kit.parts import PARTS
@@ -15,6 +16,7 @@ LAYERS = {
     "params": "parameter counts in closed form, at 2B and 7B",
     "program": "collectives of the compiled step",
     "train": "losses step by step against an unsharded twin, adapters and base, resuming",
+    "tpu_compile": "memory and collectives of the step, by the TPU compiler (needs libtpu, and no TPU)",
     "style": "the shift of what the model writes, and the control",
     "tpu": "the tutorial itself with gemma_7b_en; needs a TPU and access to Kaggle",
 }
@@ -93,6 +95,13 @@ _CHECKS: list[Check] = [
             collective_bytes="The compiled gradients send no more bytes than tensor parallelism needs.",
         ),
         _checks(
+            "layout",
+            "tpu_compile",
+            "gemma_layout_map",
+            240,
+            v3_8="Compiled for a TPU v3-8, Gemma 7B's step fits, and holds and sends no more than it needs to.",
+        ),
+        _checks(
             "loading",
             "spec",
             "load_distributed",
@@ -169,6 +178,13 @@ _CHECKS: list[Check] = [
             learns="With your compile_for_finetuning and finetune the loss of the bundled model goes down.",
         ),
         _checks(
+            "training",
+            "tpu_compile",
+            "make_train_step",
+            240,
+            v3_8="Compiled for a TPU v3-8, a step that trains all of Gemma 7B needs no more memory than it has to, and sends no more.",
+        ),
+        _checks(
             "generation",
             "spec",
             "style_shift",
@@ -239,3 +255,8 @@ def find_check(exercise: str, name: str) -> Check:
     """The check of that name."""
     (found,) = [check for check in CHECKS[exercise] if check.name == name]
     return found
+
+
+def can_be_made(check: Check) -> bool:
+    """Whether this machine has what a check needs beside its libraries; where not, nobody is to blame."""
+    return check.layer != "tpu_compile" or importlib.util.find_spec("libtpu") is not None

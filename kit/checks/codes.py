@@ -73,6 +73,9 @@ CODES: dict[str, Code] = {
         "First see to the dimensions; if they are right, split nothing that every device needs whole: small variables are best replicated.",
         "layout#What is sent",
     ),
+    "LAYOUT_DOES_NOT_FIT": Code(
+        "Split what a device holds most of: the largest lines of the table first.", "layout#On a TPU"
+    ),
     # loading
     "LOADING_NO_DISTRIBUTION": Code(
         "Call keras.distribution.set_distribution before the model is made, and leave it set.",
@@ -150,6 +153,14 @@ CODES: dict[str, Code] = {
     ),
     "TRAINING_LOSS_FLAT": Code("Look at what the optimizer is given besides its rate.", "training#Is it learning?"),
     "TRAINING_OFF_THE_TWIN": Code("Compare each part of the step with the formula in the lesson.", "training#The twin"),
+    "TRAINING_DOES_NOT_FIT": Code(
+        "Let no copy of the state be kept: donate it, and keep moments where their variable lies.",
+        "training#The step by hand",
+    ),
+    "TRAINING_EXTRA_COLLECTIVES": Code(
+        "Leave logits and gradients as they come: what every device needs whole is the loss alone.",
+        "training#The step by hand",
+    ),
     # generation
     "GENERATION_PROMPT_ONLY": Code(
         "Give `generate` the room: max_length counts the prompt's tokens too.", "generation#Token by token"

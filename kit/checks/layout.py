@@ -1,5 +1,6 @@
 """Checks of the exercise ``layout``."""
 
+import dataclasses
 import math
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from kit.checks.submission import Submission
 from kit.evidence.layouts import RuleCoverage, rule_coverage
 from kit.evidence.program import collectives, compile_gradients
 from kit.models.architectures import GEMMA_7B
+from kit.models.layouts import LayoutError
 from kit.models.weightless import VariableInfo, build_language_model, no_weights, weightless_variables
 from kit.narrator import as_bytes
 
@@ -62,6 +64,43 @@ def collective_bytes(submission: Submission) -> None:
                 ("collective", "yours", "needed"),
                 rows,
             )
+
+
+def v3_8(submission: Submission) -> None:
+    """Compiled for a TPU v3-8, Gemma 7B's step fits, and holds and sends no more than it needs to."""
+    from kit.checks import tpu
+
+    parts = dataclasses.replace(tpu.right_parts(), make_layout_map=lambda mesh: _call(submission, mesh))
+    try:
+        made = tpu.plan(parts, rank=4)
+    except LayoutError as error:
+        raise Failed(
+            "NOT_AS_EXPECTED", "Keras would not take this layout for Gemma 7B.", ("found",), [(error,)], str(error)
+        ) from None
+    right = tpu.golden(4)
+    held = [(kind, rule or "no rule", as_bytes(nbytes)) for kind, rule, nbytes in made.held[:5]]
+    if not made.fits:
+        raise Failed(
+            "LAYOUT_DOES_NOT_FIT",
+            f"Gemma 7B needs {as_bytes(made.peak)} on each core of a v3-8, which has {as_bytes(made.usable)}.",
+            ("a core holds", "split by", "bytes"),
+            held,
+        )
+    if made.arguments > 1.01 * right.arguments:
+        raise Failed(
+            "LAYOUT_MATRIX_REPLICATED",
+            f"Each core of a v3-8 holds {as_bytes(made.arguments)} of Gemma 7B, where {as_bytes(right.arguments)} would do.",
+            ("a core holds", "split by", "bytes"),
+            held,
+        )
+    mine, needed = sum(tpu.sent_by_layer(made).values()), sum(right.sent.values())
+    if mine > 1.01 * needed:
+        raise Failed(
+            "LAYOUT_EXTRA_COLLECTIVES",
+            f"On a v3-8 a step of Gemma 7B sends {as_bytes(mine)}, where {as_bytes(needed)} would do.",
+            ("layer", "because of", "yours", "needed"),
+            tpu.sent_rows(made, right),
+        )
 
 
 def _call(submission: Submission, mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:

@@ -11,6 +11,7 @@ from kit.checks import small, twin
 from kit.checks.devices import mesh_shapes, mesh_with_batch_axis, sharding_meshes
 from kit.checks.diagnosis import Failed
 from kit.checks.submission import Submission
+from kit.narrator import as_bytes
 
 RATE, DECAY = 0.01, 0.25
 RANK = 3
@@ -205,6 +206,43 @@ def step(submission: Submission) -> None:
                 ("arrays of the old state", "given up"),
                 [(len(given[0]), sum(array.is_deleted() for array in given[0]))],
             )
+
+
+def v3_8(submission: Submission) -> None:
+    """Compiled for a TPU v3-8, a step that trains all of Gemma 7B needs no more memory than it has to, and sends no more."""
+    from kit.checks import tpu
+
+    made = tpu.plan(tpu.with_step(lambda model: submission.call("make_train_step", model)), rank=0)
+    right = tpu.golden(0)
+    rows = [
+        ("weights and moments", as_bytes(right.arguments), as_bytes(made.arguments)),
+        ("the most at a time", as_bytes(right.peak), as_bytes(made.peak)),
+        ("a core of a v3-8 has", "", as_bytes(made.usable)),
+        ("collectives, results", as_bytes(sum(right.sent.values())), as_bytes(sum(tpu.sent_by_layer(made).values()))),
+    ]
+    columns = ("on one core, all of Gemma 7B tuned", "needed", "yours")
+    # The new state in no place of the old one, but beside it.
+    if made.kept > 0.05 * made.arguments:
+        raise Failed(
+            "TRAINING_STATE_NOT_DONATED",
+            f"The new state stands beside the old one: {as_bytes(made.kept)} more on each core.",
+            columns,
+            rows,
+        )
+    if not made.fits:
+        raise Failed(
+            "TRAINING_DOES_NOT_FIT",
+            f"With this step Gemma 7B needs {as_bytes(made.peak)} on each core of a v3-8, which has {as_bytes(made.usable)}.",
+            columns,
+            rows,
+        )
+    if sum(tpu.sent_by_layer(made).values()) > 1.02 * sum(right.sent.values()):
+        raise Failed(
+            "TRAINING_EXTRA_COLLECTIVES",
+            "On a v3-8 this step sends more than it needs to.",
+            ("layer", "because of", "yours", "needed"),
+            tpu.sent_rows(made, right),
+        )
 
 
 def learns(submission: Submission) -> None:

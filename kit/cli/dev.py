@@ -169,6 +169,68 @@ def mutate(exercises: tuple[str, ...], at_once: int) -> None:
         raise click.exceptions.Exit(1)
 
 
+@command.command("golden")
+def golden() -> None:
+    """Write down what the right layout and step need on a TPU, by the libtpu that is installed: kit/checks/golden_tpu.json."""
+    from kit.runtime.platform import prepare_environment
+    from kit.tpu.compiler import libtpu_version, require_libtpu
+
+    require_libtpu()
+    prepare_environment("cpu", 8)
+    from kit.checks.tpu import write_golden
+
+    for name, found in write_golden().items():
+        click.echo(f"libtpu {libtpu_version()}, {name}: {found['arguments']:,} held, {found['peak']:,} at most")
+
+
+#: Meshes of a slice with one host.
+SEARCHED = (("v3-8", ((1, 8), (2, 4), (4, 2))), ("v5e-4", ((1, 4), (2, 2))))
+
+
+@command.command("layouts")
+@click.argument("presets", nargs=-1)
+@click.option(
+    "--topology", "name", help="Only this one; the other has another number of devices, and needs a run of its own."
+)
+def layouts(presets: tuple[str, ...], name: str | None) -> None:
+    """Find layouts for models with fewer heads than the mesh has devices, for PRESETS or all, with the TPU compiler.
+
+    Writes kit/models/layouts.json. All of it takes a quarter of an hour.
+    """
+    import subprocess
+    import sys
+
+    from kit.runtime.platform import prepare_environment
+    from kit.tpu.compiler import require_libtpu
+    from kit.tpu.topologies import find_topology
+
+    require_libtpu()
+    if name is None:
+        # A process simulates one number of devices.
+        for other, _ in SEARCHED:
+            subprocess.run([sys.argv[0], "dev", "layouts", *presets, "--topology", other], check=True)
+        return
+    topology = find_topology(name)
+    prepare_environment("cpu", topology.devices)
+    from kit.models.architectures import ARCHITECTURES, find_architecture
+    from kit.parts import REFERENCE, find_parts
+    from kit.tpu.search import keep, needs_a_search, search
+    from kit.tpu.step import StepParts
+
+    reference = find_parts(REFERENCE)
+    parts = StepParts(
+        reference.layout.gemma_layout_map, reference.lora.enable_lora, reference.training.compile_for_finetuning
+    )
+    for preset in presets or ARCHITECTURES:
+        config = find_architecture(preset)
+        for mesh in dict(SEARCHED)[name]:
+            if needs_a_search(config, mesh[1]):
+                click.echo(f"{preset} on {name}, mesh {mesh[0]}x{mesh[1]}")
+                found = search(config, topology, mesh, parts, lambda text: click.echo(f"    {text}"))
+                keep(preset, mesh, topology, found)
+                click.echo(f"    chosen: {found['choice']}")
+
+
 def _start() -> None:
     from kit.runtime import platform
 

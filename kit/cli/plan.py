@@ -33,7 +33,12 @@ class LayerNumbers(click.ParamType):
             return ()
         texts = str(value).split(",")
         numbers = tuple(int(text) for text in texts if text.isdigit())
-        if len(numbers) != len(texts) or not 1 <= len(numbers) <= 2 or 0 in numbers or sorted(set(numbers)) != [*numbers]:
+        if (
+            len(numbers) != len(texts)
+            or not 1 <= len(numbers) <= 2
+            or 0 in numbers
+            or sorted(set(numbers)) != [*numbers]
+        ):
             raise UserError(
                 f"--layers {value}: it is `all`, a number of decoder blocks such as 2, or two that rise, such as 2,4."
             )
@@ -56,14 +61,19 @@ class _Asked:
 @click.option("--topology", "topology_name", default="v3-8", help="v2-8, v3-8, v4-8, v5e-4, v5e-8, v5p-8 or v6e-8.")
 @click.option("--mesh", type=MeshShape(), help='Sizes of the axes "batch" and "model".  [default: 1 x all devices]')
 @click.option("--impl", default=REFERENCE, help="Whose layout and training: reference, exercises, or a folder.")
-@click.option("--compare", nargs=2, metavar="A B", help="Plan two implementations, and say which rule makes the difference.")
+@click.option(
+    "--compare", nargs=2, metavar="A B", help="Plan two implementations, and say which rule makes the difference."
+)
 @click.option("--rank", type=int, default=4, help="Rank of LoRA; 0 tunes all parameters.")
 @click.option("--batch-size", type=int, default=2, help="Examples in a batch.")
 @click.option("--sequence-length", type=int, default=128, help="Tokens of an example.")
 @click.option("--dtype", default="float32", help="float32, bfloat16 or mixed_bfloat16.")
 @click.option("--remat", is_flag=True, help="Keep no activations within a decoder block; compute them once more.")
 @click.option(
-    "--layers", type=LayerNumbers(), default="all", help="Compile all decoder blocks, N, or N and M and go on in a straight line."
+    "--layers",
+    type=LayerNumbers(),
+    default="all",
+    help="Compile all decoder blocks, N, or N and M and go on in a straight line.",
 )
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Write a picture of it, .svg or .png.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")

@@ -131,4 +131,4 @@ def failure(error: Exception, parts: Parts, what: str) -> str:
     frame = parts.last_frame(error)
     where = f"at {Path(frame.filename).name}:{frame.lineno} " if frame else "with what a part returned "
     reason = (str(error).strip() or "no reason given").splitlines()[0]
-    return f'--impl {parts.name}: {what} failed {where}({type(error).__name__}: {reason}).'
+    return f"--impl {parts.name}: {what} failed {where}({type(error).__name__}: {reason})."

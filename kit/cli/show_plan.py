@@ -46,7 +46,10 @@ def show_plan(preset: str, plan: Plan, impl: str) -> None:
     told.step("What a device holds")
     told.table(
         ("variables", "split by", ""),
-        [(kind, rule.partition(",")[0] or "no rule", as_bytes(nbytes)) for kind, rule, nbytes in plan.held[:SHOWN_HELD]],
+        [
+            (kind, rule.partition(",")[0] or "no rule", as_bytes(nbytes))
+            for kind, rule, nbytes in plan.held[:SHOWN_HELD]
+        ],
     )
     if len(plan.held) > SHOWN_HELD:
         told.say(f"and {as_bytes(sum(nbytes for *_, nbytes in plan.held[SHOWN_HELD:]))} of smaller ones")
@@ -102,7 +105,9 @@ def _rule(rule: Rule | str | None) -> str:
 
 
 def _show_time(told: ConsoleNarrator, plan: Plan) -> None:
-    assert plan.flops is not None and plan.roofline is not None and plan.compiler_seconds is not None
+    assert plan.flops is not None
+    assert plan.roofline is not None
+    assert plan.compiler_seconds is not None
     told.step("How long that may take (estimates to compare with, and no promises)")
     roofline = plan.roofline
     told.table(
@@ -114,7 +119,11 @@ def _show_time(told: ConsoleNarrator, plan: Plan) -> None:
                 f"{plan.flops * plan.topology.devices / 1e12:.2f} TFLOP on all devices, {plan.flops_per_parameter_and_token:.2f} for each "
                 "parameter and token, at the published peak",
             ),
-            ("HBM", f"{roofline.hbm:.4f}", f"{as_bytes(plan.bytes_accessed or 0)} on each device, at the published bandwidth"),
+            (
+                "HBM",
+                f"{roofline.hbm:.4f}",
+                f"{as_bytes(plan.bytes_accessed or 0)} on each device, at the published bandwidth",
+            ),
             ("links", f"{roofline.links:.4f}", "by rings over all links of a device, beside nothing else"),
             (
                 "compiler",
@@ -142,7 +151,10 @@ def show_comparison(
                 (kind, *(_count(plan.by_kind().get(kind)) for plan in plans))
                 for kind in dict.fromkeys(kind for plan in plans for kind in plan.by_kind())
             ),
-            ("compiler's seconds", *(f"{plan.compiler_seconds:.4f}" if plan.compiler_seconds else "-" for plan in plans)),
+            (
+                "compiler's seconds",
+                *(f"{plan.compiler_seconds:.4f}" if plan.compiler_seconds else "-" for plan in plans),
+            ),
         ],
     )
     told.step("What makes the difference")

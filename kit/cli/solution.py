@@ -22,11 +22,11 @@ def command(exercise: str | None, give_up: bool, folder: str) -> None:
 
 
 def _require_passed(exercise: str, folder: str) -> None:
-    from kit.checks.catalog import checks_of
+    from kit.checks.catalog import can_be_made, checks_of
     from kit.checks.runner import Runner
     from kit.course.room import find_room
 
-    checks = checks_of(exercise)
+    checks = [check for check in checks_of(exercise) if can_be_made(check)]
     if not checks:
         raise UserError(f"There is no check of {exercise} yet: `kit solution {exercise} --give-up` shows the solution.")
     # What the runner takes is the folder, as `pytest --impl` does.

@@ -35,7 +35,8 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
     def judge(runner: Runner, exercise: str) -> None:
         started = time.perf_counter()
         runner.forget(impl)
-        checks = checks_of(exercise)
+        # What is compiled for a TPU takes ten times as long as the rest: `pytest -m tpu_compile` asks for it.
+        checks = [check for check in checks_of(exercise) if check.layer != "tpu_compile"]
         # From the other end, beside those that are asked for: two cores are used, and the order of what is shown stays.
         runner.begin((impl, check) for check in reversed(checks))
         for number, check in enumerate(checks, 1):

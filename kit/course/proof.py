@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kit.checks.catalog import RUN, Check, checks_of
+from kit.checks.catalog import RUN, Check, can_be_made, checks_of
 from kit.checks.codes import CODES, OWN_MODEL_CODES
 from kit.checks.runner import Job, Runner, Verdict
 from kit.course.course import course, lesson
@@ -20,7 +20,7 @@ CHAFFS_FOLDER = ROOT / "tests" / "chaffs"
 #: Seconds of limit from which on a check is run on a wrong solution only if those before it have found nothing.
 EXPENSIVE = 60
 PASSES = "PASSES"
-_HEAD = re.compile(r'"""(?P<codes>[A-Z][A-Z0-9_]*(?:, [A-Z0-9_]+)*): ')
+_HEAD = re.compile(r'"""(?P<codes>[A-Z][A-Z0-9_]*(?:, [A-Z0-9_]+)*)(?: in (?P<layer>[a-z_]+))?: ')
 #: Shortest statement of a solution that must not stand in the learner's room.
 STATEMENT_LENGTH = 20
 
@@ -34,6 +34,8 @@ class Chaff:
     file: Path
     #: The code that it must get first, and others that further checks may give it; ("PASSES",) for a right one.
     codes: tuple[str, ...]
+    #: The only layer whose checks it is put to; empty for all.
+    layer: str = ""
 
     @property
     def passes(self) -> bool:
@@ -87,7 +89,15 @@ def find_chaffs(folder: Path = CHAFFS_FOLDER) -> list[Chaff]:
                 raise UserError(
                     f'{file}: its first line must be """CODE: why, with codes of kit/checks/codes.py; found {unknown}.'
                 )
-            found.append(Chaff(exercise, file.parent.name if exercise == RUN else file.stem, file, codes))
+            found.append(
+                Chaff(
+                    exercise,
+                    file.parent.name if exercise == RUN else file.stem,
+                    file,
+                    codes,
+                    head["layer"] or "" if head else "",
+                )
+            )
     return found
 
 
@@ -105,7 +115,11 @@ def lay_out(chaff: Chaff, folder: Path) -> Path:
 
 def checks_for(chaff: Chaff) -> tuple[Check, ...]:
     """The checks that a chaff is put to: those of the functions that it has itself; what it imports is proven elsewhere."""
-    checks = tuple(check for check in checks_of(chaff.exercise) if check.layer != "tpu")
+    checks = tuple(
+        check
+        for check in checks_of(chaff.exercise)
+        if can_be_made(check) and check.layer != "tpu" and chaff.layer in ("", check.layer)
+    )
     try:
         written = functions_in(chaff.file.read_text(encoding="utf-8")).keys()
     except SyntaxError:
@@ -145,11 +159,11 @@ def prove(
 
     def jobs() -> Iterator[tuple[str, Job]]:
         for exercise in exercises:
-            checks = checks_of(exercise)
+            checks = tuple(filter(can_be_made, checks_of(exercise)))
             yield str(STUBS_FOLDER), job(Tried("the stub", exercise, ("NOT_IMPLEMENTED",)), checks, False)
             yield REFERENCE, job(Tried("the reference", exercise, (PASSES,)), checks, False)
         for chaff in find_chaffs():
-            if chaff.exercise in exercises or (whole_runs and chaff.exercise == RUN):
+            if (chaff.exercise in exercises or (whole_runs and chaff.exercise == RUN)) and checks_for(chaff):
                 folder = lay_out(chaff, scratch / f"{chaff.exercise}-{chaff.name}")
                 checks = checks_for(chaff)
                 yield str(folder), job(Tried(chaff.name, chaff.exercise, chaff.codes), checks, not chaff.passes)

@@ -11,6 +11,7 @@ import keras
 
 from kit.evidence.hlo import instructions
 
+
 @dataclass(frozen=True)
 class Collective:
     """One operation by which devices exchange data."""

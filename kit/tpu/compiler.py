@@ -78,14 +78,11 @@ def usable_nbytes(topology: Topology) -> int:
     # A transpose and a reversal of 130 GB each, which cannot be done in place.
     rows = 130 * _GIB // 4 // 4096
     array = jax.ShapeDtypeStruct((rows, 4096), jnp.float32, sharding=jax.sharding.SingleDeviceSharding(device))
-    try:
-        jax.jit(lambda a: a[::-1] * 2 + a.T.reshape(a.shape)).lower(array).compile()
-    except jax.errors.JaxRuntimeError as error:
-        found = _TEMPORARIES.search(str(error)) or _USED.search(str(error))
-        if found is not None:
-            return _nbytes(found[3], found[4])
-        raise
-    raise AssertionError(f"a device of {topology.name} has room for 260 GB")
+    lowered = jax.jit(lambda a: a[::-1] * 2 + a.T.reshape(a.shape)).lower(array)
+    found = compile_for_tpu(lowered)
+    if isinstance(found, DoesNotFit) and (said := _TEMPORARIES.search(found.message) or _USED.search(found.message)):
+        return _nbytes(said[3], said[4])
+    raise UserError(f"libtpu {libtpu_version()} does not say what a device of {topology.name} can hold.")
 
 
 @dataclass(frozen=True)
@@ -109,9 +106,12 @@ def compile_for_tpu(lowered: Any) -> Any:
 
     """
     import jax
+    from jax._src import config
 
     try:
-        return lowered.compile()
+        # JAX would keep the program and fail to read it back, which takes a client, that is a TPU.
+        with config.enable_compilation_cache(False):
+            return lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         message = str(error)
         if not message.startswith("RESOURCE_EXHAUSTED"):

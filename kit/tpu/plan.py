@@ -43,6 +43,8 @@ class Plan:
     temporaries: int
     #: The most that is in use at a time: arguments, temporaries, code, and results that take no argument's place.
     peak: int
+    #: Results that take no argument's place. With the state donated that is next to nothing.
+    kept: int
     usable: int
     #: Arguments by kind of layer, with the rule that splits them, the most bytes first.
     held: tuple[tuple[str, str, int], ...]
@@ -165,6 +167,7 @@ def _compiled(
             arguments=counted,
             temporaries=max(peak - counted, 0),
             peak=peak,
+            kept=0,
             causes=None,
             flops=None,
             bytes_accessed=None,
@@ -179,18 +182,15 @@ def _compiled(
         ["/".join(slot.path.split("/")[:-1]) for slot in slots if slot.variable == slot.path],
         step.axes,
     )
-    peak = (
-        memory.argument_size_in_bytes
-        + memory.temp_size_in_bytes
-        + memory.generated_code_size_in_bytes
-        + max(memory.output_size_in_bytes - memory.alias_size_in_bytes, 0)
-    )
+    kept = max(memory.output_size_in_bytes - memory.alias_size_in_bytes, 0)
+    peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes + kept
     return Plan(
         **common,
         fits=peak <= usable,
         arguments=memory.argument_size_in_bytes,
         temporaries=memory.temp_size_in_bytes,
         peak=peak,
+        kept=kept,
         causes=causes(attributed),
         flops=cost["flops"],
         bytes_accessed=cost["bytes accessed"],
@@ -220,14 +220,14 @@ def _held(slots: Sequence[Slot], step: LoweredStep) -> tuple[tuple[str, str, int
         if slot.group == "optimizer" and slot.variable:
             kind = f"optimizer: {kind}"
         found[kind, rules.get(slot.variable, "")] += _nbytes_per_device(slot, step.axes)
-    return tuple(
-        (kind, rule, nbytes) for (kind, rule), nbytes in sorted(found.items(), key=lambda item: -item[1])
-    )
+    return tuple((kind, rule, nbytes) for (kind, rule), nbytes in sorted(found.items(), key=lambda item: -item[1]))
 
 
 def link_nbytes(attributed: Sequence[AttributedCollective]) -> float:
-    """Bytes that a device sends, by ring algorithms, in a group of n: 2 (n-1)/n of an all-reduce's result, (n-1)/n of what an
-    all-gather or an all-to-all results in, n-1 times what is left of a reduce-scatter, all of a permute.
+    """Bytes that a device sends, by ring algorithms.
+
+    In a group of n that is 2 (n-1)/n of an all-reduce's result, (n-1)/n of an all-gather's or an all-to-all's, n-1 times that of
+    a reduce-scatter, and all of a permute's.
 
     Source: Thakur, Rabenseifner, Gropp, "Optimization of Collective Communication Operations in MPICH" (2005).
     """
@@ -274,7 +274,8 @@ def _extrapolated(few: Sequence[Plan], layers: int, whole: LoweredStep, usable: 
         for key in keys
     ]
     slots = [slot for group in whole.slots for slot in group]
-    assert first.roofline is not None and last.roofline is not None
+    assert first.roofline is not None
+    assert last.roofline is not None
     peak = round(of("peak"))
     return replace(
         last,
@@ -285,6 +286,7 @@ def _extrapolated(few: Sequence[Plan], layers: int, whole: LoweredStep, usable: 
         counted_arguments=sum(_nbytes_per_device(slot, whole.axes) for slot in slots),
         temporaries=round(of("temporaries")),
         peak=peak,
+        kept=round(of("kept")),
         held=_held(slots, whole),
         parameters=sum(variable.size for variable in whole.variables),
         trainable=sum(variable.size for variable in whole.variables if variable.trainable),
@@ -317,16 +319,15 @@ class Difference:
 
 def compare(first: Plan, second: Plan) -> tuple[Difference, ...]:
     """Where two plans of one model differ: the rules of a kind of layer, what it holds and what it sends; the most bytes first."""
-    plans = (first, second)
-    rules, held, sent, counts = ([_by_layer(plan)[number] for plan in plans] for number in range(4))
-    kinds = dict.fromkeys(kind for entry in (*held, *sent) for kind in entry)
+    before, after = _by_layer(first), _by_layer(second)
+    kinds = dict.fromkeys(kind for side in (before, after) for kind in (*side.held, *side.sent))
     found = [
         Difference(
             kind,
-            (rules[0].get(kind, "no rule"), rules[1].get(kind, "no rule")),
-            (held[0].get(kind, 0), held[1].get(kind, 0)),
-            (sent[0].get(kind, 0), sent[1].get(kind, 0)),
-            (counts[0].get(kind, {}), counts[1].get(kind, {})),
+            (before.rules.get(kind, "no rule"), after.rules.get(kind, "no rule")),
+            (before.held.get(kind, 0), after.held.get(kind, 0)),
+            (before.sent.get(kind, 0), after.sent.get(kind, 0)),
+            (before.counts.get(kind, {}), after.counts.get(kind, {})),
         )
         for kind in kinds
     ]
@@ -343,24 +344,29 @@ def compare(first: Plan, second: Plan) -> tuple[Difference, ...]:
     )
 
 
-def _by_layer(
-    plan: Plan,
-) -> tuple[dict[str, str], dict[str, int], dict[str, int], dict[str, dict[str, int]]]:
-    rules = {}
+@dataclass(frozen=True)
+class _ByLayer:
+    """A plan by kind of layer: its rule, bytes held and sent, and collectives by kind."""
+
+    rules: dict[str, str]
+    held: dict[str, int]
+    sent: dict[str, int]
+    counts: dict[str, dict[str, int]]
+
+
+def _by_layer(plan: Plan) -> _ByLayer:
+    found = _ByLayer({}, defaultdict(int), defaultdict(int), defaultdict(lambda: defaultdict(int)))
     for rule in plan.coverage.rules:
         for path in rule.paths:
             kind = re.sub(r"decoder_block_\d+", "decoder_block_N", path.rpartition("/")[0])
-            rules[kind] = f"{rule.pattern} {as_tuple(rule.spec)}"
-    held: dict[str, int] = defaultdict(int)
+            found.rules[kind] = f"{rule.pattern} {as_tuple(rule.spec)}"
     for kind, _, nbytes in plan.held:
-        held[kind.removeprefix("optimizer: ").rpartition("/")[0] or kind] += nbytes
-    sent: dict[str, int] = defaultdict(int)
-    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        found.held[kind.removeprefix("optimizer: ").rpartition("/")[0] or kind] += nbytes
     for cause in plan.causes or ():
         kind = cause.layer_kind or "not traced"
-        sent[kind] += cause.nbytes
-        counts[kind][cause.kind] += cause.count
-    return rules, held, sent, counts
+        found.sent[kind] += cause.nbytes
+        found.counts[kind][cause.kind] += cause.count
+    return found
 
 
 def what_would_help(plan: Plan) -> list[str]:

@@ -13,8 +13,8 @@ import keras_hub
 import numpy as np
 
 from kit.evidence.layouts import RuleCoverage, rule_coverage
-from kit.models.weightless import VariableInfo, build_backbone, describe, no_weights
 from kit.models.layouts import check_coverage
+from kit.models.weightless import VariableInfo, build_backbone, describe, no_weights
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class StepParts:
     enable_lora: Callable[[keras_hub.models.CausalLM, int], None]
     #: Sets loss, optimizer and metrics: ``(model, learning_rate, weight_decay)``.
     compile_for_finetuning: Callable[[keras_hub.models.CausalLM, float, float], None]
+    #: A step by hand to be compiled instead of Keras' own: ``(model) -> step(state, batch)``, the state without metrics.
+    make_train_step: Callable[[keras_hub.models.CausalLM], Callable[..., Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,17 @@ def lower_step(
     groups.insert(2, model.optimizer.variables)
     state = tuple([_array(variable, jax_mesh) for variable in variables] for variables in groups)
     with _devices_of(mesh, jax_mesh), distribution.scope():
-        lowered = jax.jit(
-            model.train_step,
-            donate_argnums=0,
-            out_shardings=(None, tuple([array.sharding for array in arrays] for arrays in state)),
-        ).lower(state, _data(settings, jax_mesh))
+        if parts.make_train_step is None:
+            step = jax.jit(
+                model.train_step,
+                donate_argnums=0,
+                out_shardings=(None, tuple([array.sharding for array in arrays] for arrays in state)),
+            )
+        else:
+            step, state = parts.make_train_step(model), state[:3]
+            if not hasattr(step, "lower"):
+                step = jax.jit(step, donate_argnums=0)
+        lowered = step.lower(state, _data(settings, jax_mesh))
     variables = tuple(describe(model.variables))
     return LoweredStep(
         lowered,
@@ -140,7 +148,7 @@ def _model(
     with no_weights(), remat if settings.remat else contextlib.nullcontext():
         backbone = build_backbone(config, num_layers=layers, dtype=settings.dtype)
     # A task makes its optimizer and its metrics at once, which no scope without state allows; they are small.
-    model = _task_class(backbone)(backbone, preprocessor=None)
+    model = _task_class(backbone)(backbone=backbone, preprocessor=None)
     with no_weights():
         if settings.rank:
             parts.enable_lora(model, settings.rank)
@@ -163,7 +171,7 @@ def _task_class(backbone: keras_hub.models.Backbone) -> type:
         if (
             inspect.isclass(found)
             and issubclass(found, keras_hub.models.CausalLM)
-            and found.backbone_cls is type(backbone)
+            and getattr(found, "backbone_cls", None) is type(backbone)
         ):
             return found
     raise ValueError(f"KerasHub has no causal language model of a {type(backbone).__name__}")

@@ -1,0 +1,13 @@
+"""LAYOUT_EXTRA_COLLECTIVES in tpu_compile: as many bytes on each core, and more on the links."""
+
+import keras
+
+
+def gemma_layout_map(device_mesh):
+    layout_map = keras.distribution.LayoutMap(device_mesh)
+    layout_map["token_embedding/embeddings"] = ("model", None)
+    layout_map["decoder_block.*attention.*(query|key|value)/kernel"] = ("model", None, None)
+    layout_map["decoder_block.*attention_output/kernel"] = ("model", None, None)
+    layout_map["decoder_block.*ffw_gating(_2)?/kernel"] = ("model", None)
+    layout_map["decoder_block.*ffw_linear/kernel"] = (None, "model")
+    return layout_map
