@@ -7,7 +7,7 @@ Imports no framework: whether a stub is untouched is answered from this table al
 import importlib.util
 from dataclasses import dataclass
 
-from kit.parts import PARTS
+from kit.parts import EXERCISE_FUNCTIONS
 
 #: Layers of checks, cheap ones first.
 LAYERS = {
@@ -61,14 +61,14 @@ def _interface(exercise: str) -> list[Check]:
             f"{function} is there, and can be called as the stub says.",
             15,
         )
-        for function in PARTS[exercise]
+        for function in EXERCISE_FUNCTIONS[exercise]
     ]
 
 
 _CHECKS: list[Check] = [
     check
     for checks in (
-        *map(_interface, PARTS),
+        *map(_interface, EXERCISE_FUNCTIONS),
         _checks(
             "mesh",
             "spec",
@@ -182,7 +182,7 @@ _CHECKS: list[Check] = [
             "tpu_compile",
             "make_train_step",
             240,
-            v3_8="Compiled for a TPU v3-8, a step that trains all of Gemma 7B needs no more memory than it has to, and sends no more.",
+            v3_8="Compiled for a TPU v3-8, a step that trains all of Gemma 7B holds and sends no more than it has to.",
         ),
         _checks(
             "generation",
@@ -223,6 +223,91 @@ _CHECKS: list[Check] = [
             merge="The merged model gives the same logits, and has nothing left to train.",
         ),
         _checks(
+            "planning",
+            "params",
+            "argument_nbytes",
+            60,
+            arguments="What a device holds of Gemma 7B in four configurations, and of other models, to the byte.",
+        ),
+        _checks(
+            "planning",
+            "params",
+            "all_reduce_nbytes",
+            30,
+            all_reduces="What the all-reduces of a step give, for one to 28 blocks, beside what the TPU compiler made of them.",
+        ),
+        _checks(
+            "planning",
+            "params",
+            "make_it_fit",
+            30,
+            settings="Settings that make a step of enough tokens for a v2-8, whose state alone has room on a core.",
+        ),
+        _checks(
+            "planning",
+            "tpu_compile",
+            "argument_nbytes",
+            240,
+            compiled_arguments="The compiler agrees about what a core holds, for two blocks of Gemma 7B in bfloat16.",
+        ),
+        _checks(
+            "planning",
+            "tpu_compile",
+            "all_reduce_nbytes",
+            240,
+            compiled_all_reduces="The compiler agrees about the all-reduces, for two blocks of Gemma 7B and other texts.",
+        ),
+        _checks(
+            "planning",
+            "tpu_compile",
+            "make_it_fit",
+            240,
+            v2_8="Compiled for a TPU v2-8 with these settings, a step that trains all of Gemma 7B fits.",
+        ),
+        _checks(
+            "clinic",
+            "spec",
+            "too_much_on_each_core",
+            60,
+            memory="No matrix is held whole, on a small model and on Gemma 7B, and no adapter is caught.",
+        ),
+        _checks(
+            "clinic",
+            "spec",
+            "twice_the_collectives",
+            60,
+            dimensions="Every matrix is split along the dimension that costs least.",
+        ),
+        _checks(
+            "clinic",
+            "program",
+            "twice_the_collectives",
+            120,
+            collectives="The compiled gradients send no more bytes than tensor parallelism needs.",
+        ),
+        _checks(
+            "clinic",
+            "spec",
+            "nothing_is_split",
+            60,
+            rules="Every rule matches something in the Keras of today, and what it is to match.",
+        ),
+        _checks(
+            "clinic",
+            "spec",
+            "one_head_on_eight_cores",
+            60,
+            one_head="Gemma 2B is made with and without LoRA: key and value are held whole, all other matrices are split.",
+        ),
+        _checks(
+            "clinic",
+            "spec",
+            "moments_on_every_core",
+            90,
+            moments="The optimizer is as it was asked for, and its moments lie where their variable lies.",
+            loss="Loss and accuracy are what they were.",
+        ),
+        _checks(
             RUN,
             "style",
             "",
@@ -242,7 +327,7 @@ _CHECKS: list[Check] = [
 ]
 
 CHECKS: dict[str, tuple[Check, ...]] = {
-    exercise: tuple(check for check in _CHECKS if check.exercise == exercise) for exercise in (*PARTS, RUN)
+    exercise: tuple(check for check in _CHECKS if check.exercise == exercise) for exercise in (*EXERCISE_FUNCTIONS, RUN)
 }
 
 

@@ -153,8 +153,8 @@ CODES: dict[str, Code] = {
     ),
     "TRAINING_LOSS_FLAT": Code("Look at what the optimizer is given besides its rate.", "training#Is it learning?"),
     "TRAINING_OFF_THE_TWIN": Code("Compare each part of the step with the formula in the lesson.", "training#The twin"),
-    "TRAINING_DOES_NOT_FIT": Code(
-        "Let no copy of the state be kept: donate it, and keep moments where their variable lies.",
+    "TRAINING_EXTRA_MEMORY": Code(
+        "Let every core have its own part of the gradients and the logits, as it has of the weights.",
         "training#The step by hand",
     ),
     "TRAINING_EXTRA_COLLECTIVES": Code(
@@ -214,6 +214,31 @@ CODES: dict[str, Code] = {
     "CHECKPOINT_BFLOAT16_LOST": Code(
         "Turn values of bfloat16 into float32 before they go into the file; assigning turns them back exactly.",
         "checkpoint#Numbers that a file does not know",
+    ),
+    # planning
+    "PLANNING_WRONG_BYTES": Code(
+        "Write down the shape of each matrix of one block, and what of it a device holds; then all blocks, the embeddings, and what has a moment.",
+        "planning#What a core holds",
+    ),
+    "PLANNING_WRONG_SPLIT": Code(
+        'Divide matrices by the size of the axis "model", and nothing else: scales and adapters are whole on each device.',
+        "planning#What a core holds",
+    ),
+    "PLANNING_WRONG_MOMENTS": Code(
+        "Count two moments for each element that is trained, and none for one that is frozen.", "planning#Moments"
+    ),
+    "PLANNING_WRONG_DTYPE": Code(
+        "Ask of each kind of variable what it is kept in, and not what is computed in: the model, the adapters, and the moments of either.",
+        "planning#Dtypes",
+    ),
+    "PLANNING_WRONG_COLLECTIVES": Code(
+        "Follow the activations through one block and back, then add what comes before the first block and after the last.",
+        "planning#What is sent",
+    ),
+    "PLANNING_TOO_FEW_TOKENS": Code("Take more examples, and make room for them.", "planning#What fits"),
+    "PLANNING_DOES_NOT_FIT": Code(
+        "See which of the two is too much: what a core holds, or what it needs beside that while it computes.",
+        "planning#What fits",
     ),
     # a person's own model
     "NOTHING_TO_CHECK": Code("Give the check something to look at: it does not pass over nothing.", ""),

@@ -26,25 +26,42 @@ _BLOCK = re.compile(r"decoder_block_\d+")
 
 def small_model(submission: Submission) -> None:
     """On a small model and on each mesh, every matrix is split, along the right dimension."""
-    _look_at(submission, "a small Gemma of 2 layers", oracle.small_config(), 0)
+    look_at(submission, "a small Gemma of 2 layers", oracle.small_config(), 0)
 
 
 def gemma_7b(submission: Submission) -> None:
     """The same on Gemma 7B with its 28 layers, without its weights."""
-    _look_at(submission, "Gemma 7B", GEMMA_7B, 0)
+    look_at(submission, "Gemma 7B", GEMMA_7B, 0)
 
 
 def adapters(submission: Submission) -> None:
     """No rule catches an adapter that it does not fit."""
-    _look_at(submission, "a small Gemma with LoRA", oracle.small_config(), 4)
+    look_at(submission, "a small Gemma with LoRA", oracle.small_config(), 4)
 
 
 def collective_bytes(submission: Submission) -> None:
     """The compiled gradients of a training step send no more than the layout of the lesson needs."""
+    look_at_collectives(submission)
+
+
+def look_at_collectives(submission: Submission, function: str = FUNCTION) -> None:
+    """Judge what the compiled gradients of a small Gemma send under a layout map.
+
+    Args:
+        submission: The solution.
+        function: Of the solution, which makes a layout map for a mesh.
+
+    Raises:
+        Failed: if they send more than with the layout of the lesson.
+
+    """
     for batch, model in sharding_meshes():
         mesh = oracle.device_mesh(batch, model)
         sent = {}
-        for name, make in (("yours", lambda mesh, _: _call(submission, mesh)), ("needed", oracle.tensor_parallel_map)):
+        for name, make in (
+            ("yours", lambda mesh, _: _call(submission, mesh, function)),
+            ("needed", oracle.tensor_parallel_map),
+        ):
             sent[name] = _sent(mesh, make)
         assert sent["needed"].operations, (
             "the compiled program has no collective: it was not compiled for several devices"
@@ -70,7 +87,7 @@ def v3_8(submission: Submission) -> None:
     """Compiled for a TPU v3-8, Gemma 7B's step fits, and holds and sends no more than it needs to."""
     from kit.checks import tpu
 
-    parts = dataclasses.replace(tpu.right_parts(), make_layout_map=lambda mesh: _call(submission, mesh))
+    parts = dataclasses.replace(tpu.right_parts(), make_layout_map=lambda mesh: _call(submission, mesh, FUNCTION))
     try:
         made = tpu.plan(parts, rank=4)
     except LayoutError as error:
@@ -79,32 +96,35 @@ def v3_8(submission: Submission) -> None:
         ) from None
     right = tpu.golden(4)
     held = [(kind, rule or "no rule", as_bytes(nbytes)) for kind, rule, nbytes in made.held[:5]]
-    if not made.fits:
+    columns = (f"a core holds, of {made.layers} blocks", "split by", "bytes")
+    needed = tpu.all_blocks(parts, made)
+    if not made.fits or needed > made.usable:
         raise Failed(
             "LAYOUT_DOES_NOT_FIT",
-            f"Gemma 7B needs {as_bytes(made.peak)} on each core of a v3-8, which has {as_bytes(made.usable)}.",
-            ("a core holds", "split by", "bytes"),
+            f"Gemma 7B needs {as_bytes(needed)} on each core of a v3-8, which has {as_bytes(made.usable)}.",
+            columns,
             held,
         )
     if made.arguments > 1.01 * right.arguments:
         raise Failed(
             "LAYOUT_MATRIX_REPLICATED",
-            f"Each core of a v3-8 holds {as_bytes(made.arguments)} of Gemma 7B, where {as_bytes(right.arguments)} would do.",
-            ("a core holds", "split by", "bytes"),
+            f"Each core of a v3-8 holds {as_bytes(made.arguments)} of {made.layers} blocks, where {as_bytes(right.arguments)} "
+            f"would do; of all blocks that is {as_bytes(needed)}.",
+            columns,
             held,
         )
-    mine, needed = sum(tpu.sent_by_layer(made).values()), sum(right.sent.values())
-    if mine > 1.01 * needed:
+    mine, least = sum(tpu.sent_by_layer(made).values()), sum(right.sent.values())
+    if mine > 1.01 * least:
         raise Failed(
             "LAYOUT_EXTRA_COLLECTIVES",
-            f"On a v3-8 a step of Gemma 7B sends {as_bytes(mine)}, where {as_bytes(needed)} would do.",
+            f"On a v3-8 a step of {made.layers} blocks sends {as_bytes(mine)}, where {as_bytes(least)} would do.",
             ("layer", "because of", "yours", "needed"),
             tpu.sent_rows(made, right),
         )
 
 
-def _call(submission: Submission, mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    layout_map = submission.call(FUNCTION, mesh, returns=keras.distribution.LayoutMap)
+def _call(submission: Submission, mesh: keras.distribution.DeviceMesh, function: str) -> keras.distribution.LayoutMap:
+    layout_map = submission.call(function, mesh, returns=keras.distribution.LayoutMap)
     if layout_map.device_mesh is not mesh:
         raise Failed(
             "NOT_AS_EXPECTED",
@@ -125,15 +145,38 @@ def _sent(mesh: keras.distribution.DeviceMesh, make: Callable[[Any, list[str]], 
             return collectives(compile_gradients(model, distribution, batch_size=8, sequence_length=24).as_text())
 
 
-def _look_at(submission: Submission, what: str, config: Mapping[str, Any], rank: int) -> None:
+def look_at(submission: Submission, what: str, config: Mapping[str, Any], rank: int, function: str = FUNCTION) -> None:
+    """Judge what a layout map does to a model, on each mesh.
+
+    Args:
+        submission: The solution.
+        what: The model, for a person.
+        config: The content of a preset's ``config.json``.
+        rank: Of LoRA; 0 for none.
+        function: Of the solution, which makes a layout map for a mesh.
+
+    Raises:
+        Failed: if a variable does not lie as :func:`kit.checks.oracle.expected_layout` has it.
+
+    """
     variables = weightless_variables(config, rank)
     for batch, model in sharding_meshes():
-        layout_map = _call(submission, oracle.device_mesh(batch, model))
-        _judge(rule_coverage(layout_map, variables), layout_map, variables, f"{what} on the mesh ({batch}, {model})")
+        layout_map = _call(submission, oracle.device_mesh(batch, model), function)
+        _judge(
+            rule_coverage(layout_map, variables),
+            layout_map,
+            variables,
+            f"{what} on the mesh ({batch}, {model})",
+            oracle.expected_layout(config["config"], model),
+        )
 
 
 def _judge(
-    coverage: RuleCoverage, layout_map: keras.distribution.LayoutMap, variables: Sequence[VariableInfo], where: str
+    coverage: RuleCoverage,
+    layout_map: keras.distribution.LayoutMap,
+    variables: Sequence[VariableInfo],
+    where: str,
+    expected: Mapping[str, tuple[str | None, ...]],
 ) -> None:
     if coverage.overlaps:
         raise Failed(
@@ -164,17 +207,18 @@ def _judge(
             ("variable", "shape", "your spec"),
             [(variable.path, variable.shape, spec) for variable, spec in misplaced[:6]],
         )
+    kinds = {variable.path: kind for variable in variables if (kind := oracle.kind_of(variable.path))}
+    to_be_split = {path for path, kind in kinds.items() if any(expected[kind])}
+    assert to_be_split, f"{where} has no matrix to be split"
     whole = [
         variable
         for variable in variables
-        if oracle.kind_of(variable.path) and not any(specs.get(variable.path, ("", ()))[1])
+        if variable.path in to_be_split and not any(specs.get(variable.path, ("", ()))[1])
     ]
     if whole:
         _fail_for_whole(whole, coverage, specs, sizes["model"], where)
     turned = [
-        (variable, specs[variable.path][1], kind)
-        for variable in variables
-        if (kind := oracle.kind_of(variable.path)) and specs[variable.path][1] != oracle.TENSOR_PARALLEL[kind]
+        (specs[path][1], kind) for path, kind in kinds.items() if path in specs and specs[path][1] != expected[kind]
     ]
     if turned:
         raise Failed(
@@ -185,11 +229,11 @@ def _judge(
             # One line for all blocks, so that no kind is left out.
             [
                 (kind, number, oracle.DIMENSIONS[kind], spec)
-                for (kind, spec), number in Counter((kind, spec) for _, spec, kind in turned).items()
+                for (kind, spec), number in Counter((kind, spec) for spec, kind in turned).items()
             ],
         )
     # What is left is small, or matched as it should be. A closed form, so that nothing slips through the cases above.
-    budget = sum(variable.nbytes / (sizes["model"] if oracle.kind_of(variable.path) else 1) for variable in variables)
+    budget = sum(variable.nbytes / (sizes["model"] if variable.path in to_be_split else 1) for variable in variables)
     if coverage.nbytes_per_device > math.ceil(budget):
         raise Failed(
             "NOT_AS_EXPECTED",

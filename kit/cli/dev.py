@@ -180,7 +180,9 @@ def golden() -> None:
     from kit.checks.tpu import write_golden
 
     for name, found in write_golden().items():
-        click.echo(f"libtpu {libtpu_version()}, {name}: {found['arguments']:,} held, {found['peak']:,} at most")
+        click.echo(
+            f"libtpu {libtpu_version()}, {name}: {found['arguments']:,} held, temporaries of {found['temporaries']:,}"
+        )
 
 
 #: Meshes of a slice with one host.

@@ -144,7 +144,7 @@ class _Tracer:
         positions = []
         for device in group:
             position = []
-            for size in reversed(self._axes.values()):
+            for size in reversed(list(self._axes.values())):
                 device, place = divmod(device, size)
                 position.append(place)
             positions.append(tuple(reversed(position)))

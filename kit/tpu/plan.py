@@ -146,7 +146,7 @@ def _compiled(
     told(f"compiling {layers} decoder blocks for {topology.name}")
     found = compile_for_tpu(step.lowered)
     slots = [slot for group in step.slots for slot in group]
-    counted = sum(_nbytes_per_device(slot, step.axes) for slot in slots)
+    counted = count_arguments(step)
     common: dict[str, Any] = {
         "topology": topology,
         "settings": settings,
@@ -197,6 +197,11 @@ def _compiled(
         compiler_seconds=cost["optimal_seconds"],
         roofline=_roofline(topology, cost["flops"], cost["bytes accessed"], link_nbytes(attributed)),
     )
+
+
+def count_arguments(step: LoweredStep) -> int:
+    """Bytes of a step's state on one device, by shapes and shardings: what the compiler holds, without its padding."""
+    return sum(_nbytes_per_device(slot, step.axes) for group in step.slots for slot in group)
 
 
 def _nbytes_per_device(slot: Slot, axes: Mapping[str, int]) -> int:
@@ -283,7 +288,7 @@ def _extrapolated(few: Sequence[Plan], layers: int, whole: LoweredStep, usable: 
         compiled_layers=tuple(plan.layers for plan in few),
         fits=peak <= usable,
         arguments=round(of("arguments")),
-        counted_arguments=sum(_nbytes_per_device(slot, whole.axes) for slot in slots),
+        counted_arguments=count_arguments(whole),
         temporaries=round(of("temporaries")),
         peak=peak,
         kept=round(of("kept")),

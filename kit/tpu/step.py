@@ -107,6 +107,7 @@ def lower_step(
     groups.insert(2, model.optimizer.variables)
     state = tuple([_array(variable, jax_mesh) for variable in variables] for variables in groups)
     with _devices_of(mesh, jax_mesh), distribution.scope():
+        step: Any
         if parts.make_train_step is None:
             step = jax.jit(
                 model.train_step,
@@ -114,9 +115,8 @@ def lower_step(
                 out_shardings=(None, tuple([array.sharding for array in arrays] for arrays in state)),
             )
         else:
-            step, state = parts.make_train_step(model), state[:3]
-            if not hasattr(step, "lower"):
-                step = jax.jit(step, donate_argnums=0)
+            made, state = parts.make_train_step(model), state[:3]
+            step = made if hasattr(made, "lower") else jax.jit(made, donate_argnums=0)
         lowered = step.lower(state, _data(settings, jax_mesh))
     variables = tuple(describe(model.variables))
     return LoweredStep(

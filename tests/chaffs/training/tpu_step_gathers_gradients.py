@@ -1,4 +1,4 @@
-"""TRAINING_DOES_NOT_FIT in tpu_compile: every core has all gradients, of all parameters; the losses are right."""
+"""TRAINING_EXTRA_MEMORY in tpu_compile: every core has all gradients, of all parameters; the losses are right."""
 
 import jax
 import keras

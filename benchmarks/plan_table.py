@@ -1,0 +1,59 @@
+"""Which model's training step fits which TPU: the table in the README, and three of its cells by full compiles.
+
+LoRA of rank 4, float32, batch 2 x 128, mesh 1 x all devices; two few-layer compiles for each cell, and a straight line to all
+decoder blocks. Takes half an hour on 2 cores. Usage: python benchmarks/plan_table.py [PRESET...]
+"""
+
+import json
+import subprocess
+import sys
+import time
+
+from kit.models.architectures import ARCHITECTURES
+from kit.tpu.topologies import TOPOLOGIES
+
+#: Cells that are compiled in full as well: the largest, one with more than a chip can hold, one with grouped attention.
+IN_FULL = (("gemma_7b_en", "v3-8"), ("gemma2_2b_en", "v5e-4"), ("gemma3_1b", "v6e-8"))
+
+
+def plan(preset: str, topology: str, layers: str) -> dict:
+    """The JSON of `kit plan`."""
+    command = [sys.executable, "-c", "from kit.cli.main import main; main()", "plan", preset, "--topology", topology]
+    finished = subprocess.run([*command, "--layers", layers, "--json"], capture_output=True, text=True, check=False)
+    if finished.returncode:
+        raise SystemExit(f"{preset} on {topology}: {finished.stderr.strip().splitlines()[-1]}")
+    return json.loads(finished.stdout)
+
+
+def main() -> None:
+    """Print the table, then the cells that are compared."""
+    started = time.perf_counter()
+    presets = sys.argv[1:] or list(ARCHITECTURES)
+    found = {}
+    print("| peak on one device | " + " | ".join(TOPOLOGIES) + " |", flush=True)
+    print("|---|" + "---|" * len(TOPOLOGIES))
+    for preset in presets:
+        cells = []
+        for topology in TOPOLOGIES:
+            found[preset, topology] = made = plan(preset, topology, "2,4")["per_device"]
+            fits = made["peak_bytes"] <= made["usable_bytes"]
+            peak = f"{made['peak_bytes'] / 1e9:.2f} GB"
+            cells.append(peak if fits else f"**{peak}**")
+        print(f"| {preset} | " + " | ".join(cells) + " |", flush=True)
+    usable = {topology: made["usable_bytes"] for (_, topology), made in found.items()}
+    print("| usable | " + " | ".join(f"{usable[topology] / 1e9:.2f} GB" for topology in TOPOLOGIES) + " |")
+    print()
+    for preset, topology in IN_FULL:
+        if (preset, topology) in found:
+            few, whole = (
+                found[preset, topology]["peak_bytes"],
+                plan(preset, topology, "all")["per_device"]["peak_bytes"],
+            )
+            print(
+                f"{preset} on {topology}: {few / 1e9:.3f} GB by few blocks, {whole / 1e9:.3f} by all, {abs(few - whole) / whole:.2%} apart"
+            )
+    print(f"{time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

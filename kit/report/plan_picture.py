@@ -1,0 +1,110 @@
+"""A plan as a picture: what a device holds against what it can hold, and what it sends."""
+
+from collections import defaultdict
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from kit.tpu.plan import Plan
+
+#: Kinds of layers that are shown by a colour of their own, by what their paths contain, and the colours: told apart also by
+#: those who see no red and green (Okabe and Ito, 2008).
+KINDS = {
+    "embeddings": ("token_embedding", "#0072B2"),
+    "attention": ("attention/", "#E69F00"),
+    "feed-forward": ("ffw_", "#009E73"),
+    "adapters": ("lora_", "#CC79A7"),
+}
+MOMENTS = ("moments", "#999999")
+OTHERS = ("other", "#000000")
+TEMPORARIES = ("temporaries", "#F0E442")
+GIGABYTE = 1e9
+
+
+def draw(plan: Plan, preset: str, file: Path) -> None:
+    """Write the picture; the file's ending says in which format.
+
+    Args:
+        plan: What is drawn.
+        preset: The model's name.
+        file: ``.svg`` or ``.png``.
+
+    """
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    held, sent = figure.subplots(1, 2, width_ratios=(1, 2))
+    settings = plan.settings
+    tuned = f"LoRA of rank {settings.rank}" if settings.rank else "all parameters tuned"
+    figure.suptitle(
+        f"{preset} on {plan.topology.name}, mesh {settings.mesh[0]}x{settings.mesh[1]}, {tuned}, {settings.dtype}, batch "
+        f"{settings.batch_size} x {settings.sequence_length}: {'fits' if plan.fits else 'does not fit'}",
+        fontsize=10,
+    )
+    shown = _draw_held(held, plan) | _draw_sent(sent, plan)
+    colours = {name: colour for name, (_, colour) in KINDS.items()} | dict((MOMENTS, OTHERS, TEMPORARIES))
+    figure.legend(
+        handles=[Patch(color=colour, label=name) for name, colour in colours.items() if name in shown],
+        loc="outside lower center",
+        ncols=len(colours),
+        frameon=False,
+        fontsize=9,
+    )
+    figure.savefig(file, dpi=150)
+
+
+def _kind(variable: str) -> tuple[str, str]:
+    # An adapter stands within the attention.
+    for name in ("adapters", "embeddings", "attention", "feed-forward"):
+        needle, colour = KINDS[name]
+        if needle in variable:
+            return name, colour
+    return OTHERS
+
+
+def _draw_held(axes, plan: Plan) -> set[str]:  # type: ignore[no-untyped-def]  # matplotlib's Axes are not typed
+    pieces: dict[tuple[str, str], float] = defaultdict(float)
+    for variable, _, nbytes in plan.held:
+        pieces[MOMENTS if variable.startswith("optimizer: ") else _kind(variable)] += float(nbytes)
+    pieces[TEMPORARIES] += float(plan.temporaries)
+    bottom = 0.0
+    for (_, colour), size in pieces.items():
+        axes.bar(0, size / GIGABYTE, 0.6, bottom=bottom, color=colour)
+        bottom += size / GIGABYTE
+    axes.axhline(plan.usable / GIGABYTE, color="#D55E00", linestyle="--")
+    axes.text(
+        -0.95,
+        plan.usable / GIGABYTE,
+        f"usable\n{plan.usable / GIGABYTE:.2f}",
+        ha="left",
+        va="bottom",
+        color="#D55E00",
+        fontsize=9,
+    )
+    axes.annotate(f"{bottom:.2f} GB", (0, bottom), ha="center", va="bottom")
+    axes.set(xticks=[], xlim=(-1, 0.5), ylabel="GB on one device", title="held")
+    axes.set_ylim(0, 1.12 * max(plan.usable / GIGABYTE, bottom))
+    axes.spines[["top", "right"]].set_visible(False)
+    return {name for (name, _), size in pieces.items() if size}
+
+
+def _draw_sent(axes, plan: Plan) -> set[str]:  # type: ignore[no-untyped-def]  # matplotlib's Axes are not typed
+    by_kind: dict[str, dict[tuple[str, str], float]] = defaultdict(lambda: defaultdict(float))
+    for cause in plan.causes or ():
+        by_kind[cause.kind][_kind(f"{cause.layer_kind}/")] += cause.nbytes / 1e6
+    axes.set(title="collectives of a step", xlabel="MB of results on one device")
+    if not by_kind:
+        axes.text(0.5, 0.5, "the compiler made no program", ha="center", va="center", transform=axes.transAxes)
+        axes.set(xticks=[], yticks=[])
+        return set()
+    counts = plan.by_kind()
+    for row, (kind, pieces) in enumerate(sorted(by_kind.items())):
+        left = 0.0
+        for (_, colour), size in sorted(pieces.items(), key=lambda piece: -piece[1]):
+            axes.barh(row, size, 0.6, left=left, color=colour)
+            left += size
+        axes.annotate(f" {counts[kind][0]}: {left:.1f} MB", (left, row), va="center")
+    axes.set_yticks(range(len(by_kind)), sorted(by_kind))
+    axes.margins(x=0.35)
+    axes.set_ylim(len(by_kind) - 0.4, -0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    return {name for pieces in by_kind.values() for name, _ in pieces}
