@@ -11,7 +11,7 @@ import pytest
 from kit.checks.catalog import LAYERS, Check, can_be_made, checks_of
 from kit.checks.runner import Runner
 from kit.errors import UserError
-from kit.parts import EXERCISES, PARTS, REFERENCE, find_parts
+from kit.parts import ADVANCED, EXERCISE_FUNCTIONS, EXERCISES, REFERENCE, find_parts
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, choose_platform, prepare_environment
 
 ROOT = Path(__file__).parent
@@ -53,8 +53,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ask for the whole runs last, and before them for what was begun beside the kit's own tests."""
-    items.sort(key=lambda item: (item.get_closest_marker("style") is not None, KIT_TESTS not in item.path.parents))
+    """Ask for the whole runs last, before them for what was begun beside the kit's own tests, and for advanced exercises after the others."""
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("style") is not None,
+            KIT_TESTS not in item.path.parents,
+            item.path.parent == EXERCISE_TESTS and item.path.stem.removeprefix("test_") in ADVANCED,
+        )
+    )
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -89,7 +95,7 @@ def _begin_to_import(config: pytest.Config) -> None:
     named = [path.stem.removeprefix("test_") for path in paths if path.parent == EXERCISE_TESTS]
     runner = Runner(choose_platform(config.getoption("--platform")))
     impl = config.getoption("--impl")
-    for exercise in PARTS if whole else [name for name in named if name in PARTS]:
+    for exercise in EXERCISE_FUNCTIONS if whole else [name for name in named if name in EXERCISE_FUNCTIONS]:
         if any(runner.needs_running(impl, check) for check in checks_of(exercise)):
             config.stash[RUNNER] = runner
             runner.warm_up([exercise])

@@ -24,6 +24,21 @@ PARTS: dict[str, tuple[str, ...]] = {
     "checkpoint": ("save_training", "resume_training", "merge_adapters"),
 }
 
+#: Further exercises, of which no run is made: modules, and the functions of each.
+ADVANCED: dict[str, tuple[str, ...]] = {
+    "planning": ("argument_nbytes", "all_reduce_nbytes", "make_it_fit"),
+    "clinic": (
+        "too_much_on_each_core",
+        "twice_the_collectives",
+        "nothing_is_split",
+        "one_head_on_eight_cores",
+        "moments_on_every_core",
+    ),
+}
+
+#: All exercises, in the order of the course.
+EXERCISE_FUNCTIONS = PARTS | ADVANCED
+
 REFERENCE = "reference"
 EXERCISES = "exercises"
 
@@ -40,13 +55,13 @@ class Parts:
     _modules: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, part: str) -> Any:
-        """The module of a part, such as ``parts.mesh``.
+        """The module of a part, such as ``parts.mesh``, or of an advanced exercise.
 
         Raises:
             UserError: if there is no such file, or if it does not import.
 
         """
-        if part not in PARTS:
+        if part not in EXERCISE_FUNCTIONS:
             raise AttributeError(part)
         if part not in self._modules:
             module = self._import(part)
@@ -89,7 +104,7 @@ class Parts:
             found = missing_functions(self._existing_file(part).read_text(encoding="utf-8"), part)
         except (SyntaxError, UnicodeDecodeError) as error:
             raise UserError(f"--impl {self.name}: {self.file_of(part)} is not Python ({error}).") from None
-        return [function for function in PARTS[part] if function in found]
+        return [function for function in EXERCISE_FUNCTIONS[part] if function in found]
 
     def _fill(self, part: str, module: types.ModuleType) -> Any:
         missing = self._missing_in(part)
@@ -101,7 +116,7 @@ class Parts:
             raise UserError(
                 f"--fill-with-reference: this copy of the kit has no kit/reference, and {part}.{missing[0]} is still to be written."
             ) from None
-        sources = {function: reference if function in missing else module for function in PARTS[part]}
+        sources = {function: reference if function in missing else module for function in EXERCISE_FUNCTIONS[part]}
         return types.SimpleNamespace(
             **{function: getattr(source, function) for function, source in sources.items() if hasattr(source, function)}
         )

@@ -23,7 +23,7 @@ from kit.checks.catalog import checks_of
 from kit.checks.runner import Job, Runner, Verdict
 from kit.course.proof import PASSES
 from kit.course.stubs import STUBS_FOLDER
-from kit.parts import PARTS
+from kit.parts import EXERCISE_FUNCTIONS
 
 STEPS_FOLDER = Path(__file__).parent / "walk"
 #: Walks at the same time. A check mostly keeps one core busy.
@@ -118,9 +118,11 @@ def judge(walk: Walk, number: int, step: Step, verdict: Verdict | None, checks: 
 def main() -> int:
     """Walk through the exercises asked for, and give the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("exercises", nargs="*", metavar="EXERCISE", help=f"of {', '.join(PARTS)}; all by default")
-    exercises = list(dict.fromkeys(parser.parse_args().exercises)) or list(PARTS)
-    if unknown := sorted(set(exercises) - set(PARTS)):
+    parser.add_argument(
+        "exercises", nargs="*", metavar="EXERCISE", help=f"of {', '.join(EXERCISE_FUNCTIONS)}; all by default"
+    )
+    exercises = list(dict.fromkeys(parser.parse_args().exercises)) or list(EXERCISE_FUNCTIONS)
+    if unknown := sorted(set(exercises) - set(EXERCISE_FUNCTIONS)):
         parser.error(f"there is no exercise {unknown[0]}")
     # A file that is edited twice within a second must be read anew.
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -129,7 +131,7 @@ def main() -> int:
 
         def jobs() -> Iterator[tuple[str, Job]]:
             # The longest first, so that none is left over at the end.
-            for walk in sorted(walks, key=lambda walk: list(PARTS).index(walk.exercise), reverse=True):
+            for walk in sorted(walks, key=lambda walk: list(EXERCISE_FUNCTIONS).index(walk.exercise), reverse=True):
                 folder = Path(scratch, walk.exercise)
                 folder.mkdir()
                 yield str(folder), walk_through(walk, folder, runner)

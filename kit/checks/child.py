@@ -14,7 +14,7 @@ from typing import Any
 from kit.checks.diagnosis import Failed
 from kit.checks.submission import Submission, expect_signature
 from kit.errors import UserError
-from kit.parts import PARTS, find_parts
+from kit.parts import EXERCISE_FUNCTIONS, find_parts
 
 HERE = Path(__file__).parent
 
@@ -58,7 +58,7 @@ def _check(impl: str, exercise: str, name: str, measured: dict[str, float]) -> N
     parts = find_parts(impl)
     backend_started = _watch_backend()
     # The checks of all parts together import these themselves, as `kit run` does.
-    submission = Submission(parts, exercise) if exercise in PARTS else None
+    submission = Submission(parts, exercise) if exercise in EXERCISE_FUNCTIONS else None
     if place := backend_started():
         raise Failed(
             "EXERCISE_STARTS_JAX",

@@ -49,6 +49,18 @@ def kind_of(path: str) -> str | None:
     return kinds[0] if kinds else None
 
 
+def expected_layout(sizes: Mapping[str, Any], model_axis: int) -> dict[str, tuple[str | None, ...]]:
+    """The table of :data:`TENSOR_PARALLEL` for a model of these sizes, whose heads the axis may not divide.
+
+    Where the axis has more devices than there are key and value heads, both kernels are held whole. Of the layouts that there
+    are for Gemma 2B that one sends least, by the TPU compiler (``kit/models/layouts.json``).
+    """
+    table = dict(TENSOR_PARALLEL)
+    if sizes["num_key_value_heads"] % model_axis:
+        table |= dict.fromkeys(("attention/key/kernel", "attention/value/kernel"), (None, None, None))
+    return table
+
+
 def tensor_parallel_map(device_mesh: keras.distribution.DeviceMesh, paths: list[str]) -> keras.distribution.LayoutMap:
     """The expected layout of these variables, path by path, without a pattern."""
     layout_map = keras.distribution.LayoutMap(device_mesh)

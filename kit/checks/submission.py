@@ -29,6 +29,14 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "save_training": (("model", "path"), ()),
     "resume_training": (("model", "path"), ()),
     "merge_adapters": (("model",), ()),
+    "argument_nbytes": (("architecture", "mesh", "rank", "dtype"), ()),
+    "all_reduce_nbytes": (("architecture", "rank", "batch_size", "sequence_length"), ()),
+    "make_it_fit": ((), ()),
+    "too_much_on_each_core": (("device_mesh",), ()),
+    "twice_the_collectives": (("device_mesh",), ()),
+    "nothing_is_split": (("device_mesh",), ()),
+    "one_head_on_eight_cores": (("device_mesh",), ()),
+    "moments_on_every_core": (("model", "learning_rate", "weight_decay"), ()),
 }
 #: Arguments given by position that may be left out.
 OPTIONAL = {"devices"}

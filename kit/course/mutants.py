@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.checks.catalog import checks_of
+from kit.checks.catalog import can_be_made, checks_of
 from kit.checks.runner import Job, Runner, Verdict
 from kit.course.stubs import REFERENCE_FOLDER, find_regions
 
@@ -135,7 +135,7 @@ def try_mutants(exercises: Sequence[str], scratch: Path, at_once: int, tell: Cal
     done: list[Trial] = []
 
     def job(trial: Trial) -> Job:
-        for check in checks_of(trial.mutant.exercise):
+        for check in filter(can_be_made, checks_of(trial.mutant.exercise)):
             trial.verdict = yield check
             if trial.killed:
                 break

@@ -13,7 +13,7 @@ from kit.checks.runner import Job, Runner, Verdict
 from kit.course.course import course, lesson
 from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, cut, find_regions, functions_in
 from kit.errors import UserError
-from kit.parts import EXERCISES, PARTS, REFERENCE
+from kit.parts import EXERCISE_FUNCTIONS, EXERCISES, PARTS, REFERENCE
 
 ROOT = Path(__file__).parents[2]
 CHAFFS_FOLDER = ROOT / "tests" / "chaffs"
@@ -80,7 +80,7 @@ def find_chaffs(folder: Path = CHAFFS_FOLDER) -> list[Chaff]:
 
     """
     found = []
-    for exercise in (*PARTS, RUN):
+    for exercise in (*EXERCISE_FUNCTIONS, RUN):
         for file in sorted((folder / exercise).rglob("*.py")):
             head = _HEAD.match(file.read_text(encoding="utf-8"))
             codes = tuple(head["codes"].split(", ")) if head else ()
@@ -176,7 +176,9 @@ def prove(
 def problems_of_material() -> list[str]:
     """What is wrong with stubs, lessons, hints and chaffs, without running any of them."""
     found = []
-    solutions = {part: (REFERENCE_FOLDER / f"{part}.py").read_text(encoding="utf-8") for part in PARTS}
+    solutions = {
+        exercise: (REFERENCE_FOLDER / f"{exercise}.py").read_text(encoding="utf-8") for exercise in EXERCISE_FUNCTIONS
+    }
     room = ROOT / EXERCISES
     for part, solution in solutions.items():
         stub = cut(solution, part)
@@ -195,7 +197,7 @@ def problems_of_material() -> list[str]:
         ]
     chaffs = find_chaffs()
     known = {exercise.name: exercise for exercise in course()}
-    for part in PARTS:
+    for part in EXERCISE_FUNCTIONS:
         if part not in known:
             found.append(f"course.toml has no {part}")
             continue
@@ -213,7 +215,7 @@ def problems_of_material() -> list[str]:
             found.append(f"{code}: the lesson {exercise} has no heading {heading!r}")
         if not any(chaff.codes[0] == code for chaff in chaffs):
             found.append(f"{code} has no chaff in tests/chaffs")
-    for part in PARTS:
+    for part in EXERCISE_FUNCTIONS:
         rights = [chaff for chaff in chaffs if chaff.exercise == part and chaff.passes]
         if len(rights) < 2:
             found.append(f"tests/chaffs/{part} has {len(rights)} right-but-different solutions; at least 2 are wanted")

@@ -19,10 +19,10 @@ from kit.course.course import COURSE_FILE, LESSONS_FOLDER, course, lesson, secti
 from kit.course.room import Room, stub
 from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, cut, find_regions
 from kit.errors import UserError
-from kit.parts import PARTS
+from kit.parts import EXERCISE_FUNCTIONS
 
 ROOT = Path(__file__).parents[2]
-NAMES = tuple(PARTS)
+NAMES = tuple(EXERCISE_FUNCTIONS)
 ANCHORS = sorted({code.anchor for code in CODES.values() if code.anchor})
 
 Kit = Callable[..., tuple[int, str, str]]
@@ -80,8 +80,8 @@ def test_a_lesson_is_whole(name: str) -> None:
     assert list(sections(name))[:3] == ["What to write", "What the tests ask", "Predict"]
     assert f"pytest tests/exercises/test_{name}.py" in section(name, "What the tests ask")
     assert "```sh" in section(name, "Predict")
-    functions = [function for function in PARTS[name] if f"`{function}" in section(name, "What to write")]
-    assert functions == list(PARTS[name])
+    functions = [function for function in EXERCISE_FUNCTIONS[name] if f"`{function}" in section(name, "What to write")]
+    assert functions == list(EXERCISE_FUNCTIONS[name])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,11 +107,13 @@ def test_an_anchor_is_a_heading(anchor: str) -> None:
 
 
 def test_each_heading_is_led_to_or_in_every_lesson() -> None:
-    """No heading is left over from a diagnosis that was renamed."""
+    """By a diagnosis, or by another text of the course; no heading is left over from a diagnosis that was renamed."""
+    texts = [lesson(name) for name in NAMES] + [hint for exercise in course() for hint in exercise.hints]
+    named = {match for text in texts for match in re.findall(r'`kit lesson (\w+) "([^"]+)"`', " ".join(text.split()))}
     for name in NAMES:
         expected = {"What to write", "What the tests ask", "Predict"}
         expected |= {anchor.partition("#")[2] for anchor in ANCHORS if anchor.startswith(f"{name}#")}
-        assert set(sections(name)) == expected
+        assert set(sections(name)) == expected | {heading for lesson_, heading in named if lesson_ == name}
 
 
 def test_a_comment_in_an_example_is_no_heading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,16 @@
+"""LAYOUT_RULES_OVERLAP: a rule for both gating matrices beside the one that was there."""
+
+import keras
+
+from kit.reference.clinic import moments_on_every_core, nothing_is_split, one_head_on_eight_cores, twice_the_collectives  # noqa: F401
+
+
+def too_much_on_each_core(device_mesh):
+    layout_map = keras.distribution.LayoutMap(device_mesh)
+    layout_map[".*embeddings"] = ("model", None)
+    layout_map[".*(query|key|value).kernel"] = ("model", None, None)
+    layout_map[".*attention_output.kernel"] = ("model", None, None)
+    layout_map[".*ffw_gating.kernel"] = (None, "model")
+    layout_map[".*ffw_gating.*kernel"] = (None, "model")
+    layout_map[".*ffw_linear.kernel"] = ("model", None)
+    return layout_map

@@ -1,0 +1,13 @@
+"""LAYOUT_MATRIX_REPLICATED: the whole attention is held whole, for the sake of key and value."""
+
+import keras
+
+from kit.reference.clinic import moments_on_every_core, nothing_is_split, too_much_on_each_core, twice_the_collectives  # noqa: F401
+
+
+def one_head_on_eight_cores(device_mesh):
+    layout_map = keras.distribution.LayoutMap(device_mesh)
+    layout_map[".*embeddings"] = ("model", None)
+    layout_map[".*ffw_gating(_2)?/kernel"] = (None, "model")
+    layout_map[".*ffw_linear/kernel"] = ("model", None)
+    return layout_map
