@@ -4,7 +4,7 @@ import dataclasses
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import keras
@@ -21,6 +21,8 @@ from kit.models.weightless import VariableInfo, build_language_model, no_weights
 from kit.narrator import as_bytes
 
 FUNCTION = "gemma_layout_map"
+#: What to try where there are fewer heads than the axis has devices.
+_FEW_HEADS = 'These heads are too few to be split. Weigh what is left, by what it sends: `kit lesson clinic "One head on eight cores"`.'
 _BLOCK = re.compile(r"decoder_block_\d+")
 
 
@@ -193,7 +195,11 @@ def _judge(
         for rule in coverage.rules
         for path in rule.paths
     }
-    _judge_fit(by_path, specs, sizes, where)
+    kinds = {variable.path: kind for variable in variables if (kind := oracle.kind_of(variable.path))}
+    to_be_split = {path for path, kind in kinds.items() if any(expected[kind])}
+    assert to_be_split, f"{where} has no matrix to be split"
+    to_be_whole = kinds.keys() - to_be_split
+    _judge_fit(by_path, specs, sizes, where, to_be_whole)
 
     misplaced = [
         (variable, spec)
@@ -207,9 +213,6 @@ def _judge(
             ("variable", "shape", "your spec"),
             [(variable.path, variable.shape, spec) for variable, spec in misplaced[:6]],
         )
-    kinds = {variable.path: kind for variable in variables if (kind := oracle.kind_of(variable.path))}
-    to_be_split = {path for path, kind in kinds.items() if any(expected[kind])}
-    assert to_be_split, f"{where} has no matrix to be split"
     whole = [
         variable
         for variable in variables
@@ -220,17 +223,23 @@ def _judge(
     turned = [
         (specs[path][1], kind) for path, kind in kinds.items() if path in specs and specs[path][1] != expected[kind]
     ]
+    needed_whole = [path for path in to_be_whole if any(specs.get(path, ("", ()))[1])]
+    if needed_whole and len(needed_whole) == len(turned):
+        raise Failed(
+            "LAYOUT_WRONG_DIMENSION",
+            f"{_number(len(needed_whole), 'matrix')} of {where}, which every device needs whole, are split: in each step they or what "
+            "comes of them must be collected.",
+            ("kernel", "how many", "dimensions", "your spec"),
+            _by_kind(turned),
+            advice=_FEW_HEADS,
+        )
     if turned:
         raise Failed(
             "LAYOUT_WRONG_DIMENSION",
             f"A dimension that costs more is split in {_number(len(turned), 'matrix')} of {where}: the bytes are the same, and "
             "what the devices send each other is not.",
             ("kernel, or embeddings", "how many", "dimensions", "your spec"),
-            # One line for all blocks, so that no kind is left out.
-            [
-                (kind, number, oracle.DIMENSIONS[kind], spec)
-                for (kind, spec), number in Counter((kind, spec) for spec, kind in turned).items()
-            ],
+            _by_kind(turned),
         )
     # What is left is small, or matched as it should be. A closed form, so that nothing slips through the cases above.
     budget = sum(variable.nbytes / (sizes["model"] if variable.path in to_be_split else 1) for variable in variables)
@@ -248,6 +257,7 @@ def _judge_fit(
     specs: Mapping[str, tuple[str, tuple[Any, ...]]],
     sizes: Mapping[str, int],
     where: str,
+    to_be_whole: Set[str],
 ) -> None:
     """Each spec has an axis or None for each dimension, and each axis divides its dimension."""
     long = [(path, pattern, spec) for path, (pattern, spec) in specs.items() if len(spec) != len(by_path[path].shape)]
@@ -273,7 +283,16 @@ def _judge_fit(
                 f"{what} {_number(len(found), 'variable')} of {where}.",
                 ("variable", "shape", "your rule", "your spec"),
                 [(path, by_path[path].shape, pattern, spec) for path, pattern, spec in found[:6]],
+                advice=_FEW_HEADS if found is indivisible and all(path in to_be_whole for path, *_ in found) else "",
             )
+
+
+def _by_kind(turned: Sequence[tuple[Any, str]]) -> list[tuple[Any, ...]]:
+    """One line for all blocks, so that no kind of matrix is left out."""
+    return [
+        (kind, number, oracle.DIMENSIONS[kind], spec)
+        for (kind, spec), number in Counter((kind, spec) for spec, kind in turned).items()
+    ]
 
 
 def _fail_for_whole(

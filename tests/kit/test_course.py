@@ -16,8 +16,9 @@ from kit.checks.codes import CODES
 from kit.cli.main import main
 from kit.course import course as course_module
 from kit.course.course import COURSE_FILE, LESSONS_FOLDER, course, lesson, section, sections
+from kit.course.proof import CHAFFS_FOLDER
 from kit.course.room import Room, stub
-from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, cut, find_regions
+from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, cut, find_regions, functions_in
 from kit.errors import UserError
 from kit.parts import EXERCISE_FUNCTIONS
 
@@ -176,6 +177,28 @@ def test_no_hint_and_no_lesson_is_the_answer(name: str) -> None:
 def test_stubs_are_cut_from_the_reference(name: str) -> None:
     expected = cut((REFERENCE_FOLDER / f"{name}.py").read_text(encoding="utf-8"), name)
     assert (STUBS_FOLDER / f"{name}.py").read_text(encoding="utf-8") == expected, "run `kit dev build`"
+
+
+#: Function of the exercise clinic -> the chaff that is its patient as it came.
+PATIENTS = {
+    "too_much_on_each_core": "notebook_unmended",
+    "twice_the_collectives": "printed_unmended",
+    "nothing_is_split": "search_era_unmended",
+    "one_head_on_eight_cores": "one_head_unmended",
+    "moments_on_every_core": "moments_unmended",
+}
+
+
+@pytest.mark.parametrize("function", EXERCISE_FUNCTIONS["clinic"])
+def test_a_patient_that_is_put_back_is_a_chaff(function: str) -> None:
+    """What the stub shows as it came is, line by line, what `kit dev check` proves to get the patient's own diagnosis."""
+    source = stub("clinic")
+    lines = source.splitlines()
+    node = functions_in(source)[function]
+    shown = [line.removeprefix("    #     ") for line in lines[node.lineno : node.end_lineno] if "    #     " in line]
+    assert len(shown) >= 4
+    chaff = (CHAFFS_FOLDER / "clinic" / f"{PATIENTS[function]}.py").read_text(encoding="utf-8")
+    assert textwrap.indent("\n".join(shown), "    ") in chaff
 
 
 def test_no_framework_and_no_solution_is_imported() -> None:
