@@ -1,9 +1,11 @@
 """libtpu's ahead-of-time compiler: the devices of a topology, what they can hold, and whether a program fits."""
 
+import contextlib
 import functools
 import importlib.metadata
 import importlib.util
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,11 +108,9 @@ def compile_for_tpu(lowered: Any) -> Any:
 
     """
     import jax
-    from jax._src import config
 
     try:
-        # JAX would keep the program and fail to read it back, which takes a client, that is a TPU.
-        with config.enable_compilation_cache(False):
+        with _without_cache():
             return lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         message = str(error)
@@ -118,6 +118,23 @@ def compile_for_tpu(lowered: Any) -> Any:
             raise
         used = _USED.search(message) or _TEMPORARIES.search(message)
         return DoesNotFit(_nbytes(used[1], used[2]) if used else None, message)
+
+
+@contextlib.contextmanager
+def _without_cache() -> Iterator[None]:
+    """Within this, JAX keeps no compiled program: one for a TPU could be written, and not be read back without a TPU."""
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    # Whether there is a cache is asked once, and then remembered.
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
 
 
 def _nbytes(number: str, unit: str) -> int:

@@ -149,7 +149,7 @@ class TestStep:
         state = tuple([jax.numpy.copy(variable.value) for variable in variables] for variables in groups)
         sharded = jax.device_put(data, distribution.get_data_layout((4, 24)).backend_layout)
         logs, after = lowered.compile()(state, sharded)
-        expected = model.train_on_batch(*data, return_dict=True)
+        expected = model.train_on_batch(np.array(small.texts(4), dtype=object), return_dict=True)
         keras.distribution.set_distribution(None)
         assert float(logs["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-6)
         assert len(after[0]) >= 4
@@ -238,7 +238,8 @@ class TestCompiler:
             theirs = tpu_info._get_tpu_info_impl(version, cores)
             assert topology.peak_flops == pytest.approx(theirs.bf16_ops_per_second * cores, rel=1e-6)
             assert topology.hbm_bandwidth == pytest.approx(theirs.mem_bw_bytes_per_second * cores, rel=1e-6)
-            assert usable_nbytes(topology) <= theirs.hbm_capacity_bytes * cores
+            # Theirs are rounded to a billion.
+            assert usable_nbytes(topology) <= 1.05 * theirs.hbm_capacity_bytes * cores
 
     def test_few_blocks_stand_for_all(self) -> None:
         topology, settings = find_topology("v3-8"), StepSettings((1, 8))
@@ -286,14 +287,20 @@ class TestCompiler:
         assert content["collectives"] == {}
 
     def test_other_settings(self) -> None:
-        topology = find_topology("v5e-8")
-        plain = make_plan(GEMMA_7B, topology, StepSettings((1, 8), batch_size=16), RIGHT, (2,))
-        remat = make_plan(GEMMA_7B, topology, StepSettings((1, 8), batch_size=16, remat=True), RIGHT, (2,))
-        half = make_plan(GEMMA_7B, topology, StepSettings((2, 4), dtype="bfloat16"), RIGHT, (2,))
-        assert remat.temporaries < plain.temporaries
+        topology = find_topology("v3-8")
+        plain, half = (
+            make_plan(SMALL, topology, StepSettings((1, 8), rank=0, dtype=dtype), RIGHT)
+            for dtype in ("float32", "bfloat16")
+        )
+        # Weights and moments, all but a few numbers. Adapters are float32 whatever the model is.
+        assert half.counted_arguments == pytest.approx(plain.counted_arguments / 2, rel=0.001)
+        # A small model's activations find room in the core, and are no temporaries in HBM.
+        plain, remat = (
+            make_plan(GEMMA_7B, topology, StepSettings((1, 8), batch_size=8, remat=remat), RIGHT, (2,))
+            for remat in (False, True)
+        )
+        assert remat.temporaries < 0.9 * plain.temporaries
         assert remat.flops > 1.1 * plain.flops
-        # Weights of two bytes over 4 instead of 8 devices.
-        assert half.arguments == pytest.approx(plain.arguments, rel=0.05)
 
     def test_a_program_that_fails_otherwise_is_an_error(self) -> None:
         class Broken:
@@ -304,13 +311,13 @@ class TestCompiler:
             compile_for_tpu(Broken())
 
 
-class TestLayouts:
-    CONTENT = json.loads(LAYOUTS_FILE.read_text())
-    ENTRIES = [(preset, mesh) for preset, meshes in CONTENT.items() for mesh in meshes]
+LAYOUTS = json.loads(LAYOUTS_FILE.read_text())
 
-    @pytest.mark.parametrize(("preset", "mesh"), ENTRIES)
+
+class TestLayouts:
+    @pytest.mark.parametrize(("preset", "mesh"), [(preset, mesh) for preset in LAYOUTS for mesh in LAYOUTS[preset]])
     def test_the_chosen_one_sends_least(self, preset: str, mesh: str) -> None:
-        entry = self.CONTENT[preset][mesh]
+        entry = LAYOUTS[preset][mesh]
         config = ARCHITECTURES[preset]
         batch, model = map(int, mesh.split("x"))
         assert needs_a_search(config, model)
