@@ -1,5 +1,6 @@
 """What the documents say is there."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -39,12 +40,12 @@ def test_links_lead_somewhere(document: Path) -> None:
     assert not broken
 
 
-def test_every_option_of_kit_run_is_in_the_readme() -> None:
-    from kit.cli.run import command
-
+@pytest.mark.parametrize(("name", "at_least"), [("run", 15), ("plan", 10)])
+def test_every_option_is_in_the_readme(name: str, at_least: int) -> None:
+    command = importlib.import_module(f"kit.cli.{name}").command
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
-    assert len(options) > 15
+    assert len(options) > at_least
     assert not [option for option in options if f"`{option}" not in readme]
 
 
