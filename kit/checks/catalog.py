@@ -248,14 +248,14 @@ _CHECKS: list[Check] = [
             "tpu_compile",
             "argument_nbytes",
             240,
-            compiled_arguments="The compiler agrees about what a core holds, for two blocks of Gemma 7B in bfloat16.",
+            compiled_arguments="The compiler agrees about what a core holds, for one block of Gemma 7B in bfloat16.",
         ),
         _checks(
             "planning",
             "tpu_compile",
             "all_reduce_nbytes",
             240,
-            compiled_all_reduces="The compiler agrees about the all-reduces, for two blocks of Gemma 7B and other texts.",
+            compiled_all_reduces="The compiler agrees about the all-reduces, for one block of Gemma 7B and longer texts.",
         ),
         _checks(
             "planning",

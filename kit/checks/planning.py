@@ -67,12 +67,12 @@ def arguments(submission: Submission) -> None:
 
 
 def compiled_arguments(submission: Submission) -> None:
-    """What a core of a v3-8 holds, with two blocks of Gemma 7B in bfloat16 on the mesh (2, 4), as the compiler says."""
+    """What a core of a v3-8 holds, with one block of Gemma 7B in bfloat16 on the mesh (2, 4), as the compiler says."""
     from kit.checks import tpu
 
-    asked = Asked("two blocks of Gemma 7B", _blocks(2), (2, 4), 4, "bfloat16")
+    asked = Asked("one block of Gemma 7B", _blocks(1), (2, 4), 4, "bfloat16")
     found = _predicted(submission, asked)
-    made = _plan("v3-8", asked.config, asked.mesh, tpu.right_parts(), (2,), rank=asked.rank, dtype=asked.dtype)
+    made = _plan("v3-8", asked.config, asked.mesh, tpu.right_parts(), (1,), rank=asked.rank, dtype=asked.dtype)
     if abs(found - made.arguments) > TOLERANCE * made.arguments:
         raise Failed(
             "PLANNING_WRONG_BYTES",
@@ -101,10 +101,10 @@ def all_reduces(submission: Submission) -> None:
 
 
 def compiled_all_reduces(submission: Submission) -> None:
-    """What the all-reduces give of two blocks of Gemma 7B with LoRA and 4 x 192 tokens, as the compiler says."""
+    """What the all-reduces give of one block of Gemma 7B with LoRA and 4 x 192 tokens, as the compiler says."""
     from kit.checks import tpu
 
-    layers, rank, batch_size, sequence_length = 2, 4, 4, 192
+    layers, rank, batch_size, sequence_length = 1, 4, 4, 192
     found = _predicted_all_reduces(submission, layers, rank, batch_size, sequence_length)
     made = _plan(
         "v3-8",
