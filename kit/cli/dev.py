@@ -216,7 +216,7 @@ def layouts(presets: tuple[str, ...], name: str | None) -> None:
     prepare_environment("cpu", topology.devices)
     from kit.models.architectures import ARCHITECTURES, find_architecture
     from kit.parts import REFERENCE, find_parts
-    from kit.tpu.search import keep, needs_a_search, search
+    from kit.tpu.search import keep, needs_a_search, search, tutorial_entry
     from kit.tpu.step import StepParts
 
     reference = find_parts(REFERENCE)
@@ -231,6 +231,8 @@ def layouts(presets: tuple[str, ...], name: str | None) -> None:
                 found = search(config, topology, mesh, parts, lambda text: click.echo(f"    {text}"))
                 keep(preset, mesh, topology, found)
                 click.echo(f"    chosen: {found['choice']}")
+            else:
+                keep(preset, mesh, topology, tutorial_entry(config, mesh))
 
 
 def _start() -> None:

@@ -13,7 +13,7 @@ from kit.narrator import as_tuple
 #: Path of a variable, with "decoder_block_N" for all blocks -> a mesh axis or None for each dimension.
 Layout = Mapping[str, tuple[str | None, ...]]
 
-#: Preset -> mesh -> the layout that was chosen, and what it was chosen from.
+#: Preset -> mesh -> the layout that was chosen, and what it was chosen from; nothing where the tutorial's can be used.
 LAYOUTS_FILE = Path(__file__).parent / "layouts.json"
 
 
@@ -71,4 +71,6 @@ def layout_of(
     `kit dev layouts` makes the file.
     """
     entry = json.loads(LAYOUTS_FILE.read_text()).get(preset, {}).get(f"{mesh[0]}x{mesh[1]}")
-    return layout_function({path: tuple(spec) for path, spec in entry["layout"].items()}) if entry else None
+    if not entry or not entry["enumerated"]:
+        return None
+    return layout_function({path: tuple(spec) for path, spec in entry["layout"].items()})

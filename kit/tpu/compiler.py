@@ -126,7 +126,7 @@ def _without_cache() -> Iterator[None]:
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
-    before = jax.config.jax_enable_compilation_cache
+    before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     # Whether there is a cache is asked once, and then remembered.
     compilation_cache.reset_cache()

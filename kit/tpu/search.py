@@ -129,6 +129,16 @@ def search(
     }
 
 
+def tutorial_entry(config: Mapping[str, Any], mesh: tuple[int, int]) -> dict[str, Any]:
+    """The entry of a model whose heads the axis divides: the tutorial's layout, which is the only candidate."""
+    (candidate,) = candidates(config, mesh[1])
+    return {
+        "choice": dict(candidate.choice),
+        "layout": {path: list(spec) for path, spec in candidate.layout.items()},
+        "enumerated": [],
+    }
+
+
 def keep(preset: str, mesh: tuple[int, int], topology: Topology, found: Mapping[str, Any]) -> None:
     """Write what was found into ``layouts.json``, beside what is there."""
     content = json.loads(LAYOUTS_FILE.read_text()) if LAYOUTS_FILE.is_file() else {}
