@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,8 +112,11 @@ def command(
 
         draw(plans[-1], asked.name, picture)
     if as_json:
-        content = [plan_as_json(plan) for plan in plans]
-        click.echo(json.dumps(content[0] if compare is None else dict(zip(("a", "b"), content, strict=True)), indent=1))
+        content = plan_as_json(plans[0])
+        if compare:
+            differences = [asdict(difference) for difference in compare_plans(plans[0], plans[1])]
+            content = {"a": content, "b": plan_as_json(plans[1]), "differences": differences}
+        click.echo(json.dumps(content, indent=1))
     elif compare:
         show_comparison(asked.name, names, plans, compare_plans(plans[0], plans[1]))
     else:

@@ -115,19 +115,19 @@ def _show_time(told: ConsoleNarrator, plan: Plan) -> None:
         [
             (
                 "compute",
-                f"{roofline.compute:.4f}",
-                f"{plan.flops * plan.topology.devices / 1e12:.2f} TFLOP on all devices, {plan.flops_per_parameter_and_token:.2f} for each "
+                f"{roofline.compute:.3g}",
+                f"{plan.flops * plan.topology.devices / 1e12:.3g} TFLOP on all devices, {plan.flops_per_parameter_and_token:.2f} for each "
                 "parameter and token, at the published peak",
             ),
             (
                 "HBM",
-                f"{roofline.hbm:.4f}",
+                f"{roofline.hbm:.3g}",
                 f"{as_bytes(plan.bytes_accessed or 0)} on each device, at the published bandwidth",
             ),
-            ("links", f"{roofline.links:.4f}", "by rings over all links of a device, beside nothing else"),
+            ("links", f"{roofline.links:.3g}", "by rings over all links of a device, beside nothing else"),
             (
                 "compiler",
-                f"{plan.compiler_seconds:.4f}",
+                f"{plan.compiler_seconds:.3g}",
                 f"its own estimate, which leaves links out: {plan.tokens_per_second:,.0f} tokens a second",
             ),
         ],
@@ -153,7 +153,7 @@ def show_comparison(
             ),
             (
                 "compiler's seconds",
-                *(f"{plan.compiler_seconds:.4f}" if plan.compiler_seconds else "-" for plan in plans),
+                *(f"{plan.compiler_seconds:.3g}" if plan.compiler_seconds else "-" for plan in plans),
             ),
         ],
     )

@@ -332,7 +332,7 @@ def compare(first: Plan, second: Plan) -> tuple[Difference, ...]:
             (before.rules.get(kind, "no rule"), after.rules.get(kind, "no rule")),
             (before.held.get(kind, 0), after.held.get(kind, 0)),
             (before.sent.get(kind, 0), after.sent.get(kind, 0)),
-            (before.counts.get(kind, {}), after.counts.get(kind, {})),
+            (dict(before.counts.get(kind, {})), dict(after.counts.get(kind, {}))),
         )
         for kind in kinds
     ]

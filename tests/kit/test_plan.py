@@ -419,6 +419,18 @@ class TestCommand:
             .endswith("the plan failed at layout.py:2 (NameError: name 'undefined' is not defined).")
         )
 
+    @needs_libtpu
+    def test_differences_as_json(self, tmp_path: Path) -> None:
+        layout = (Path(__file__).parents[2] / "kit" / "reference" / "layout.py").read_text()
+        (tmp_path / "layout.py").write_text(layout.replace("ffw_gating(_2)?", "ffw_gating"))
+        finished = run_plan("bundled", "--layers", "1", "--json", "--compare", "reference", str(tmp_path))
+        assert finished.returncode == 0, finished.stderr
+        content = json.loads(finished.stdout)
+        first = content["differences"][0]
+        assert first["layer_kind"] == "decoder_block_N/ffw_gating_2"
+        assert first["held"] == [128 * 512 * 4 // 8, 128 * 512 * 4]
+        assert content["a"]["fits"] and content["b"]["fits"]
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
