@@ -60,10 +60,9 @@ def arguments(submission: Submission) -> None:
     """What a device holds of Gemma 7B in four configurations, and of other models, to the byte."""
     for asked in CONFIGURATIONS:
         found = _predicted(submission, asked)
-        variables = weightless_variables(asked.config, asked.rank, dtype=asked.dtype)
-        expected = _held(variables, asked)
+        expected = expected_nbytes(asked)
         if found != expected:
-            _fail_for_bytes(found, expected, variables, asked)
+            _fail_for_bytes(found, expected, asked)
 
 
 def compiled_arguments(submission: Submission) -> None:
@@ -132,8 +131,7 @@ def settings(submission: Submission) -> None:
             ("expected at least", "yours"),
             [(f"{TOKENS:,}", f"{tokens:,}")],
         )
-    asked = Asked("Gemma 7B", GEMMA_7B, chosen["mesh"], 0, chosen["dtype"])
-    state = _held(weightless_variables(GEMMA_7B, dtype=chosen["dtype"]), asked)
+    state = expected_nbytes(Asked("Gemma 7B", GEMMA_7B, chosen["mesh"], 0, chosen["dtype"]))
     if state > USABLE:
         raise Failed(
             "PLANNING_DOES_NOT_FIT",
@@ -180,6 +178,15 @@ def _blocks(layers: int) -> dict[str, Any]:
 
 
 # Bytes.
+
+
+def expected_nbytes(asked: Asked) -> int:
+    """Bytes of weights, adapters and moments on one device: Keras' own variables, counted one by one."""
+    return _held(_variables(asked), asked)
+
+
+def _variables(asked: Asked) -> list[VariableInfo]:
+    return weightless_variables(asked.config, asked.rank, dtype=asked.dtype)
 
 
 def _predicted(submission: Submission, asked: Asked) -> int:
@@ -255,9 +262,9 @@ def _usual_mistakes(variables: Sequence[VariableInfo], asked: Asked) -> list[tup
     return [(code, what, _held(variables, asked, **options)) for code, what, options in found]
 
 
-def _fail_for_bytes(found: int, expected: int, variables: Sequence[VariableInfo], asked: Asked) -> None:
+def _fail_for_bytes(found: int, expected: int, asked: Asked) -> None:
     rows: list[tuple[str, str]] = [("expected", f"{expected:,}"), ("yours", f"{found:,}")]
-    for code, what, nbytes in _usual_mistakes(variables, asked):
+    for code, what, nbytes in _usual_mistakes(_variables(asked), asked):
         # A device's part of the whole, by floor division here and of each variable there: a few bytes at most.
         if nbytes != expected and abs(found - nbytes) <= 64:
             raise Failed(

@@ -39,7 +39,7 @@ def twice_the_collectives(device_mesh: keras.distribution.DeviceMesh) -> keras.d
     """A layout map that somebody wrote down from specs that were printed elsewhere.
 
     Symptoms: the loss is the same, and so are the bytes that each core holds. The compiled step has about twice as many
-    collectives as it needs.
+    all-reduces as it needs.
 
     Args:
         device_mesh: A mesh with axes "batch" and "model".

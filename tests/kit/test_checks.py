@@ -1,6 +1,7 @@
 """The checks as a learner meets them: panels, isolation, and a copy of the kit without its solution."""
 
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -133,6 +134,30 @@ class TestPanels:
     def test_every_code_has_a_remedy(self) -> None:
         assert len(CODES) > 55
         assert not [code for code, entry in CODES.items() if not entry.remedy.endswith(".")]
+
+
+class TestOracles:
+    def test_what_a_device_is_to_hold_is_what_the_compiler_found(self, devices: list[str]) -> None:
+        """The oracle of the exercise planning, which counts Keras' variables, beside what the TPU compiler was seen to hold."""
+        from kit.checks import tpu
+        from kit.checks.planning import TOLERANCE, Asked, expected_nbytes
+        from kit.models.architectures import GEMMA_7B, gemma_config
+
+        few = gemma_config(**{**GEMMA_7B["config"], "num_layers": tpu.LAYERS})
+        found = json.loads(tpu.GOLDEN_FILE.read_text())
+        assert found
+        for version, golden in found.items():
+            for name, rank in tpu.RANKS.items():
+                held = expected_nbytes(Asked("Gemma 7B", few, (1, 8), rank, "float32"))
+                assert held == pytest.approx(golden[name]["arguments"], rel=TOLERANCE), (version, name)
+
+    def test_all_reduces_go_in_a_straight_line(self) -> None:
+        from kit.checks.planning import COMPILED, _activations
+
+        assert [_activations(layers, 4) for layers in (1, 2, 3, 28)] == [5, 9, 13, 113]
+        assert [_activations(layers, 0) for layers in (1, 2, 3, 28)] == [6, 10, 14, 114]
+        for (layers, rank), nbytes in COMPILED.items():
+            assert nbytes == pytest.approx(_activations(layers, rank) * 2 * 128 * 3072 * 4, rel=0.01)
 
 
 class TestIsolation:
