@@ -1,4 +1,4 @@
-"""TRAINING_EXTRA_COLLECTIVES in tpu_compile: every core has all logits; the losses are right."""
+"""TRAINING_EXTRA_MEMORY in tpu_compile: every core has all logits; the losses are right."""
 
 import jax
 import keras
