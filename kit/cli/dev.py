@@ -68,7 +68,7 @@ def build() -> None:
     room = Room(REFERENCE_FOLDER.parents[1] / EXERCISES)
     for folder in (room.folder, STUBS_FOLDER):
         folder.mkdir(exist_ok=True)
-    for exercise in PARTS:
+    for exercise in EXERCISE_FUNCTIONS:
         stub = cut((REFERENCE_FOLDER / f"{exercise}.py").read_text(encoding="utf-8"), exercise)
         # Before the stub is another, so that an exercise which is as it was cut last is not taken for somebody's work.
         untouched = room.is_stub(exercise)
@@ -77,7 +77,7 @@ def build() -> None:
             room.file_of(exercise).write_text(stub, encoding="utf-8")
         elif (backup := room.reset(exercise)) is not None:
             click.echo(f"what was in {room.file_of(exercise).name} is kept in {backup}")
-    click.echo(f"{len(PARTS)} stubs in {room.folder} and {STUBS_FOLDER}")
+    click.echo(f"{len(EXERCISE_FUNCTIONS)} stubs in {room.folder} and {STUBS_FOLDER}")
 
 
 @command.command("check")
@@ -94,7 +94,7 @@ def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool) -> None:
 
     from kit.course.course import find_exercise
     from kit.course.proof import PASSES, Tried, problems_of_material, prove
-    from kit.parts import PARTS
+    from kit.parts import EXERCISE_FUNCTIONS
 
     for name in exercises:
         find_exercise(name)
@@ -109,7 +109,7 @@ def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool) -> None:
         )
 
     with tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
-        done = prove(exercises or tuple(PARTS), Path(folder), at_once, tell, whole_runs)
+        done = prove(exercises or tuple(EXERCISE_FUNCTIONS), Path(folder), at_once, tell, whole_runs)
     problems = problems_of_material()
     problems += [
         f"{tried.exercise}: {tried.name} got {', '.join(tried.codes) or PASSES}"
@@ -137,7 +137,7 @@ def mutate(exercises: tuple[str, ...], at_once: int) -> None:
 
     from kit.course.course import find_exercise
     from kit.course.mutants import Trial, equivalent_mutants, try_mutants
-    from kit.parts import PARTS
+    from kit.parts import EXERCISE_FUNCTIONS
 
     for name in exercises:
         find_exercise(name)
@@ -153,7 +153,7 @@ def mutate(exercises: tuple[str, ...], at_once: int) -> None:
         click.echo(f"{mutant.exercise}:{mutant.line}  {mutant.before}\n    -> {mutant.after}\n    {said}")
 
     with tempfile.TemporaryDirectory(prefix="kit-mutate-") as folder:
-        trials = try_mutants(exercises or tuple(PARTS), Path(folder), at_once, tell)
+        trials = try_mutants(exercises or tuple(EXERCISE_FUNCTIONS), Path(folder), at_once, tell)
     # A mutant that is known to compute the same, and is killed, is not the same: then the list is wrong.
     same = [trial for trial in trials if trial.mutant.key in equivalent and not trial.killed]
     asked = [trial for trial in trials if trial not in same]

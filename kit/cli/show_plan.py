@@ -34,6 +34,11 @@ def show_plan(preset: str, plan: Plan, impl: str) -> None:
             f"them. Of the arguments that is {as_bytes(plan.arguments)}, and {as_bytes(plan.counted_arguments)} by the shapes of "
             f"all {plan.layers}: {apart:.2%} apart (the compiler pads)."
         )
+        if not plan.settings.rank:
+            told.say(
+                "Temporaries lie on no straight line where all parameters are tuned, since a compiler that is short of memory "
+                "finds ways to need less: whether it fits, `--layers all` says."
+            )
 
     told.step("The rules of the layout")
     told.table(

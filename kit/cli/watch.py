@@ -20,12 +20,12 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
     from kit.checks.catalog import checks_of
     from kit.checks.runner import Runner
     from kit.course.course import find_exercise
-    from kit.parts import PARTS, find_parts
+    from kit.parts import EXERCISE_FUNCTIONS, find_parts
 
     for name in exercises:
         find_exercise(name)
     parts = find_parts(impl)
-    names = exercises or tuple(PARTS)
+    names = exercises or tuple(EXERCISE_FUNCTIONS)
 
     def stamp(exercise: str) -> float:
         with contextlib.suppress(OSError):

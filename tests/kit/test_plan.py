@@ -429,7 +429,8 @@ class TestCommand:
         first = content["differences"][0]
         assert first["layer_kind"] == "decoder_block_N/ffw_gating_2"
         assert first["held"] == [128 * 512 * 4 // 8, 128 * 512 * 4]
-        assert content["a"]["fits"] and content["b"]["fits"]
+        assert content["a"]["fits"]
+        assert content["b"]["fits"]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
