@@ -63,7 +63,7 @@ def build() -> None:
     """Cut the stubs from the reference, into exercises/ and kit/course/stubs/."""
     from kit.course.room import Room
     from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, cut
-    from kit.parts import EXERCISES, PARTS
+    from kit.parts import EXERCISE_FUNCTIONS, EXERCISES
 
     room = Room(REFERENCE_FOLDER.parents[1] / EXERCISES)
     for folder in (room.folder, STUBS_FOLDER):
