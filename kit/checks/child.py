@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
+from kit.checks.catalog import find_check
 from kit.checks.diagnosis import Failed
 from kit.checks.submission import Submission, expect_signature
 from kit.errors import UserError
@@ -20,6 +21,10 @@ HERE = Path(__file__).parent
 
 #: Libraries that a solution uses and must not change.
 GUARDED = ("builtins", "pytest", "_pytest", "numpy", "jax", "keras", "keras_hub", "kit")
+
+
+#: Layers whose programs run for a moment: not whole runs, which take twice as long so, nor what the TPU compiler is asked.
+QUICKLY_COMPILED = ("interface", "spec", "params", "program", "train")
 
 
 def import_for(exercise: str) -> None:
@@ -55,6 +60,9 @@ def execute(impl: str, exercise: str, check: str) -> dict[str, Any]:
 
 def _check(impl: str, exercise: str, name: str, measured: dict[str, float]) -> None:
     import_for(exercise)
+    if find_check(exercise, name).layer in QUICKLY_COMPILED:
+        # LLVM's optimization takes longer than these small programs run. JAX reads this when its backend starts.
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
     parts = find_parts(impl)
     backend_started = _watch_backend()
     # The checks of all parts together import these themselves, as `kit run` does.
