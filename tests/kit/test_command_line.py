@@ -41,7 +41,7 @@ def test_no_framework_is_imported(code: str) -> None:
 def test_help_names_all_commands(tmp_path: Path) -> None:
     finished = kit("--help", cwd=tmp_path)
     assert finished.returncode == 0
-    for name in ("run", "lesson", "watch", "hint", "reset", "solution", "doctor", "dev"):
+    for name in ("run", "plan", "lesson", "watch", "hint", "reset", "solution", "doctor", "dev"):
         assert f"  {name} " in finished.stdout
 
 
@@ -188,7 +188,8 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
         "--batch-size",
         "4",
     ]
-    finished = kit("run", "--json", *options, cwd=tmp_path)
+    # Four steps: LLVM's optimization would take longer than they run.
+    finished = kit("run", "--json", *options, cwd=tmp_path, XLA_FLAGS="--xla_backend_optimization_level=0")
     assert finished.returncode == 0, finished.stderr
     assert "From the reference, since they are still to be written: mesh.make_device_mesh, loading" in finished.stderr
     # Standard output is JSON alone.

@@ -547,7 +547,8 @@ class TestOwnSuite:
     def test_it_passes(self, tmp_path: Path) -> None:
         for name, text in own_files().items():
             (tmp_path / name).write_text(text, encoding="utf-8")
-        finished = run_pytest(tmp_path)
+        # Its programs run for a moment: LLVM's optimization would take longer.
+        finished = run_pytest(tmp_path, XLA_FLAGS="--xla_backend_optimization_level=0")
         assert finished.returncode == 0, finished.stdout + finished.stderr
         assert "4 passed" in finished.stdout
 
@@ -576,7 +577,7 @@ class TestOwnSuite:
             selected.append(f"test_{name}.py::{function}")
         (tmp_path / "pytest.ini").write_text(files["pytest.ini"], encoding="utf-8")
         (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")
-        finished = run_pytest(tmp_path, "--tb=short", *selected)
+        finished = run_pytest(tmp_path, "--tb=short", *selected, XLA_FLAGS="--xla_backend_optimization_level=0")
         assert finished.returncode == 1, finished.stdout + finished.stderr
         assert "5 failed" in finished.stdout
         sections = re.split(r"^_{3,} ", finished.stdout, flags=re.M)[1:]
@@ -645,7 +646,8 @@ class TestPluginInOtherSuites:
             "    import keras\n"
             "    assert keras.distribution.distribution() is None\n"
         )
-        finished = run_pytest(tmp_path)
+        # Its programs run for a moment: LLVM's optimization would take longer.
+        finished = run_pytest(tmp_path, XLA_FLAGS="--xla_backend_optimization_level=0")
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
     def test_the_option_goes_before_the_ini_file(self, tmp_path: Path) -> None:
@@ -679,6 +681,7 @@ class TestPluginInOtherSuites:
 
     def test_a_number_that_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "pytest.ini").write_text("[pytest]\nsimulated_devices = many\n")
-        finished = run_pytest(tmp_path)
+        # Its programs run for a moment: LLVM's optimization would take longer.
+        finished = run_pytest(tmp_path, XLA_FLAGS="--xla_backend_optimization_level=0")
         assert finished.returncode == 4
         assert "simulated_devices = many: it takes a number of devices" in finished.stderr
