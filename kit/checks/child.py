@@ -23,8 +23,15 @@ HERE = Path(__file__).parent
 GUARDED = ("builtins", "pytest", "_pytest", "numpy", "jax", "keras", "keras_hub", "kit")
 
 
+UNOPTIMIZED = "--xla_backend_optimization_level=0"
 #: Layers whose programs run for a moment: not whole runs, which take twice as long so, nor what the TPU compiler is asked.
 QUICKLY_COMPILED = ("interface", "spec", "params", "program", "train")
+
+
+def _choose_optimization(layer: str) -> None:
+    """Leave LLVM's optimization out where it would take longer than what it makes quick; JAX reads it when its backend starts."""
+    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag != UNOPTIMIZED]
+    os.environ["XLA_FLAGS"] = " ".join([*flags, UNOPTIMIZED] if layer in QUICKLY_COMPILED else flags)
 
 
 def import_for(exercise: str) -> None:
@@ -60,9 +67,7 @@ def execute(impl: str, exercise: str, check: str) -> dict[str, Any]:
 
 def _check(impl: str, exercise: str, name: str, measured: dict[str, float]) -> None:
     import_for(exercise)
-    if find_check(exercise, name).layer in QUICKLY_COMPILED:
-        # LLVM's optimization takes longer than these small programs run. JAX reads this when its backend starts.
-        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+    _choose_optimization(find_check(exercise, name).layer)
     parts = find_parts(impl)
     backend_started = _watch_backend()
     # The checks of all parts together import these themselves, as `kit run` does.

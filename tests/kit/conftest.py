@@ -1,12 +1,18 @@
 """Fixtures of the kit's own tests. Here warnings are errors."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kit.checks.child import UNOPTIMIZED
+
 HERE = Path(__file__).parent
+
+# Most programs here run for a moment, and so do those of the commands that are started: LLVM's optimization would take longer.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " " + UNOPTIMIZED
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
