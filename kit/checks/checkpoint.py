@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import keras
 import keras_hub
 import numpy as np
 
@@ -160,9 +159,9 @@ def _save_and_resume(submission: Submission, rank: int, before_resuming: Callabl
         raise Failed(
             "CHECKPOINT_ADAPTERS_LOST", "After resuming, the adapters are not those that were saved.", columns, rows
         )
-    # The same program on the same mesh is the same to the last bit. On another mesh sums are added in another order, and with
-    # all parameters trained at this rate that grows to 2.7e-5 in two steps (five seeds); the state itself is compared exactly.
-    tolerance = 1e-6 if rank else 2e-4
+    # The same program on the same mesh is the same to the last bit. On another mesh sums may be added in another order; over five
+    # seeds the two losses were the same all the same. The state itself is compared exactly.
+    tolerance = 1e-6 if rank else 1e-5
     if wrong or not np.allclose(uninterrupted, resumed, rtol=tolerance):
         raise Failed(
             "CHECKPOINT_RESUME_OFF_TRAJECTORY",
@@ -204,10 +203,7 @@ def _fresh_model(
         # A fresh model has not the values that were trained; where LoRA is, the base has, since it comes from the preset.
         for variable in model.trainable_variables:
             variable.assign(np.full(tuple(variable.shape), 0.01, "float32"))
-    small.compile_model(model, RATE, DECAY, optimizer_name)
-    if not built:
-        optimizer = keras.optimizers.AdamW(learning_rate=RATE, weight_decay=DECAY, name=optimizer_name)
-        model.compile(loss=model.loss, optimizer=optimizer)
+    small.compile_model(model, RATE, DECAY, optimizer_name, built)
     return model
 
 

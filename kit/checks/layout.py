@@ -13,6 +13,7 @@ from kit.checks import oracle
 from kit.checks.devices import sharding_meshes
 from kit.checks.diagnosis import Failed
 from kit.checks.submission import Submission
+from kit.evidence.attribution import without_block_number
 from kit.evidence.layouts import RuleCoverage, rule_coverage
 from kit.evidence.program import collectives, compile_gradients
 from kit.models.architectures import GEMMA_7B
@@ -322,8 +323,8 @@ def _fail_for_whole(
             f"The rule {idle[0]!r} matches no variable of {where}, and every device holds {as_bytes(nbytes)} whole.",
             *evidence,
         )
-    split = {_BLOCK.sub("decoder_block_N", path) for path, (_, spec) in specs.items() if any(spec)}
-    partly = [variable for variable in whole if _BLOCK.sub("decoder_block_N", variable.path) in split]
+    split = {without_block_number(path) for path, (_, spec) in specs.items() if any(spec)}
+    partly = [variable for variable in whole if without_block_number(variable.path) in split]
     if len(partly) == len(whole):
         blocks = sorted({int(match[0].rpartition("_")[2]) for v in partly if (match := _BLOCK.search(v.path))})
         raise Failed(

@@ -61,6 +61,15 @@ def expected_layout(sizes: Mapping[str, Any], model_axis: int) -> dict[str, tupl
     return table
 
 
+def split_paths(blocks: int) -> list[str]:
+    """The paths of all matrices of a Gemma with so many blocks."""
+    kinds = [kind for kind in TENSOR_PARALLEL if kind != "token_embedding/embeddings"]
+    return [
+        "token_embedding/embeddings",
+        *(f"decoder_block_{block}/{kind}" for block in range(blocks) for kind in kinds),
+    ]
+
+
 def tensor_parallel_map(device_mesh: keras.distribution.DeviceMesh, paths: list[str]) -> keras.distribution.LayoutMap:
     """The expected layout of these variables, path by path, without a pattern."""
     layout_map = keras.distribution.LayoutMap(device_mesh)

@@ -37,9 +37,8 @@ def texts(number: int, seed: int = 0) -> list[str]:
 
 def set_distribution(batch: int, model: int) -> keras.distribution.ModelParallel:
     """Set tensor parallelism over all devices, by exact paths of a Gemma of at most 8 blocks."""
-    kinds = [kind for kind in oracle.TENSOR_PARALLEL if kind != "token_embedding/embeddings"]
-    paths = ["token_embedding/embeddings", *(f"decoder_block_{block}/{kind}" for block in range(8) for kind in kinds)]
-    distribution = oracle.model_parallel(oracle.tensor_parallel_map(oracle.device_mesh(batch, model), paths))
+    layout_map = oracle.tensor_parallel_map(oracle.device_mesh(batch, model), oracle.split_paths(8))
+    distribution = oracle.model_parallel(layout_map)
     keras.distribution.set_distribution(distribution)
     return distribution
 
@@ -78,9 +77,13 @@ def _value(variable: keras.Variable) -> np.ndarray:
 
 
 def compile_model(
-    model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float, name: str = "adamw"
+    model: keras_hub.models.CausalLM,
+    learning_rate: float,
+    weight_decay: float,
+    name: str = "adamw",
+    built: bool = True,
 ) -> None:
-    """The tutorial's loss and optimizer, built."""
+    """The tutorial's loss and optimizer, built if the model's weights have values."""
     optimizer = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay, name=name)
     optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
     model.compile(
@@ -88,7 +91,8 @@ def compile_model(
         optimizer=optimizer,
         weighted_metrics=[keras.metrics.SparseCategoricalAccuracy()],
     )
-    optimizer.build(model.trainable_variables)
+    if built:
+        optimizer.build(model.trainable_variables)
 
 
 def values(variables: Sequence[keras.Variable]) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import keras_hub
 
-from kit.checks import oracle
+from kit.checks import oracle, small
 from kit.models.architectures import GEMMA_7B
 from kit.narrator import as_bytes
 from kit.tpu.compiler import libtpu_version, topology_devices
@@ -99,10 +99,7 @@ def write_golden() -> dict[str, Any]:
 
 
 def _layout_map(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    blocks = range(GEMMA_7B["config"]["num_layers"])
-    kinds = [kind for kind in oracle.TENSOR_PARALLEL if kind != "token_embedding/embeddings"]
-    paths = [f"decoder_block_{block}/{kind}" for block in blocks for kind in kinds]
-    return oracle.tensor_parallel_map(device_mesh, ["token_embedding/embeddings", *paths])
+    return oracle.tensor_parallel_map(device_mesh, oracle.split_paths(GEMMA_7B["config"]["num_layers"]))
 
 
 def _enable_lora(model: keras_hub.models.CausalLM, rank: int) -> None:
@@ -110,13 +107,8 @@ def _enable_lora(model: keras_hub.models.CausalLM, rank: int) -> None:
 
 
 def _compile(model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float) -> None:
-    optimizer = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
-    model.compile(
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        optimizer=optimizer,
-        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy()],
-    )
+    # Built later, within the scope in which no moment is given memory.
+    small.compile_model(model, learning_rate, weight_decay, built=False)
 
 
 def with_step(make_train_step: Callable[..., Any]) -> StepParts:

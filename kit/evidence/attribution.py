@@ -18,6 +18,11 @@ _SEARCH_LIMIT = 400
 BATCH_RULE = "(the batch is split)"
 
 
+def without_block_number(path: str) -> str:
+    """A path of a variable or a layer, the same for all decoder blocks."""
+    return _BLOCK.sub("decoder_block_N", path)
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule of a layout map."""
@@ -55,7 +60,7 @@ class AttributedCollective:
     @property
     def layer_kind(self) -> str | None:
         """The layer without the number of its block."""
-        return _BLOCK.sub("decoder_block_N", self.layer) if self.layer else None
+        return without_block_number(self.layer) if self.layer else None
 
 
 def attribute(

@@ -82,8 +82,8 @@ def usable_nbytes(topology: Topology) -> int:
     array = jax.ShapeDtypeStruct((rows, 4096), jnp.float32, sharding=jax.sharding.SingleDeviceSharding(device))
     lowered = jax.jit(lambda a: a[::-1] * 2 + a.T.reshape(a.shape)).lower(array)
     found = compile_for_tpu(lowered)
-    if isinstance(found, DoesNotFit) and (said := _TEMPORARIES.search(found.message) or _USED.search(found.message)):
-        return _nbytes(said[3], said[4])
+    if isinstance(found, DoesNotFit) and found.usable is not None:
+        return found.usable
     raise UserError(f"libtpu {libtpu_version()} does not say what a device of {topology.name} can hold.")
 
 
@@ -93,8 +93,8 @@ class DoesNotFit:
 
     #: Bytes that it would use on one device; None if it did not say.
     needed: int | None
-    #: What it said.
-    message: str
+    #: Bytes that there are; None likewise.
+    usable: int | None
 
 
 def compile_for_tpu(lowered: Any) -> Any:
@@ -116,8 +116,8 @@ def compile_for_tpu(lowered: Any) -> Any:
         message = str(error)
         if not message.startswith("RESOURCE_EXHAUSTED"):
             raise
-        used = _USED.search(message) or _TEMPORARIES.search(message)
-        return DoesNotFit(_nbytes(used[1], used[2]) if used else None, message)
+        said = _USED.search(message) or _TEMPORARIES.search(message)
+        return DoesNotFit(_nbytes(said[1], said[2]), _nbytes(said[3], said[4])) if said else DoesNotFit(None, None)
 
 
 @contextlib.contextmanager

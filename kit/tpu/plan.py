@@ -1,15 +1,14 @@
 """What a training step needs on a TPU: memory, collectives, work and time, by the TPU compiler's own account."""
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kit.evidence.attribution import AttributedCollective, Cause, Rule, attribute, causes
+from kit.evidence.attribution import AttributedCollective, Cause, Rule, attribute, causes, without_block_number
 from kit.evidence.layouts import RuleCoverage
-from kit.narrator import as_tuple
+from kit.narrator import as_bytes, as_tuple
 from kit.tpu.compiler import DoesNotFit, compile_for_tpu, topology_devices, usable_nbytes
 from kit.tpu.step import LoweredStep, Slot, StepParts, StepSettings, lower_step
 from kit.tpu.topologies import Topology
@@ -221,7 +220,7 @@ def _held(slots: Sequence[Slot], step: LoweredStep) -> tuple[tuple[str, str, int
     }
     found: dict[tuple[str, str], int] = defaultdict(int)
     for slot in slots:
-        kind = re.sub(r"decoder_block_\d+", "decoder_block_N", slot.variable) or "step count, rate and metrics"
+        kind = without_block_number(slot.variable) or "step count, rate and metrics"
         if slot.group == "optimizer" and slot.variable:
             kind = f"optimizer: {kind}"
         found[kind, rules.get(slot.variable, "")] += _nbytes_per_device(slot, step.axes)
@@ -363,7 +362,7 @@ def _by_layer(plan: Plan) -> _ByLayer:
     found = _ByLayer({}, defaultdict(int), defaultdict(int), defaultdict(lambda: defaultdict(int)))
     for rule in plan.coverage.rules:
         for path in rule.paths:
-            kind = re.sub(r"decoder_block_\d+", "decoder_block_N", path.rpartition("/")[0])
+            kind = without_block_number(path.rpartition("/")[0])
             found.rules[kind] = f"{rule.pattern} {as_tuple(rule.spec)}"
     for kind, _, nbytes in plan.held:
         found.held[kind.removeprefix("optimizer: ").rpartition("/")[0] or kind] += nbytes
@@ -376,8 +375,6 @@ def _by_layer(plan: Plan) -> _ByLayer:
 
 def what_would_help(plan: Plan) -> list[str]:
     """What to try if a step does not fit, by what it holds; the most likely first."""
-    from kit.narrator import as_bytes
-
     advice = []
     whole = [variable for variable in plan.coverage.replicated if variable.nbytes > 0.01 * plan.coverage.nbytes]
     unsplit = sum(variable.nbytes for variable in plan.coverage.replicated)
