@@ -1,0 +1,198 @@
+"""A matrix over the devices of a mesh, as a picture: which slice of it each device holds. Only its measures; it draws nothing."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kit.report.run_files import Axes, Variable
+
+#: Units of the picture's own coordinates, which are scaled to the page; about CSS pixels on a phone.
+WIDTH = 320.0
+MATRIX_HEIGHT = 112.0
+CELL_HEIGHT = 40.0
+#: Colours that there are; the letters tell apart what has the same.
+COLOURS = 8
+#: Height and width of a slice's letter, which is left out where it does not fit.
+LETTER = 13.0
+LETTER_WIDTH = 11.0
+#: Width of a character of a device's name, which is left out as well.
+CHARACTER = 6.4
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of a variable, and who holds it."""
+
+    #: A to Z, then AA.
+    letter: str
+    #: 0 to 7.
+    colour: int
+    #: From and to, for each dimension.
+    bounds: tuple[tuple[int, int], ...]
+    devices: tuple[str, ...]
+
+    @property
+    def as_index(self) -> str:
+        """As NumPy writes it: ``[0:1, :, :]``, where a colon alone is all of a dimension."""
+        return "[" + ", ".join(f"{start}:{stop}" for start, stop in self.bounds) + "]"
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """A slice of the matrix, or a device of the mesh."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    colour: int
+    #: What is written in it: the slice's letter, and for a device its name above; empty where it does not fit.
+    letter: str
+    #: Where the letter's middle is.
+    middle: tuple[float, float]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class ShardingPicture:
+    """What is drawn of one variable: above the variable, cut into its slices, below it the mesh."""
+
+    path: str
+    shape: tuple[int, ...]
+    #: In how many slices, for each dimension.
+    parts: tuple[int, ...]
+    #: Bytes that each device holds.
+    nbytes_held: int
+    nbytes: int
+    slices: tuple[Slice, ...]
+    matrix: tuple[Rectangle, ...]
+    mesh: tuple[Rectangle, ...]
+    #: Where the mesh begins, and where the picture ends.
+    mesh_top: float
+    height: float
+
+    @property
+    def split(self) -> tuple[tuple[int, int], ...]:
+        """The dimensions that are split, and in how many parts."""
+        return tuple((dimension, number) for dimension, number in enumerate(self.parts) if number > 1)
+
+    @property
+    def whole(self) -> bool:
+        """Whether each device holds all of it."""
+        return len(self.slices) == 1
+
+
+def draw(variable: Variable, mesh: Mapping[str, int], devices: tuple[str, ...]) -> ShardingPicture:
+    """Measure the picture of one variable.
+
+    Args:
+        variable: What is drawn.
+        mesh: The axes and their sizes, in their order.
+        devices: In the mesh's own order, the last axis running fastest.
+
+    """
+    parts = tuple(math.prod(mesh[axis] for axis in axes) for axes in variable.spec)
+    held_by: dict[tuple[int, ...], list[str]] = {index: [] for index in itertools.product(*map(range, parts))}
+    places = list(itertools.product(*map(range, mesh.values())))
+    held = [_index(variable.spec, mesh, dict(zip(mesh, place, strict=True))) for place in places]
+    for index, device in zip(held, devices, strict=True):
+        held_by[index].append(device)
+    slices = {
+        index: Slice(letters(number), number % COLOURS, _bounds(variable.shape, parts, index), tuple(holders))
+        for number, (index, holders) in enumerate(held_by.items())
+    }
+    matrix = _matrix(variable.shape, parts, slices)
+    bottom = max(piece.y + piece.height for piece in matrix)
+    # Room for the words above the mesh.
+    mesh_top = bottom + 34
+    cells = _mesh(tuple(mesh.values()), [slices[index] for index in held], devices, mesh_top)
+    return ShardingPicture(
+        variable.path,
+        variable.shape,
+        parts,
+        math.ceil(variable.nbytes / len(slices)),
+        variable.nbytes,
+        tuple(slices.values()),
+        matrix,
+        cells,
+        mesh_top,
+        max(cell.y + cell.height for cell in cells) + 2,
+    )
+
+
+def letters(number: int) -> str:
+    """A to Z for 0 to 25, then AA, AB, as the columns of a spreadsheet."""
+    text = ""
+    number += 1
+    while number:
+        number, rest = divmod(number - 1, 26)
+        text = chr(ord("A") + rest) + text
+    return text
+
+
+def _index(spec: tuple[Axes, ...], mesh: Mapping[str, int], place: Mapping[str, int]) -> tuple[int, ...]:
+    """Which slice the device at this place of the mesh holds, for each dimension. Of several axes the last runs fastest."""
+    index = []
+    for axes in spec:
+        part = 0
+        for axis in axes:
+            part = part * mesh[axis] + place[axis]
+        index.append(part)
+    return tuple(index)
+
+
+def _bounds(shape: tuple[int, ...], parts: tuple[int, ...], index: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    bounds = []
+    for size, number, part in zip(shape, parts, index, strict=True):
+        step = math.ceil(size / number)
+        bounds.append((min(size, part * step), min(size, (part + 1) * step)))
+    return tuple(bounds)
+
+
+def _matrix(
+    shape: tuple[int, ...], parts: tuple[int, ...], slices: Mapping[tuple[int, ...], Slice]
+) -> tuple[Rectangle, ...]:
+    """The variable's slices. The last two dimensions go down and across; those before them lie behind one another, as cards do."""
+    rows, columns = (*([1] * (2 - len(parts))), *parts)[-2:]
+    cards = math.prod(parts[:-2])
+    across = WIDTH if len(shape) < 2 else WIDTH * _share(shape[-1], shape[-2])
+    down = 26.0 if len(shape) < 2 else MATRIX_HEIGHT * min(1.0, 0.25 + 0.75 * _share(shape[-2], shape[-1]))
+    # A card shows a strip with its letter beside the card before it.
+    shift = 0.0 if cards == 1 else min(LETTER_WIDTH + 4, 0.6 * WIDTH / (cards - 1))
+    rise = 0.0 if cards == 1 else min(5.0, 0.4 * MATRIX_HEIGHT / (cards - 1))
+    across = min(across, WIDTH - shift * (cards - 1) - 2)
+    width, height = across / columns, down / rows
+    pieces = []
+    # From the back to the front, so that those in front cover the others.
+    for number, part in reversed(list(enumerate(slices.values()))):
+        card, cell = divmod(number, rows * columns)
+        row, column = divmod(cell, columns)
+        # The first card is in front, at the lower left.
+        x = 1 + card * shift + column * width
+        y = 1 + (cards - 1 - card) * rise + row * height
+        visible = width if card == 0 else shift if column == columns - 1 else 0.0
+        fits = len(part.letter) * LETTER_WIDTH <= visible and height >= LETTER
+        middle = (x + width - visible / 2, y + height / 2)
+        pieces.append(Rectangle(x, y, width, height, part.colour, part.letter if fits else "", middle))
+    return tuple(pieces)
+
+
+def _share(size: int, other: int) -> float:
+    """How long a side is drawn, of the room for it: a matrix of 1 to 16 is drawn flat, and not as a line."""
+    return min(1.0, max(0.3, math.sqrt(size / other)))
+
+
+def _mesh(sizes: tuple[int, ...], held: list[Slice], devices: tuple[str, ...], top: float) -> tuple[Rectangle, ...]:
+    """A cell for each device: the last axis across, the others down."""
+    columns = sizes[-1]
+    width = (WIDTH - 2) / columns
+    cells = []
+    for number, (part, device) in enumerate(zip(held, devices, strict=True)):
+        row, column = divmod(number, columns)
+        name = next((text for text in (device, device.rpartition(":")[2]) if len(text) * CHARACTER <= width), "")
+        letter = part.letter if len(part.letter) * LETTER_WIDTH <= width else ""
+        x, y = 1 + column * width, top + row * CELL_HEIGHT
+        middle = (x + width / 2, y + CELL_HEIGHT * (0.68 if name else 0.5))
+        cells.append(Rectangle(x, y, width, CELL_HEIGHT, part.colour, letter, middle, name))
+    return tuple(cells)
