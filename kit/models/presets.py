@@ -6,21 +6,17 @@ from three libraries down.
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kit.errors import UserError
+from kit.models import kaggle
 from kit.models.settings import TUTORIAL_SETTINGS, FinetuningSettings, settings_of_folder
-from kit.runtime.platform import gpu_is_attached, tpu_is_attached
 
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
-
-CREDENTIALS_REMEDY = (
-    "set KAGGLE_USERNAME and KAGGLE_KEY, or put kaggle.json into ~/.kaggle (kaggle.com, Settings, API, "
-    "Create New Token), or call kagglehub.login()"
-)
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,8 @@ class Preset:
     config: dict[str, Any]
     #: What it is tuned with unless told otherwise.
     settings: FinetuningSettings
+    #: Where it is on Kaggle, with its version; None for a folder.
+    handle: str | None = None
     #: Whether its training has seen the reviews that are set aside for that.
     trained_on_reviews: bool = False
 
@@ -85,18 +83,25 @@ def read_config(name: str, file: Path) -> dict[str, Any]:
             f"--preset {name}: it has no config.json; a preset is a folder that save_to_preset wrote "
             "(config.json, model.weights.h5, tokenizer.json, assets)."
         )
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(config["config"], dict) or not isinstance(config["class_name"], str):
-            raise TypeError
-    except (ValueError, KeyError, TypeError):
+    config = _parsed(file)
+    if config is None:
         raise UserError(
             f"--preset {name}: its config.json is damaged or not KerasHub's; write the preset again with save_to_preset, "
             "or download it again."
-        ) from None
+        )
     if "Gemma" not in config["class_name"]:
         raise UserError(f"--preset {name}: it is a {config['class_name']}, and this program tunes Gemma models.")
     return config
+
+
+def _parsed(file: Path) -> dict[str, Any] | None:
+    """The content of a ``config.json``; None if it is damaged or not KerasHub's."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        whole = isinstance(config["config"], dict) and isinstance(config["class_name"], str)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return config if whole else None
 
 
 def _check_vocabulary(name: str, folder: Path) -> None:
@@ -114,21 +119,29 @@ def _check_vocabulary(name: str, folder: Path) -> None:
 
 
 def _check_weights(name: str, folder: Path) -> None:
+    if not _weights_files(folder):
+        raise UserError(f"--preset {name}: its weights, model.weights.h5, are missing.")
+    for file in _damaged_weights(folder):
+        raise UserError(
+            f"--preset {name}: its weights, {file.name}, are damaged or cut off ({file.stat().st_size:,} bytes); "
+            "write or download the preset again."
+        )
+
+
+def _weights_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("model*.weights.h5")) or sorted(folder.glob("model*.h5"))
+
+
+def _damaged_weights(folder: Path) -> Iterator[Path]:
     import h5py
 
-    files = sorted(folder.glob("model*.weights.h5")) or sorted(folder.glob("model*.h5"))
-    if not files:
-        raise UserError(f"--preset {name}: its weights, model.weights.h5, are missing.")
-    for file in files:
+    for file in _weights_files(folder):
         try:
             with h5py.File(file, "r") as weights:
                 # Reads all of the structure and none of the values; a truncated file fails when it is opened.
                 weights.visititems(lambda _path, item: getattr(item, "shape", None) and None)
         except OSError:
-            raise UserError(
-                f"--preset {name}: its weights, {file.name}, are damaged or cut off ({file.stat().st_size:,} bytes); "
-                "write or download the preset again."
-            ) from None
+            yield file
 
 
 def _from_kaggle(name: str) -> Preset:
@@ -142,79 +155,41 @@ def _from_kaggle(name: str) -> Preset:
             f"--preset {name}: neither a folder nor a known name. There is {BUNDLED}, and from Kaggle {shown}."
         )
     entry = known.get(name, {"kaggle_handle": name})
-    file = download(name, entry["kaggle_handle"], "config.json", entry.get("metadata", {}).get("params"))
-    return Preset(name, name, read_config(name, file), TUTORIAL_SETTINGS)
+    file = kaggle.download(name, entry["kaggle_handle"], "config.json", entry.get("metadata", {}).get("params"))
+    handle = kaggle.versioned_handle(name, entry["kaggle_handle"], file)
+    if _parsed(file) is None:
+        raise _came_damaged(name, handle, "config.json")
+    return Preset(name, name, read_config(name, file), TUTORIAL_SETTINGS, handle)
 
 
-def has_kaggle_credentials() -> bool:
-    """Whether Kaggle's client finds credentials, in whichever of its ways.
-
-    Raises:
-        UserError: if it finds a file of credentials that it cannot read.
-
-    """
-    from kagglehub.config import get_kaggle_credentials
-
-    try:
-        # In a notebook on Kaggle, the notebook itself is authorized.
-        return get_kaggle_credentials() is not None or "KAGGLE_KERNEL_RUN_TYPE" in os.environ
-    except ValueError as error:
-        raise UserError(f"{error}: download it again from kaggle.com, Settings, API, Create New Token.") from None
-
-
-def download(name: str, handle: str, path: str, parameters: int | None = None) -> Path:
-    """Fetch one file of a Kaggle preset, or find it in the cache.
+def download_all(preset: Preset, tell: Callable[[str], None] = lambda text: None) -> Preset:
+    """Fetch the files of a preset that are not here yet, if it is one from Kaggle, and look at them.
 
     Args:
-        name: The preset's name, for messages.
-        handle: ``kaggle://owner/model/keras/variant[/version]``.
-        path: The file in the preset.
-        parameters: How many it has, for messages, if known.
+        preset: What :func:`find_preset` found.
+        tell: Is told what is fetched, if anything is.
+
+    Returns:
+        The preset with a folder as its location, so that loading it asks Kaggle for nothing.
 
     Raises:
-        UserError: without credentials, without the licence accepted, without a network, or if it does not exist.
+        UserError: if it does not arrive, or not whole; what is damaged is deleted, and the next run fetches it anew.
 
     """
-    import kagglehub
-    import requests
-    from kagglehub.cache import Cache
-    from kagglehub.exceptions import KaggleApiHTTPError, UnauthenticatedError
-    from kagglehub.handle import parse_model_handle
+    folder = kaggle.fetch(preset.name, preset.handle, tell) if preset.handle else None
+    if preset.handle is None or folder is None:
+        return preset
+    for file in _damaged_weights(folder):
+        raise _came_damaged(preset.name, preset.handle, file.name)
+    return replace(preset, location=str(folder))
 
-    bare = handle.removeprefix("kaggle://")
-    try:
-        parsed = parse_model_handle(bare)
-    except ValueError:
-        raise UserError(f"--preset {name}: a Kaggle handle is kaggle://owner/model/keras/variant/version.") from None
-    page = f"https://www.kaggle.com/models/{parsed.owner}/{parsed.model}"
-    cached = Cache().load_from_cache(parsed, path) if parsed.is_versioned() else None
-    if cached:
-        return Path(cached)
-    if not has_kaggle_credentials():
-        size = f", and for its {parameters * 4 / 1e9:.1f} GB of float32 weights an accelerator" if parameters else ""
-        attached = "" if tpu_is_attached() or gpu_is_attached() or not parameters else " (none is attached here)"
-        raise UserError(
-            f"{name} needs a Kaggle account with Gemma's licence accepted{size}{attached}, and no Kaggle credentials were "
-            f"found: accept the licence at {page}, then {CREDENTIALS_REMEDY}."
-        )
-    try:
-        return Path(kagglehub.model_download(bare, path))
-    except (KaggleApiHTTPError, UnauthenticatedError) as error:
-        status = getattr(getattr(error, "response", None), "status_code", 401)
-        if status == 401:
-            raise UserError(f"Kaggle refused the credentials that were found: {CREDENTIALS_REMEDY}.") from None
-        if status == 403:
-            raise UserError(
-                f"Kaggle does not give {name} to this account: accept the licence at {page} and run again."
-            ) from None
-        if status == 404:
-            raise UserError(f"Kaggle has no {path} of {name} ({handle}): check the name and the version.") from None
-        raise UserError(f"Kaggle answered with status {status} for {name}: run again later.") from None
-    except requests.exceptions.RequestException as error:
-        raise UserError(
-            f"Kaggle could not be reached for {name} ({type(error).__name__}): check the network, or give a folder that "
-            f"has the preset. `--preset {BUNDLED}` needs no network."
-        ) from None
+
+def _came_damaged(name: str, handle: str, path: str) -> UserError:
+    kaggle.forget(name, handle, path)
+    return UserError(
+        f"{path} of {name} is damaged as it came from Kaggle, and was deleted: run again, which fetches it anew; a network that "
+        "asks for a login first answers everything with its own page."
+    )
 
 
 def require_memory(preset: Preset, nbytes: int, available: int | None = None) -> None:

@@ -137,7 +137,7 @@ def _tpu() -> Finding:
 
 
 def _kaggle() -> Finding:
-    from kit.models.presets import CREDENTIALS_REMEDY, has_kaggle_credentials
+    from kit.models.kaggle import CREDENTIALS_REMEDY, has_kaggle_credentials
 
     try:
         if has_kaggle_credentials():

@@ -1,11 +1,15 @@
 """Presets: found, read and refused; Kaggle by its real client, against a server on this machine that answers as Kaggle does."""
 
-import contextlib
-import fcntl
+import base64
+import hashlib
 import json
+import re
+import resource
 import shutil
-import tempfile
+import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,11 +18,9 @@ from typing import Any
 import pytest
 
 from kit.errors import UserError
-from kit.models.presets import BUNDLED_FOLDER, find_preset, require_memory
+from kit.models import kaggle as kaggle_files
+from kit.models.presets import BUNDLED_FOLDER, download_all, find_preset, require_memory
 from kit.models.settings import TUTORIAL_SETTINGS, FinetuningSettings
-
-#: Where Kaggle's client looks when KAGGLE_API_ENVIRONMENT is TEST.
-KAGGLE_TEST_PORT = 7777
 
 
 @pytest.fixture
@@ -46,8 +48,6 @@ class TestFolders:
         assert [vocabulary.id_to_piece(number) for number in range(4)] == ["<pad>", "<eos>", "<bos>", "<unk>"]
 
     def test_it_is_what_the_recipe_recorded(self) -> None:
-        import hashlib
-
         record = json.loads((BUNDLED_FOLDER / "recipe.json").read_text())
         assert len(record["sha256"]) == 2
         for name, expected in record["sha256"].items():
@@ -106,36 +106,110 @@ def _cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-@contextlib.contextmanager
-def kaggle(status: int = 200) -> Iterator[list[str]]:
-    """A server that gives the files of the bundled preset, or refuses with a status. Yields the paths asked for."""
-    asked: list[str] = []
+class Kaggle(ThreadingHTTPServer):
+    """Answers as Kaggle does, with the files of the bundled preset: a list, and for each file a redirection to a store.
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append(request.get("path", ""))
-            file = BUNDLED_FOLDER / request.get("path", "")
-            answer = status if status != 200 or file.is_file() else 404
-            content = file.read_bytes() if answer == 200 else json.dumps({"code": answer, "message": "no"}).encode()
-            self.send_response(answer)
-            self.send_header("Content-Type", "application/octet-stream" if answer == 200 else "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    It is reached as a proxy, so that Kaggle's client may keep its own addresses.
+    """
 
-        def log_message(self, format: str, *arguments: Any) -> None:
-            """Say nothing."""
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        #: What every question of the client is answered with.
+        self.status = 200
+        #: Path -> what goes wrong with it, time after time; "" is nothing.
+        self.faults: dict[str, list[str]] = {}
+        #: Path -> what is in the store under it, if it is not the bundled preset's.
+        self.contents: dict[str, bytes] = {}
+        self.names = [str(file.relative_to(BUNDLED_FOLDER)) for file in BUNDLED_FOLDER.rglob("*") if file.is_file()]
+        #: Paths asked for, and from which byte on where that is not the first.
+        self.asked: list[str] = []
+        #: Set when the test is over, so that what stalls ends.
+        self.over = threading.Event()
 
-    server = ThreadingHTTPServer(("localhost", KAGGLE_TEST_PORT), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    def content(self, path: str) -> bytes:
+        return self.contents.get(path) or (BUNDLED_FOLDER / path).read_bytes()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that went away."""
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: Kaggle
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        path = request.get("path", "")
+        if self.path.endswith("/ListModelInstanceVersionFiles"):
+            files = [{"name": name, "size": len(self.server.content(name))} for name in self.server.names]
+            return self._json(200, {"files": files, "nextPageToken": ""})
+        if self.path.endswith("/GetModelInstance"):
+            return self._json(200, {"versionNumber": 3})
+        self.server.asked.append(path)
+        answer = self.server.status if self.server.status != 200 or path in self.server.names else 404
+        if answer != 200:
+            return self._json(answer, {"code": answer, "message": "no"})
+        if self._fault(path, "silent"):
+            self.server.over.wait(30)
+            return None
+        return self._head(302, {"Location": f"http://store.test/{path}", "Content-Length": "0"})
+
+    def do_GET(self) -> None:
+        path = self.path.removeprefix("http://store.test/")
+        content = self.server.content(path)
+        md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
+        first = int(self.headers["Range"].removeprefix("bytes=")[:-1]) if "Range" in self.headers else 0
+        if first:
+            self.server.asked.append(f"{path} from {first}")
+            if self._fault(path, "range refused"):
+                return self._json(416, {"code": 416})
+        if self._fault(path, "changed"):
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        rest = content[first:]
+        length = {"Accept-Ranges": "bytes", "Content-Length": str(len(rest))}
+        self._head(206 if first else 200, length | {"x-goog-hash": f"crc32c=AAAAAA==,md5={md5}"})
+        for fault in ("cut", "reset", "stalled"):
+            if self._fault(path, fault):
+                self.wfile.write(rest[: len(rest) // 2])
+                self.wfile.flush()
+                if fault == "stalled":
+                    self.server.over.wait(30)
+                if fault == "reset":
+                    # Sends a reset in place of an orderly end.
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.close_connection = True
+                return None
+        if self._fault(path, "slow"):
+            for start in range(0, len(rest), 1 + len(rest) // 4):
+                time.sleep(0.05)
+                self.wfile.write(rest[start : start + 1 + len(rest) // 4])
+            return None
+        self.wfile.write(rest)
+        return None
+
+    def _fault(self, path: str, fault: str) -> bool:
+        """Whether this goes wrong now; it is then over."""
+        waiting = self.server.faults.get(path, [])
+        if waiting[:1] != [fault]:
+            return False
+        del waiting[0]
+        return True
+
+    def _head(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _json(self, status: int, content: dict[str, Any]) -> None:
+        body = json.dumps(content).encode()
+        self._head(status, {"Content-Type": "application/json", "Content-Length": str(len(body))})
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing."""
+
+
+WEIGHTS = "model.weights.h5"
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -143,76 +217,201 @@ class TestKaggle:
     """Kaggle's client leaves connections open, which is why ResourceWarnings are let through here."""
 
     @pytest.fixture(autouse=True)
-    def alone(self) -> Iterator[None]:
-        """The client knows one port for tests, so under pytest-xdist one of these tests at a time."""
-        with (Path(tempfile.gettempdir()) / f"kit-kaggle-{KAGGLE_TEST_PORT}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    @pytest.fixture(autouse=True)
     def own_home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """No credentials and no cache but the test's own, and the server on this machine in Kaggle's place."""
-        for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "KAGGLE_KERNEL_RUN_TYPE"):
+        """No credentials and no cache but the test's own."""
+        for name in (
+            "KAGGLE_USERNAME",
+            "KAGGLE_KEY",
+            "KAGGLE_API_TOKEN",
+            "KAGGLE_KERNEL_RUN_TYPE",
+            "no_proxy",
+            "NO_PROXY",
+        ):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "credentials"))
         monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
-        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-            monkeypatch.delenv(name, raising=False)
+        # Over plain HTTP, which a proxy can answer, and as quiet as for Kaggle itself.
+        monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
+
+    @pytest.fixture
+    def kaggle(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
+        """The server, in Kaggle's place."""
+        server = Kaggle()
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
     @pytest.fixture
     def credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("KAGGLE_USERNAME", "learner")
         monkeypatch.setenv("KAGGLE_KEY", "0123456789abcdef")
 
+    @pytest.fixture
+    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("kit.models.kaggle.READ_SECONDS", 1.0)
+
     def refused(self, name: str = "gemma_7b_en") -> str:
         with pytest.raises(UserError) as caught:
-            find_preset(name)
+            download_all(find_preset(name))
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    def test_no_credentials(self) -> None:
-        with kaggle() as asked:
-            message = self.refused()
-        assert not asked
+    def loaded(self, name: str = "gemma_7b_en") -> Path:
+        """Fetch the preset, and compare it with what is in the store."""
+        folder = Path(download_all(find_preset(name)).location)
+        files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        assert files == {
+            str(file.relative_to(BUNDLED_FOLDER)): file.read_bytes()
+            for file in BUNDLED_FOLDER.rglob("*")
+            if file.is_file()
+        }
+        return folder
+
+    def test_no_credentials(self, kaggle: Kaggle) -> None:
+        message = self.refused()
+        assert not kaggle.asked
         assert "no Kaggle credentials were found" in message
         assert "kagglehub.login()" in message
 
-    def test_wrong_credentials(self, credentials: None) -> None:
-        with kaggle(401) as asked:
-            assert "Kaggle refused the credentials that were found" in self.refused()
-        assert asked == ["config.json"]
+    def test_wrong_credentials(self, credentials: None, kaggle: Kaggle) -> None:
+        kaggle.status = 401
+        assert "Kaggle refused the credentials that were found" in self.refused()
+        assert kaggle.asked == ["config.json"]
 
-    def test_licence_not_accepted(self, credentials: None) -> None:
-        with kaggle(403):
-            message = self.refused()
-        assert "accept the licence at https://www.kaggle.com/models/keras/gemma and run again" in message
+    def test_licence_not_accepted(self, credentials: None, kaggle: Kaggle) -> None:
+        kaggle.status = 403
+        assert "accept the licence at https://www.kaggle.com/models/keras/gemma and run again" in self.refused()
 
-    def test_unknown_version(self, credentials: None) -> None:
-        with kaggle(404):
-            assert "check the name and the version" in self.refused("kaggle://keras/gemma/keras/gemma_9b_en/1")
+    def test_unknown_version(self, credentials: None, kaggle: Kaggle) -> None:
+        kaggle.status = 404
+        assert "check the name and the version" in self.refused("kaggle://keras/gemma/keras/gemma_9b_en/1")
+
+    def test_out_of_order(self, credentials: None, kaggle: Kaggle) -> None:
+        kaggle.status = 503
+        assert "Kaggle answered with status 503 for gemma_7b_en: run again later" in self.refused()
 
     def test_a_handle_that_is_none(self) -> None:
         assert "a Kaggle handle is kaggle://owner/model/keras/variant/version" in self.refused("kaggle://gemma")
 
-    def test_no_network(self, credentials: None) -> None:
-        assert "Kaggle could not be reached for gemma_7b_en" in self.refused()
+    def test_no_network(self, credentials: None, kaggle: Kaggle) -> None:
+        kaggle.shutdown()
+        kaggle.server_close()
+        assert "Kaggle could not be reached for gemma_7b_en (ProxyError): check the network" in self.refused()
 
     def test_unreadable_credentials(self, tmp_path: Path) -> None:
         (tmp_path / "credentials").mkdir()
         (tmp_path / "credentials" / "kaggle.json").write_text("{")
         assert "download it again from kaggle.com" in self.refused()
 
+    def test_what_was_fetched_needs_no_network(self, credentials: None, kaggle: Kaggle) -> None:
+        told: list[str] = []
+        preset = download_all(find_preset("gemma_7b_en"), told.append)
+        assert told == [f"from Kaggle come 8 files with 5.4 MB, into {preset.location}"]
+        kaggle.status = 503
+        kaggle.names = []
+        self.loaded()
+
+    def test_a_handle_without_a_version_gets_the_latest(self, credentials: None, kaggle: Kaggle) -> None:
+        assert self.loaded("kaggle://keras/gemma/keras/gemma_7b_en").name == "3"
+
+    def test_slow(self, credentials: None, impatient: None, kaggle: Kaggle) -> None:
+        kaggle.faults[WEIGHTS] = ["slow"]
+        self.loaded()
+
+    def test_no_answer(self, credentials: None, impatient: None, kaggle: Kaggle) -> None:
+        kaggle.faults["config.json"] = ["silent"]
+        assert "Kaggle did not answer for gemma_7b_en within 1 s: check the network and run again" in self.refused()
+
+    @pytest.mark.parametrize("fault", ["cut", "reset", "stalled"])
+    def test_broken_off_and_taken_up_again(
+        self, credentials: None, impatient: None, kaggle: Kaggle, fault: str
+    ) -> None:
+        kaggle.faults[WEIGHTS] = [fault]
+        self.loaded()
+        asked = [path for path in kaggle.asked if WEIGHTS in path]
+        assert asked[:2] == [WEIGHTS, WEIGHTS]
+        # A reset may take with it what had arrived.
+        assert len(asked) == 3 or fault == "reset"
+
+    def test_broken_off_for_good(self, credentials: None, kaggle: Kaggle) -> None:
+        """Attempts end when two bring nothing; what is there is not trusted, and the next run goes on from it."""
+        kaggle.faults[WEIGHTS] = ["cut"] * 99
+        message = self.refused()
+        assert re.search(
+            rf"broke off in {WEIGHTS} of gemma_7b_en, after \d\.\d MB \(.*\): check the network and run again", message
+        )
+        kaggle.faults[WEIGHTS] = []
+        kaggle.asked.clear()
+        self.loaded()
+        assert [path for path in kaggle.asked if WEIGHTS in path][1].startswith(f"{WEIGHTS} from ")
+
+    @pytest.mark.parametrize("path", ["config.json", WEIGHTS])
+    def test_a_file_that_does_not_match(self, credentials: None, kaggle: Kaggle, path: str) -> None:
+        kaggle.faults[path] = ["changed"]
+        assert f"{path} of gemma_7b_en is not what Kaggle has (its MD5 differs), and was deleted" in self.refused()
+        self.loaded()
+
+    def test_what_was_left_with_the_right_size_is_compared(self, credentials: None, kaggle: Kaggle) -> None:
+        """The client would take it for whole."""
+        folder = _cached("config.json").parent
+        (folder / WEIGHTS).write_bytes(bytes(len(kaggle.content(WEIGHTS))))
+        assert "is not what Kaggle has" in self.refused()
+        self.loaded()
+
+    def test_what_was_left_is_longer(self, credentials: None, kaggle: Kaggle) -> None:
+        """A server answers an impossible range with a page, which the client would append."""
+        kaggle.faults[WEIGHTS] = ["range refused"]
+        folder = _cached("config.json").parent
+        (folder / WEIGHTS).write_bytes(b"of another version")
+        self.loaded()
+
+    @pytest.mark.parametrize("path", ["config.json", WEIGHTS])
+    def test_a_page_in_place_of_a_file(self, credentials: None, kaggle: Kaggle, path: str) -> None:
+        """As a hotel's network answers whatever is asked for; it shows by what is in it."""
+        kaggle.contents[path] = b"<html>Welcome! Your room number, please.</html>"
+        assert re.search(rf"{re.escape(path)} .*is damaged", self.refused())
+        kaggle.contents.clear()
+        self.loaded()
+
+    def test_a_full_disk(
+        self, credentials: None, kaggle: Kaggle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**6))
+        assert "gemma_7b_en takes 5.4 MB more on the disk, and 1.0 MB are free" in self.refused()
+        assert WEIGHTS not in kaggle.asked
+
+    def test_a_cache_that_cannot_be_written(
+        self, credentials: None, kaggle: Kaggle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "file"))
+        assert "cannot be written to" in self.refused()
+
+    def test_a_disk_that_fills_up(self, credentials: None, kaggle: Kaggle) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, limits[1]))
+        try:
+            message = self.refused()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert re.search(
+            rf"{WEIGHTS} of gemma_7b_en cannot be written to .*cache \(File too large\): mend that", message
+        )
+        self.loaded()
+
     @pytest.mark.parametrize("way", ["environment", "file", "login"])
-    def test_each_way_of_credentials_loads(
-        self, mesh_1x8: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    def test_each_way_of_credentials(
+        self, kaggle: Kaggle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
     ) -> None:
         import kagglehub
-
-        from kit.evidence.placement import nbytes_per_device
-        from kit.reference.layout import gemma_layout_map
-        from kit.reference.loading import load_distributed
 
         if way == "environment":
             monkeypatch.setenv("KAGGLE_USERNAME", "learner")
@@ -224,12 +423,30 @@ class TestKaggle:
             # What kagglehub.login() does with what is typed into its form.
             kagglehub.config.set_kaggle_credentials("learner", "0123456789abcdef")
         try:
-            with kaggle() as asked:
-                preset = find_preset("gemma_2b_en")
-                assert preset.settings == TUTORIAL_SETTINGS
-                model = load_distributed(preset.location, gemma_layout_map(mesh_1x8))
+            assert find_preset("gemma_2b_en").settings == TUTORIAL_SETTINGS
         finally:
             kagglehub.config.clear_kaggle_credentials()
-        assert asked[0] == "config.json"
-        assert "model.weights.h5" in asked
+        assert kaggle.asked == ["config.json"]
+
+    @pytest.mark.parametrize("by", ["name", "folder"])
+    def test_it_loads(self, credentials: None, kaggle: Kaggle, mesh_1x8: Any, by: str) -> None:
+        """By its name through KerasHub, or from the folder that all of it was fetched into."""
+        from kit.evidence.placement import nbytes_per_device
+        from kit.reference.layout import gemma_layout_map
+        from kit.reference.loading import load_distributed
+
+        preset = find_preset("gemma_2b_en")
+        if by == "folder":
+            preset = download_all(preset)
+            kaggle.asked.clear()
+        model = load_distributed(preset.location, gemma_layout_map(mesh_1x8))
+        assert (WEIGHTS in kaggle.asked) == (by == "name")
+        assert bool(kaggle.asked) == (by == "name")
         assert set(nbytes_per_device(model.backbone.variables).values()) == {(1_311_872 - 1_152) * 4 // 8 + 1_152 * 4}
+
+
+def _cached(path: str) -> Path:
+    """A file of gemma_7b_en in the cache of Kaggle's client, where a run that was stopped has left it alone."""
+    import keras_hub
+
+    return kaggle_files.download("gemma_7b_en", keras_hub.models.CausalLM.presets["gemma_7b_en"]["kaggle_handle"], path)

@@ -1,0 +1,318 @@
+"""Files of presets from Kaggle: fetched by Kaggle's own client, and each way in which that fails as one sentence.
+
+The client leaves three things open, which are closed here. It sets no time limit, so a server that stalls would hang it for good.
+It does not look at the status of an answer that it resumes with, and would append an error page to the weights. And what an
+earlier process left, if it has the right size, it takes for whole without comparing its hash.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from kit.errors import UserError
+from kit.narrator import as_bytes
+from kit.runtime.platform import gpu_is_attached, tpu_is_attached
+
+#: Seconds to wait for a connection, and between two bytes of an answer.
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 60.0
+
+CREDENTIALS_REMEDY = (
+    "set KAGGLE_USERNAME and KAGGLE_KEY, or put kaggle.json into ~/.kaggle (kaggle.com, Settings, API, "
+    "Create New Token), or call kagglehub.login()"
+)
+
+_NO_NETWORK_NEEDED = "or give a folder that has the preset. `--preset bundled` needs no network."
+
+
+def has_kaggle_credentials() -> bool:
+    """Whether Kaggle's client finds credentials, in whichever of its ways.
+
+    Raises:
+        UserError: if it finds a file of credentials that it cannot read.
+
+    """
+    from kagglehub.config import get_kaggle_credentials
+
+    try:
+        # In a notebook on Kaggle, the notebook itself is authorized.
+        return get_kaggle_credentials() is not None or "KAGGLE_KERNEL_RUN_TYPE" in os.environ
+    except ValueError as error:
+        raise UserError(f"{error}: download it again from kaggle.com, Settings, API, Create New Token.") from None
+
+
+def parse_handle(name: str, handle: str) -> Any:
+    """Kaggle's own form of ``kaggle://owner/model/keras/variant[/version]``.
+
+    Args:
+        name: The preset's name, for messages.
+        handle: What is to be parsed.
+
+    Raises:
+        UserError: if it is no such handle.
+
+    """
+    from kagglehub.handle import parse_model_handle
+
+    try:
+        return parse_model_handle(handle.removeprefix("kaggle://"))
+    except ValueError:
+        raise UserError(f"--preset {name}: a Kaggle handle is kaggle://owner/model/keras/variant/version.") from None
+
+
+def download(name: str, handle: str, path: str, parameters: int | None = None) -> Path:
+    """Fetch one file of a preset, or find it in the cache of Kaggle's client.
+
+    A connection that breaks off is taken up again, until two attempts in a row have brought nothing.
+
+    Args:
+        name: The preset's name, for messages.
+        handle: ``kaggle://owner/model/keras/variant[/version]``.
+        path: The file in the preset.
+        parameters: How many it has, for messages, if known.
+
+    Raises:
+        UserError: without credentials, without the licence accepted, without a network, if it does not exist, if it does not
+            arrive whole, or if it cannot be written.
+
+    """
+    import kagglehub
+    import requests
+    from kagglehub.cache import Cache
+
+    parsed = parse_handle(name, handle)
+    cached = Cache().load_from_cache(parsed, path) if parsed.is_versioned() else None
+    if cached:
+        return Path(cached)
+    _require_credentials(name, parsed, parameters)
+    partial = Path(Cache().get_path(parsed, path))
+    with _failures(name, parsed, path), _client_with_limits():
+        fruitless = 0
+        while True:
+            had = _drop_last_byte(partial)
+            try:
+                return Path(kagglehub.model_download(handle.removeprefix("kaggle://"), path))
+            except _RangeRefusedError:
+                if not partial.is_file():  # of a handle without a version, the client alone knows the folder
+                    raise
+                partial.unlink()
+            except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError):
+                fruitless = 0 if _size(partial) > had else fruitless + 1
+                if fruitless == 2 or not partial.is_file():
+                    raise
+
+
+def fetch(name: str, handle: str, tell: Callable[[str], None]) -> Path | None:
+    """Fetch all files of a preset, with a bar of progress on standard error for each, and wait if another process does.
+
+    Args:
+        name: The preset's name, for messages.
+        handle: ``kaggle://owner/model/keras/variant/version``.
+        tell: Is told what is fetched, if anything is.
+
+    Returns:
+        The folder that has them all, and no unfinished one; None where the files are not in the cache of Kaggle's client, since a
+        notebook on Kaggle or Colab has them mounted.
+
+    Raises:
+        UserError: as :func:`download`, and if the disk has no room.
+
+    """
+    from filelock import FileLock
+    from kagglehub.cache import Cache
+    from kagglehub.config import get_cache_folder
+
+    cache, parsed = Cache(), parse_handle(name, handle)
+    if not cache.load_from_cache(parsed, "config.json"):
+        return None
+    folder = Path(cache.get_path(parsed))
+    if cache.load_from_cache(parsed):
+        return folder
+    lock = FileLock(Path(get_cache_folder()) / f".{'-'.join(folder.parts[-5:])}.lock")
+    # Two processes would write to the same files.
+    with _failures(name, parsed, "lock"), lock:
+        if not cache.load_from_cache(parsed):
+            _fetch_missing(name, handle, tell)
+            cache.mark_as_complete(parsed)
+    return folder
+
+
+def forget(name: str, handle: str, path: str) -> None:
+    """Delete a file of a preset that turned out to be damaged, so that the next run fetches it anew."""
+    from kagglehub.cache import Cache
+
+    parsed = parse_handle(name, handle)
+    Cache().mark_as_incomplete(parsed)
+    Cache().delete_from_cache(parsed, path)
+
+
+def versioned_handle(name: str, handle: str, file: Path) -> str:
+    """The handle with the version that a file of its preset was fetched from.
+
+    Args:
+        name: The preset's name, for messages.
+        handle: ``kaggle://owner/model/keras/variant[/version]``.
+        file: What :func:`download` returned for a file that lies in no folder of the preset.
+
+    """
+    parsed = parse_handle(name, handle)
+    version = file.parent.name
+    return handle if parsed.is_versioned() or not version.isdigit() else f"{handle}/{version}"
+
+
+def _require_credentials(name: str, parsed: Any, parameters: int | None) -> None:
+    if has_kaggle_credentials():
+        return
+    size = f", and for its {parameters * 4 / 1e9:.1f} GB of float32 weights an accelerator" if parameters else ""
+    attached = "" if tpu_is_attached() or gpu_is_attached() or not parameters else " (none is attached here)"
+    raise UserError(
+        f"{name} needs a Kaggle account with Gemma's licence accepted{size}{attached}, and no Kaggle credentials were "
+        f"found: accept the licence at {_page(parsed)}, then {CREDENTIALS_REMEDY}."
+    )
+
+
+def _page(parsed: Any) -> str:
+    return f"https://www.kaggle.com/models/{parsed.owner}/{parsed.model}"
+
+
+def _fetch_missing(name: str, handle: str, tell: Callable[[str], None]) -> None:
+    from kagglehub.cache import Cache
+
+    cache, parsed = Cache(), parse_handle(name, handle)
+    folder = Path(cache.get_path(parsed))
+    _require_credentials(name, parsed, None)
+    sizes = _list_files(name, parsed)
+    missing = {path: size for path, size in sizes.items() if not cache.load_from_cache(parsed, path)}
+    left = sum(max(0, size - _size(folder / path)) for path, size in missing.items())
+    free = shutil.disk_usage(folder).free
+    if left > free:
+        raise UserError(
+            f"{name} takes {as_bytes(left)} more on the disk, and {as_bytes(free)} are free at {folder}: free some, or set "
+            "KAGGLEHUB_CACHE to a folder with room."
+        )
+    if missing:
+        tell(f"from Kaggle come {len(missing)} files with {as_bytes(left)}, into {folder}")
+    for path in missing:
+        download(name, handle, path)
+
+
+def _list_files(name: str, parsed: Any) -> dict[str, int]:
+    """The files of a version of a preset, and the bytes of each (0 where Kaggle does not say)."""
+    from kagglehub.clients import build_kaggle_client
+    from kagglehub.exceptions import handle_call
+    from kagglesdk.models.types.model_api_service import (  # type: ignore[import-untyped]
+        ApiListModelInstanceVersionFilesRequest,
+    )
+
+    request = ApiListModelInstanceVersionFilesRequest()
+    request.owner_slug, request.model_slug, request.instance_slug = parsed.owner, parsed.model, parsed.variation
+    request.framework, request.version_number = parsed.framework_enum(), parsed.version
+    sizes: dict[str, int] = {}
+    with _failures(name, parsed, "list of files"), _client_with_limits(), build_kaggle_client() as client:
+        while True:
+            answer = handle_call(lambda: client.models.model_api_client.list_model_instance_version_files(request))
+            sizes |= {file.name: file.size for file in answer.files}
+            if not answer.next_page_token:
+                return sizes
+            request.page_token = answer.next_page_token
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
+
+
+def _drop_last_byte(partial: Path) -> int:
+    """Make a file that was left unfinished lack a byte at least, so that the client asks for the rest and compares the hash.
+
+    Returns:
+        The bytes that it has now.
+
+    """
+    size = _size(partial)
+    if size:
+        os.truncate(partial, size - 1)
+    return max(0, size - 1)
+
+
+class _RangeRefusedError(Exception):
+    """The server did not go on where the last download had broken off."""
+
+
+@contextlib.contextmanager
+def _client_with_limits() -> Iterator[None]:
+    """Give the requests of Kaggle's client a time limit, and let it append nothing but what it asked for."""
+    import requests
+
+    send = requests.Session.send
+
+    def send_with_limits(session: Any, request: Any, **options: Any) -> Any:
+        options["timeout"] = (CONNECT_SECONDS, READ_SECONDS)
+        response = send(session, request, **options)
+        if "Range" in request.headers and response.status_code != 206 and not response.is_redirect:
+            response.close()
+            raise _RangeRefusedError
+        return response
+
+    # The client makes its sessions itself, and takes none.
+    requests.Session.send = send_with_limits  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        requests.Session.send = send  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _failures(name: str, parsed: Any, path: str) -> Iterator[None]:
+    """Say what Kaggle's client raises in a sentence with its remedy."""
+    import requests
+    from kagglehub.cache import Cache
+    from kagglehub.config import get_cache_folder
+    from kagglehub.exceptions import DataCorruptionError, KaggleApiHTTPError, UnauthenticatedError
+
+    try:
+        yield
+    except (KaggleApiHTTPError, UnauthenticatedError) as error:
+        raise UserError(_refusal(name, parsed, path, error)) from None
+    except _RangeRefusedError:
+        raise UserError(
+            f"Kaggle does not go on where the last download of {path} of {name} broke off: delete "
+            f"{Path(Cache().get_path(parsed)).parent} and run again."
+        ) from None
+    except DataCorruptionError:
+        raise UserError(
+            f"{path} of {name} is not what Kaggle has (its MD5 differs), and was deleted: run again; if that does not help, "
+            f"something on the way changes what passes, such as a proxy: try another network, {_NO_NETWORK_NEEDED}"
+        ) from None
+    except requests.exceptions.RequestException as error:
+        partial = Path(Cache().get_path(parsed, path))
+        if partial.is_file():
+            raise UserError(
+                f"The connection to Kaggle broke off in {path} of {name}, after {as_bytes(_size(partial))} "
+                f"({type(error).__name__}): check the network and run again, which goes on from there."
+            ) from None
+        if isinstance(error, requests.exceptions.ReadTimeout):
+            raise UserError(
+                f"Kaggle did not answer for {name} within {READ_SECONDS:g} s: check the network and run again, {_NO_NETWORK_NEEDED}"
+            ) from None
+        raise UserError(
+            f"Kaggle could not be reached for {name} ({type(error).__name__}): check the network, {_NO_NETWORK_NEEDED}"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{path} of {name} cannot be written to {get_cache_folder()} ({error.strerror}): mend that, or set KAGGLEHUB_CACHE "
+            "to a folder with room that can be written to."
+        ) from None
+
+
+def _refusal(name: str, parsed: Any, path: str, error: Exception) -> str:
+    status = getattr(getattr(error, "response", None), "status_code", 401)
+    if status == 401:
+        return f"Kaggle refused the credentials that were found: {CREDENTIALS_REMEDY}."
+    if status == 403:
+        return f"Kaggle does not give {name} to this account: accept the licence at {_page(parsed)} and run again."
+    if status == 404:
+        return f"Kaggle has no {path} of {name} ({parsed}): check the name and the version."
+    return f"Kaggle answered with status {status} for {name}: run again later."
