@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -185,11 +186,11 @@ def read_run(folder: Path) -> Run:
             f"{folder}: {found}; a report is made of the folder of a run, such as `kit run` makes in runs/."
         )
     if not (folder / "run.json").is_file():
-        if (folder / "metrics.jsonl").is_file():
-            count = len(_read_steps(folder / "metrics.jsonl", unfinished=True))
+        if (folder / "metrics.jsonl").is_file() or (folder / "request.json").is_file():
+            done = len(_read_steps(folder / "metrics.jsonl", unfinished=True))
             raise UserError(
-                f"{folder}: this run is not finished ({count} step{'' if count == 1 else 's'} in metrics.jsonl, and no run.json); a "
-                "report is made at its end."
+                f"{folder}: this run is not finished ({done} step{'' if done == 1 else 's'} in metrics.jsonl, and no run.json); "
+                "wait for its end, or go on with it by `kit run --resume`: a report is made of a finished run."
             )
         raise UserError(f"{folder}: neither run.json nor metrics.jsonl is in it, so it is not the folder of a run.")
     with _sound(folder / "run.json") as file:
@@ -228,7 +229,9 @@ def _sound(file: Path) -> Iterator[Path]:
 
 
 def _read_steps(file: Path, unfinished: bool = False) -> tuple[Step, ...]:
-    steps = {}
+    steps: dict[int, Step] = {}
+    if unfinished and not file.is_file():
+        return ()
     with _sound(file):
         lines = file.read_text(encoding="utf-8").splitlines()
         for number, line in enumerate(lines, 1):
@@ -255,7 +258,10 @@ def _read_steps(file: Path, unfinished: bool = False) -> tuple[Step, ...]:
 
 def _read_result(content: dict[str, Any]) -> dict[str, Any]:
     settings = _object(content["settings"])
-    item_size = ITEM_SIZES[_text(settings["dtype"])]
+    dtype = _text(settings["dtype"])
+    if dtype not in ITEM_SIZES:
+        raise ValueError(f'"dtype" is "{dtype}"')
+    item_size = ITEM_SIZES[dtype]
     _integer(settings["rank"])
     mesh = {_text(name): _integer(size) for name, size in _object(content["mesh"]).items()}
     if not mesh or min(mesh.values()) < 1:
@@ -313,7 +319,9 @@ def _read_result(content: dict[str, Any]) -> dict[str, Any]:
         "shifted": _truth(style["shifted"]),
         "share_without_copies": _number(style["share_without_copies"]),
         "prompt": _text(generations["prompt"]),
-        "completions": (_text(generations["before"]), _text(generations["after"])),
+        "completions": tuple(
+            _text(generations[moment])[len(generations["prompt"]) :] for moment in ("before", "after")
+        ),
     }
 
 
@@ -337,18 +345,26 @@ def _embeddings(rules: tuple[Rule, ...], block: tuple[Variable, ...], item_size:
 
 def _replicated(coverage: Mapping[str, Any], block: tuple[Variable, ...]) -> tuple[Replicated, ...]:
     """What each device holds whole, by kind; the run says it, or else its list of what no rule matches."""
-    sizes: dict[str, list[int | None]] = {}
+    number: Counter[str] = Counter()
+    nbytes: Counter[str] = Counter()
+    unknown = set()
     if "replicated" in coverage:
         for row in map(_object, _list(coverage["replicated"])):
-            sizes.setdefault(as_kind(_text(row["path"])), []).append(_integer(row["bytes"]))
+            kind = as_kind(_text(row["path"]))
+            number[kind] += 1
+            nbytes[kind] += _integer(row["bytes"])
     else:
         known = {as_kind(variable.path): variable.nbytes for variable in block}
         for path in map(_text, _list(coverage["unmatched"])):
-            sizes.setdefault(as_kind(path), []).append(known.get(as_kind(path)))
-    found = [
-        Replicated(kind, len(each), None if None in each else sum(size for size in each if size is not None))
-        for kind, each in sizes.items()
-    ]
+            kind = as_kind(path)
+            number[kind] += 1
+            nbytes[kind] += known.get(kind, 0)
+            if kind not in known:
+                unknown.add(kind)
+        if len(unknown) == 1:
+            # What all of them hold is written down, so one kind is what the others leave.
+            nbytes[unknown.pop()] = _integer(coverage["unmatched_bytes"]) - nbytes.total()
+    found = [Replicated(kind, count, None if kind in unknown else nbytes[kind]) for kind, count in number.items()]
     return tuple(sorted(found, key=lambda row: -math.inf if row.nbytes is None else -row.nbytes))
 
 
@@ -374,7 +390,7 @@ def _verdict(prompt: str, given: Any) -> Verdict:
     if style not in ("list", "review"):
         raise ValueError(f'a style is "{style}"')
     return Verdict(
-        _text(row["text"]).removeprefix(prompt),
+        _text(row["text"])[len(prompt) :],
         style,
         _number(row["probability_of_review"]),
         _number(row["fluency"]),

@@ -144,10 +144,11 @@ def _rules(run: Run) -> list[RuleRow]:
     rows = []
     for rule in run.rules:
         parts = math.prod(run.mesh[axis] for axes in rule.spec for axis in axes)
+        # With one device nothing can be split.
         warning = ""
         if not rule.variables:
             warning = "matches nothing"
-        elif parts == 1:
+        elif parts == 1 and run.device_count > 1:
             warning = "splits nothing"
         rows.append(RuleRow(rule.pattern, rule.spec, rule.variables, rule.nbytes, parts, warning))
     return rows
@@ -163,7 +164,6 @@ def _replicated(run: Run) -> list[ReplicatedRow]:
                 row.variables,
                 row.nbytes,
                 share,
-                # With one device nothing can be split.
                 stands_out=share is not None and share >= REPLICATED_SHARE and run.device_count > 1,
             )
         )

@@ -60,6 +60,7 @@ class ShardingPicture:
 
     path: str
     shape: tuple[int, ...]
+    spec: tuple[Axes, ...]
     #: In how many slices, for each dimension.
     parts: tuple[int, ...]
     #: Bytes that each device holds.
@@ -110,6 +111,7 @@ def draw(variable: Variable, mesh: Mapping[str, int], devices: tuple[str, ...]) 
     return ShardingPicture(
         variable.path,
         variable.shape,
+        variable.spec,
         parts,
         math.ceil(variable.nbytes / len(slices)),
         variable.nbytes,

@@ -1,0 +1,231 @@
+"""The report in a browser: wide, on a phone and in print, light and dark, by keyboard and to a screen reader."""
+
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chromium import Browser, browser, find_chromium
+from made_run import made_run
+
+from kit.report.run_report import write_report
+
+#: In CSS pixels: a desktop, a phone, and the narrowest that WCAG 2.1 asks for (1.4.10).
+WIDTHS = (1280, 390, 320)
+SCHEMES = ("light", "dark")
+#: A folder of npm's axe-core, if its rules are to be asked as well.
+AXE = os.environ.get("AXE_CORE", "")
+
+# Every text with its colour and what is behind it; a text of a picture is on the last rectangle drawn below it.
+CONTRASTS = """
+(() => {
+  const parse = colour => { const c = colour.match(/[\\d.]+/g).map(Number); return c.length < 4 ? [...c, 1] : c; };
+  const luminance = c => {
+    const [r, g, b] = c.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = (a, b) => {
+    const [low, high] = [luminance(a), luminance(b)].sort((x, y) => x - y);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const ground = element => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour[3] === 1) return colour;
+    }
+    return [255, 255, 255, 1];
+  };
+  const below = text => {
+    const box = text.getBoundingClientRect(), x = box.x + box.width / 2, y = box.y + box.height / 2;
+    let found = null;
+    for (const rect of text.ownerSVGElement.querySelectorAll('rect')) {
+      const b = rect.getBoundingClientRect();
+      if (rect.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING && b.left <= x && x <= b.right && b.top <= y && y <= b.bottom)
+        found = rect;
+    }
+    return found ? parse(getComputedStyle(found).fill) : ground(text);
+  };
+  const rows = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode, element = node.parentElement;
+    if (!node.data.trim() || ['TITLE', 'DESC', 'STYLE'].includes(element.tagName.toUpperCase())) continue;
+    const drawn = element.tagName === 'text';
+    const colour = parse(drawn ? getComputedStyle(element).fill : getComputedStyle(element).color);
+    rows.push(['text', node.data.trim().slice(0, 30), ratio(colour, drawn ? below(element) : ground(element))]);
+  }
+  for (const line of document.querySelectorAll('.chart .each, .chart .smooth, .chart .resumed'))
+    rows.push(['line', line.getAttribute('class'), ratio(parse(getComputedStyle(line).stroke), ground(line))]);
+  for (const bar of document.querySelectorAll('.bars .held'))
+    rows.push(['line', 'bar', ratio(parse(getComputedStyle(bar).fill), parse(getComputedStyle(bar.previousElementSibling).fill))]);
+  return rows;
+})()
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "run"
+    return write_report(
+        made_run(folder, resumed=[10], nbytes_per_device={f"cpu:{i}": 6000 + 1000 * i for i in range(8)})
+    )
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    found = find_chromium()
+    if found is None:
+        pytest.skip("these need a browser, and no chromium is installed: apt-get install chromium")
+    with browser(found, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def faults(chromium: Browser) -> list[str]:
+    """What cannot be read: texts and lines with too little contrast, and what is wider than the page."""
+    found = chromium.evaluate(CONTRASTS)
+    assert sum(kind == "text" for kind, _, _ in found) > 300
+    assert sum(kind == "line" for kind, _, _ in found) == 3 + 8
+    least = {"text": 4.5, "line": 3.0}
+    weak = [f"{kind} {name}: {contrast:.2f}" for kind, name, contrast in found if contrast < least[kind]]
+    wide = chromium.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return weak + ([f"{wide} pixels too wide"] if wide > 0 else [])
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_it_is_legible(chromium: Browser, page: Path, width: int, scheme: str) -> None:
+    chromium.open(page, width, scheme)
+    chromium.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    ground = chromium.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(255, 255, 255)") is (scheme == "light")
+    assert faults(chromium) == []
+    # A letter in a picture is as large as on paper: pictures shrink with the page.
+    scale = chromium.evaluate(
+        "Math.min(...[...document.querySelectorAll('.card > svg')].map(svg => svg.getScreenCTM().a))"
+    )
+    assert 10.5 * scale > 8
+
+
+def test_what_cannot_be_read_is_found(chromium: Browser, page: Path) -> None:
+    chromium.open(page, 390)
+    style = "document.head.insertAdjacentHTML('beforeend', '<style>{}</style>')"
+    chromium.evaluate(style.format(".muted { color: #999; } .c5 { fill: #333 } .bars .held { fill: #eee }"))
+    chromium.evaluate("document.querySelector('footer').style.width = '500px'")
+    found = faults(chromium)
+    assert any("Kernel" in fault or "24 November" in fault for fault in found)
+    assert any(fault.startswith("line bar") for fault in found)
+    assert any(fault.endswith("pixels too wide") for fault in found)
+
+
+def test_nothing_leaves_the_page(chromium: Browser, page: Path) -> None:
+    chromium.open(page, 1280)
+    chromium.evaluate("new Promise(done => setTimeout(done, 200))")
+    asked = [
+        event["params"]["request"]["url"]
+        for event in chromium.events
+        if event.get("method") == "Network.requestWillBeSent"
+    ]
+    assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+    # Nor is anything refused that was asked for, nor a script that would have run.
+    assert not [
+        event
+        for event in chromium.events
+        if event.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled")
+    ]
+
+
+def text_of(node: dict[str, Any], key: str) -> str:
+    return str(node.get(key, {}).get("value", ""))
+
+
+def test_what_a_screen_reader_is_told(chromium: Browser, page: Path) -> None:
+    chromium.open(page, 390)
+    nodes = [node for node in chromium.call("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+    by_role: dict[str, list[dict[str, Any]]] = {}
+    for node in nodes:
+        by_role.setdefault(text_of(node, "role"), []).append(node)
+    assert [len(by_role[role]) for role in ("banner", "navigation", "main", "contentinfo")] == [1, 1, 1, 1]
+    assert text_of(by_role["navigation"][0], "name") == "Contents"
+    levels = chromium.evaluate(
+        "[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map(heading => +heading.tagName[1])"
+    )
+    assert len(by_role["heading"]) == len(levels)
+    assert levels[:3] == [1, 2, 2]
+    # No level is left out on the way down.
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert levels.count(2) == 9
+    pictures = {
+        text_of(node, "name"): text_of(node, "description") for node in by_role.get("image", by_role.get("img", []))
+    }
+    assert len(pictures) == 1 + 7
+    assert "Smoothed from 3.98" in pictures["Loss of each step"]
+    assert "A: cpu:0, cpu:4." in pictures["token_embedding/embeddings over the mesh"]
+    tables = [text_of(node, "name") for node in by_role["table"]]
+    assert "What each rule of the layout map matches" in tables
+    assert all(tables)
+    assert len(by_role["rowheader"]) > 30
+    assert len(by_role["columnheader"]) > 20
+    # What is told by a colour or by a mark alone is not told.
+    cells = " ".join(text_of(node, "name") for node in by_role["cell"] + by_role["rowheader"])
+    assert all(word in cells for word in ("matches nothing", "large, and on every device", "review", "neither"))
+    assert "⚠" not in " ".join(text_of(node, "name") for node in by_role["StaticText"])
+
+
+def test_the_keyboard_leads_everywhere(chromium: Browser, page: Path) -> None:
+    chromium.open(page, 390)
+    focused = """(() => {
+      const at = document.activeElement, box = at.getBoundingClientRect(), style = getComputedStyle(at);
+      return [at.tagName, at.textContent.trim(), box.left >= 0, style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2];
+    })()"""
+    chromium.press("Tab", 9)
+    # The link that is out of sight until it has the focus.
+    assert chromium.evaluate(focused) == ["A", "Skip to the report", True, True]
+    chromium.press("Enter", 13, "\r")
+    assert chromium.evaluate("location.hash") == "#content"
+    chromium.press("Tab", 9)
+    assert chromium.evaluate(focused) == ["SUMMARY", "The loss as a table", True, True]
+    chromium.press("Enter", 13, "\r")
+    assert chromium.evaluate("document.activeElement.parentElement.open") is True
+    # Whatever can be used can be reached, one after the other, and shows that it was.
+    stops = 1
+    while stops < 100:
+        chromium.press("Tab", 9)
+        name, _, within, outlined = chromium.evaluate(focused)
+        if name == "BODY":
+            break
+        assert within
+        assert outlined
+        stops += 1
+    assert stops == chromium.evaluate("document.querySelectorAll('main a, main summary').length") == 1 + 7 + 3
+
+
+def test_print(chromium: Browser, page: Path) -> None:
+    chromium.open(page, 1280, "dark")
+    printed = chromium.print()
+    assert printed.startswith(b"%PDF")
+    pages = len(re.findall(rb"/Type\s*/Page\b", printed))
+    assert 4 <= pages <= 12
+    chromium.call(
+        "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
+    )
+    # Paper is white, whatever the screen is; what was folded is there, and what leads within the page is not.
+    assert chromium.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--page')") == "#ffffff"
+    assert chromium.evaluate("document.querySelector('nav').checkVisibility()") is False
+    tables = "[...document.querySelectorAll('details table')].map(table => table.checkVisibility() && table.getBoundingClientRect().height)"
+    assert len(heights := chromium.evaluate(tables)) == 1 + 7
+    assert min(heights) > 30
+    chromium.call("Emulation.setEmulatedMedia", media="", features=[])
+
+
+@pytest.mark.skipif(not AXE, reason="needs axe-core: npm pack axe-core, and AXE_CORE=FOLDER")
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_rules_of_axe(chromium: Browser, page: Path, scheme: str) -> None:
+    chromium.open(page, 390, scheme)
+    chromium.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    chromium.evaluate((Path(AXE) / "axe.min.js").read_text(encoding="utf-8"))
+    answer = chromium.evaluate("axe.run(document)")
+    assert [(rule["id"], rule["nodes"][0]["html"]) for rule in answer["violations"]] == []
+    assert len(answer["passes"]) > 30
