@@ -34,6 +34,7 @@ ADVANCED: dict[str, tuple[str, ...]] = {
         "one_head_on_eight_cores",
         "moments_on_every_core",
     ),
+    "precision": ("share_unchanged", "effect_kept", "adapted_outputs", "add_adapters_in_float32"),
 }
 
 #: All exercises, in the order of the course.

@@ -240,6 +240,39 @@ CODES: dict[str, Code] = {
         "See which of the two is too much: what a core holds, or what it needs beside that while it computes.",
         "planning#What fits",
     ),
+    # precision
+    "PRECISION_WRONG_SHARE": Code(
+        "Add, round to eight significant bits, and compare; ties go to the even significand, and below a power of two numbers lie closer.",
+        "precision#What bfloat16 holds",
+    ),
+    "PRECISION_WRONG_EFFECT": Code(
+        "Divide the sum of seen times change by the sum of change times change, both in float64.",
+        "precision#Telling a change from noise",
+    ),
+    "PRECISION_NOISE_COUNTED": Code(
+        "Ask how far what is seen points where the change points: its size is mostly that of the noise.",
+        "precision#Telling a change from noise",
+    ),
+    "PRECISION_WRONG_OUTPUTS": Code(
+        "Hold your einsum against x W + scale (x A) B, term by term: the rank takes the place of the kernel's last dimension, and each layer takes its own variables.",
+        "precision#The rank's letter",
+    ),
+    "PRECISION_UPDATE_LOST": Code(
+        "Find the last place where something large in bfloat16 meets something small, and let them meet in float32.",
+        "precision#Where to round",
+    ),
+    "PRECISION_WRONG_DTYPE": Code(
+        "Cast the sum to the dtype of the inputs: what goes on in float32 takes twice the memory.",
+        "precision#Where to round",
+    ),
+    "PRECISION_VARIABLES_CHANGED": Code(
+        "Change what the layers compute, and leave what they hold: saves and moments belong to these variables.",
+        "precision#A layer that computes otherwise",
+    ),
+    "PRECISION_GRADIENT_LOST": Code(
+        "Take the values of the variables at each call, within it, and let the gradient through to A and B.",
+        "precision#A layer that computes otherwise",
+    ),
     # a person's own model
     "NOTHING_TO_CHECK": Code("Give the check something to look at: it does not pass over nothing.", ""),
     "MODEL_NOT_REPRODUCIBLE": Code("Build the same model at each call, from Keras' seed or from the same weights.", ""),

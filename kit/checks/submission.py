@@ -37,6 +37,10 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "nothing_is_split": (("device_mesh",), ()),
     "one_head_on_eight_cores": (("device_mesh",), ()),
     "moments_on_every_core": (("model", "learning_rate", "weight_decay"), ()),
+    "share_unchanged": (("kernel", "update"), ()),
+    "effect_kept": (("change", "before", "after"), ()),
+    "adapted_outputs": (("equation", "inputs", "kernel", "lora_a", "lora_b", "scale"), ()),
+    "add_adapters_in_float32": (("model",), ()),
 }
 #: Arguments given by position that may be left out.
 OPTIONAL = {"devices"}

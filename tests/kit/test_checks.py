@@ -33,6 +33,7 @@ ALONE = {
     "checkpoint": "right_numpy_files",
     "planning": "right_by_shapes",
     "clinic": "right_exact_paths",
+    "precision": "right_subclass_in_float32",
 }
 
 

@@ -1,0 +1,10 @@
+"""PRECISION_WRONG_EFFECT: a correlation, which says how little noise there is."""
+
+import numpy as np
+
+from kit.reference.precision import adapted_outputs, add_adapters_in_float32, share_unchanged  # noqa: F401
+
+
+def effect_kept(change, before, after):
+    seen = after.astype("float64") - before.astype("float64")
+    return float(np.sum(seen * change) / (np.linalg.norm(seen) * np.linalg.norm(change)))

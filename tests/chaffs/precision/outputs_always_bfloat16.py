@@ -1,0 +1,12 @@
+"""PRECISION_WRONG_DTYPE: bfloat16, whatever is computed in."""
+
+import jax.numpy as jnp
+
+from kit.reference.precision import add_adapters_in_float32, effect_kept, share_unchanged  # noqa: F401
+
+
+def adapted_outputs(equation, inputs, kernel, lora_a, lora_b, scale):
+    source, axes, target = equation.replace("->", ",").split(",")
+    outputs = jnp.einsum(equation, inputs, kernel.astype(inputs.dtype), preferred_element_type="float32")
+    adapter = jnp.einsum(f"{source},{axes[:-1]}z,z{axes[-1]}->{target}", inputs.astype("float32"), lora_a, lora_b)
+    return (outputs + scale * adapter).astype("bfloat16")
