@@ -1,13 +1,13 @@
 """The tutorial end to end, over any parts: from the devices to the style shift, with the evidence of each step."""
 
 import contextlib
-import json
+import hashlib
 import math
+import os
 import platform
 import re
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -30,6 +30,8 @@ from kit.models.weightless import weightless_variables
 from kit.narrator import Narrator, as_bytes, as_count, as_share, as_tuple
 from kit.parts import Parts
 from kit.preflight import RunOptions
+from kit.recording import LossIsNotFiniteError, LossOfStep, StepRecord, StepRecorder, seed_variables
+from kit.run_folder import RunFolder, Save, new_run, write_text
 from kit.runtime.platform import Runtime
 
 #: Texts of each style that the model's likelihood is measured on, before and after.
@@ -61,61 +63,11 @@ class StyleEvidence:
         """Share of the completions that are reviews by judge and likelihood together."""
         return sum(verdict.is_review for verdict in self.verdicts) / len(self.verdicts)
 
-
-@dataclass(frozen=True)
-class StepRecord:
-    """One training step, as it is written to ``metrics.jsonl``."""
-
-    step: int
-    #: Loss of this step's batch, recovered from the running mean that ``fit`` reports.
-    loss: float
-    #: Mean since the epoch began: what the progress bar shows, and what the tutorial prints at its end.
-    mean_loss: float
-    mean_accuracy: float | None
-    #: Since training began, compilation included.
-    seconds: float
-
-
-class StepRecorder(keras.callbacks.Callback):
-    """Keeps the metrics of each step, and writes them down as they come."""
-
-    def __init__(self, file: Path, steps: int, narrator: Narrator) -> None:
-        """Write to ``file``, one JSON object a line, and tell the narrator of each of ``steps``."""
-        super().__init__()
-        self._steps = steps
-        self._narrator = narrator
-        self.records: list[StepRecord] = []
-        self._file = file
-        self._started = time.perf_counter()
-        self._epoch_start = 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Running means start anew with each epoch."""
-        self._epoch_start = len(self.records)
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Record a step, and stop where the loss is no number."""
-        values = {name: float(value) for name, value in (logs or {}).items()}
-        count = len(self.records) - self._epoch_start
-        mean = values["loss"]
-        previous = self.records[-1].mean_loss if count else 0.0
-        accuracy = next((value for name, value in values.items() if "accuracy" in name), None)
-        record = StepRecord(
-            step=len(self.records) + 1,
-            loss=mean * (count + 1) - previous * count,
-            mean_loss=mean,
-            mean_accuracy=accuracy,
-            seconds=round(time.perf_counter() - self._started, 3),
-        )
-        self.records.append(record)
-        with self._file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(asdict(record)) + "\n")
-        self._narrator.progress(record.step, self._steps, mean)
-        if not math.isfinite(mean):
-            raise UserError(
-                f"The loss of step {record.step} is {mean}: the learning rate is too high for this model, or the dtype has "
-                "too small a range; lower --learning-rate."
-            )
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "StyleEvidence":
+        """The same from what ``dataclasses.asdict`` made of it."""
+        verdicts = tuple(Verdict(**verdict) for verdict in content["verdicts"])
+        return cls(tuple(content["completions"]), verdicts, content["scores"])
 
 
 def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator) -> dict[str, Any]:
@@ -131,10 +83,10 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         What ``run.json`` holds; its folder is under "folder".
 
     Raises:
-        UserError: for what a user can mend. Then no folder of the run is left behind.
+        UserError: for what a user can mend. Then no folder of the run is left behind, unless it has a save to go on from.
 
     """
-    settings, preset = options.settings, options.preset
+    settings, preset, unfinished = options.settings, options.preset, options.unfinished
     started = time.perf_counter()
     result: dict[str, Any] = {
         "preset": preset.name,
@@ -142,7 +94,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         "control": options.control,
         "settings": settings.as_dict(),
         "versions": versions(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": unfinished.request["started"] if unfinished else datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
     narrator.step("Devices")
@@ -165,21 +117,25 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     narrator.step("Layout map")
     layout_map = parts.layout.gemma_layout_map(device_mesh)
     weights_dtype = "float32" if settings.dtype == "mixed_bfloat16" else settings.dtype
-    coverage = rule_coverage(layout_map, weightless_variables(preset.config, dtype=weights_dtype))
+    # A rule may be for the adapters, which come after loading.
+    coverage, loaded = (
+        rule_coverage(layout_map, weightless_variables(preset.config, rank, dtype=weights_dtype))
+        for rank in (settings.rank, 0)
+    )
     check_coverage(coverage, mesh_shape)
 
-    _tell_coverage(coverage, narrator)
+    _tell_coverage(coverage, loaded, narrator)
     result["rule_coverage"] = _coverage_as_dict(coverage)
     if runtime.simulated:
-        require_memory(preset, coverage.nbytes)
+        require_memory(preset, loaded.nbytes)
 
     narrator.step("Distributed loading")
     model = _load(parts, preset, layout_map, settings)
     held = nbytes_per_device(model.backbone.variables)
     narrator.say(
         f"{preset.name}: {as_count(sum(math.prod(v.shape) for v in model.backbone.variables))} parameters; "
-        f"each device holds {as_bytes(max(held.values()))} (the layout map said {as_bytes(coverage.nbytes_per_device)}, "
-        f"a copy on each would be {as_bytes(coverage.nbytes)})"
+        f"each device holds {as_bytes(max(held.values()))} (the layout map said {as_bytes(loaded.nbytes_per_device)}, "
+        f"a copy on each would be {as_bytes(loaded.nbytes)})"
     )
     result["nbytes_per_device"] = held
 
@@ -191,13 +147,17 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     )
     result["sharding_of_decoder_block_1"] = [[path, list(shape), list(spec)] for path, shape, spec in table]
 
-    narrator.step("Generation before")
     judge = train_judge()
     prompts = list_prompts()
-    before = style_evidence(model, parts, prompts, settings.max_length, judge)
-    completion_before = _complete(model, parts, settings, prompts, before)
-    narrator.text(completion_before)
-    _tell_style(before, narrator)
+    if unfinished:
+        before = StyleEvidence.from_dict(unfinished.before)
+        completion_before = unfinished.before["completion"]
+    else:
+        narrator.step("Generation before")
+        before = style_evidence(model, parts, prompts, settings.max_length, judge)
+        completion_before = _complete(model, parts, settings, prompts, before)
+        narrator.text(completion_before)
+        _tell_style(before, narrator)
 
     narrator.step("Reviews")
     batches = parts.reviews.prepare_reviews(options.examples, settings.batch_size, settings.batches, settings.seed)
@@ -241,15 +201,57 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     )
     result["optimizer"] = {"class": type(optimizer).__name__, "decayed_variables": decayed}
 
+    # What a run that goes on must find as it was.
+    marks = {"batches": _mark_of_batches(batches), "weights": _mark_of_weights(model)}
+    save = None
+    if unfinished:
+        folder, save = unfinished.folder, unfinished.folder.newest_save()
+        narrator.step("Resumed")
+        _check_marks(options, marks)
+        _resume(parts, model, save)
+        narrator.say(
+            f"{save.step if save else 0} of {len(batches) * settings.epochs} steps were done when {options.shown_folder} was saved"
+        )
+        _tell_other_versions(unfinished.request["versions"], result["versions"], narrator)
+    else:
+        request = {
+            **{
+                name: result[name]
+                for name in ("preset", "implementation", "control", "settings", "versions", "started")
+            },
+            "filled": parts.filled,
+            "mesh": list(mesh_shape),
+            "save_every": options.save_every,
+            "working_folder": os.getcwd(),
+            "marks": marks,
+        }
+        folder = new_run(
+            options.runs_folder,
+            _name_of_run(options, result["started"]),
+            request,
+            {**asdict(before), "completion": completion_before},
+        )
+    shown = options.shown_folder or str(options.runs_folder / folder.path.name)
+    steps = len(batches) * settings.epochs
+    save_every = options.save_every or max(1, math.ceil(steps / 10))
+
     narrator.step("Training")
-    with run_folder(options) as folder:
-        recorder = StepRecorder(folder / "metrics.jsonl", len(batches) * settings.epochs, narrator)
+    try:
+        narrator.say(
+            f"a save after each {save_every} steps: should it be broken off, `kit run --resume {shown}` goes on from there"
+        )
+        model._loss_tracker = LossOfStep()
+        recorder = StepRecorder(
+            folder, parts.checkpoint.save_training, len(batches), steps, save_every, narrator, started, save
+        )
         training_started = time.perf_counter()
-        parts.training.finetune(model, batches, epochs=settings.epochs, callbacks=[recorder])
+        _train(parts, model, batches, settings.epochs, recorder)
         seconds = time.perf_counter() - training_started
         if not recorder.records:
             raise UserError("finetune ran no step that its callbacks were told of: pass `callbacks` on to fit.")
-        result["training"] = _training_summary(recorder.records, seconds)
+        # Of a run that was gone on with, the pace is that of this process.
+        first = save.step if save and save.step < recorder.done - 1 else 0
+        result["training"] = _training_summary(recorder.records, seconds, first)
         narrator.say(
             "loss of the first third of the steps {first_loss:.4f}, of the last {last_loss:.4f}; {steps} steps in {seconds:.1f} s, "
             "{milliseconds_per_step:.0f} ms a step after the first".format(**result["training"])
@@ -292,24 +294,105 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         result["generations"] = {"prompt": settings.prompt, "before": completion_before, "after": completion_after}
 
         narrator.step("Saved")
-        parts.checkpoint.save_training(model, folder / "adapters")
-        result["seconds"] = round(time.perf_counter() - started, 1)
-        generations = {
-            "prompts": prompts,
-            "before": _generations(before),
-            "after": _generations(after),
-        }
-        _write_json(folder / "settings.json", result["settings"])
-        _write_json(folder / "versions.json", result["versions"])
-        _write_json(folder / "generations.json", generations)
-        final = _final_folder(options, result["started"])
-        result["folder"] = str(final)
-        _write_json(folder / "run.json", result)
-        folder.rename(final)
+        result["seconds"] = round(recorder.seconds_before + time.perf_counter() - started, 1)
+        result["resumed"] = recorder.resumed
+        result["folder"] = shown
+        write_text(folder.path / "metrics.jsonl", "".join(record.line for record in recorder.records))
+        generations = {"prompts": prompts, "before": _generations(before), "after": _generations(after)}
+        folder.finish(
+            {
+                "settings.json": result["settings"],
+                "versions.json": result["versions"],
+                "generations.json": generations,
+                "run.json": result,
+            },
+            lambda path: parts.checkpoint.save_training(model, path),
+        )
+    except BaseException as error:
+        _leave(folder, shown, error, narrator)
+        raise
+    finally:
+        folder.close()
     narrator.say(
-        f"{final} ({', '.join(sorted(path.name for path in final.iterdir()))}); {result['seconds']:.0f} s in all"
+        f"{shown} ({', '.join(sorted(path.name for path in folder.path.iterdir()))}); {result['seconds']:.0f} s in all"
     )
     return result
+
+
+def _train(parts: Parts, model: Any, batches: list[list[str]], epochs: int, recorder: StepRecorder) -> None:
+    """The steps that are not done yet."""
+    epoch, offset = divmod(recorder.done, len(batches))
+    if offset:
+        parts.training.finetune(model, batches[offset:], epochs=1, callbacks=[recorder])
+        epoch += 1
+    if epoch < epochs:
+        parts.training.finetune(model, batches, epochs=epochs - epoch, callbacks=[recorder])
+
+
+def _resume(parts: Parts, model: Any, save: Save | None) -> None:
+    if save is None:
+        return
+    try:
+        parts.checkpoint.resume_training(model, save.adapters)
+    except OSError as error:
+        raise UserError(
+            f"The save {save.folder.name} cannot be read ({error}); begin a new run with the same options."
+        ) from error
+    states = save.progress["seed_states"]
+    for variable in seed_variables(model):
+        variable.assign(np.array(states[variable.path], dtype=variable.dtype))
+
+
+def _leave(folder: RunFolder, shown: str, error: BaseException, narrator: Narrator) -> None:
+    """A folder with a save is kept, and the person is told; one without goes away."""
+    save = folder.newest_save()
+    if save is None:
+        folder.remove()
+    elif isinstance(error, LossIsNotFiniteError):
+        narrator.say(f"{shown}/metrics.jsonl has the losses")
+    else:
+        narrator.say(f"broken off; `kit run --resume {shown}` goes on after step {save.step}")
+        if isinstance(error, OSError):
+            raise UserError(
+                f"{shown} cannot be written to ({error.strerror or error}): make room, then `kit run --resume {shown}` goes on."
+            ) from error
+
+
+def _mark_of_batches(batches: list[list[str]]) -> str:
+    return hashlib.sha256("\0".join(text for batch in batches for text in batch).encode()).hexdigest()
+
+
+def _mark_of_weights(model: Any) -> str:
+    """A checksum over one element of each weight that is loaded: another preset in the same folder has another."""
+    mark = hashlib.sha256()
+    for variable in model.backbone.variables:
+        if "lora_kernel" not in variable.path:
+            # The first shard begins with it on any mesh.
+            shard = variable.value.addressable_shards[0]
+            mark.update(np.asarray(shard.data).ravel()[:1].astype("float32").tobytes())
+    return mark.hexdigest()
+
+
+def _check_marks(options: RunOptions, marks: dict[str, str]) -> None:
+    assert options.unfinished
+    expected = options.unfinished.request["marks"]
+    what = {
+        "batches": f"the reviews of {options.settings.data} are others now, or come in another order",
+        "weights": f"the weights of {options.preset.name} are others now",
+    }
+    for name, sentence in what.items():
+        if marks[name] != expected[name]:
+            raise UserError(f"--resume {options.shown_folder}: {sentence}; bring them back, or begin a new run.")
+
+
+def _tell_other_versions(then: dict[str, str], now: dict[str, str], narrator: Narrator) -> None:
+    changed = [
+        f"{name} {then.get(name)}, now {now.get(name)}"
+        for name in sorted(then | now)
+        if then.get(name) != now.get(name)
+    ]
+    if changed:
+        narrator.say(f"warning: other versions than the run began with ({'; '.join(changed)}): losses may differ")
 
 
 def versions() -> dict[str, str]:
@@ -334,35 +417,9 @@ def style_evidence(model: Any, parts: Parts, prompts: Sequence[str], max_length:
     return StyleEvidence(completions, verdicts, scores)
 
 
-@contextlib.contextmanager
-def run_folder(options: RunOptions) -> Iterator[Path]:
-    """A folder for what a run writes, whose name says that it is unfinished. It goes away with what breaks the run off.
-
-    Raises:
-        UserError: if it cannot be made.
-
-    """
-    folder = options.runs_folder / f".unfinished-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"--runs {options.runs_folder}: no folder can be made there ({error.strerror}).") from None
-    try:
-        yield folder
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _final_folder(options: RunOptions, started: str) -> Path:
+def _name_of_run(options: RunOptions, started: str) -> str:
     stamp = re.sub(r"[^0-9T]", "", started.partition("+")[0]).replace("T", "-")
-    name = f"{stamp}-{Path(options.preset.name).name}" + ("-control" if options.control else "")
-    folder = options.runs_folder / name
-    number = 2
-    while folder.exists():
-        folder = options.runs_folder / f"{name}-{number}"
-        number += 1
-    return folder
+    return f"{stamp}-{Path(options.preset.name).name}" + ("-control" if options.control else "")
 
 
 def _load(parts: Parts, preset: Preset, layout_map: Any, settings: FinetuningSettings) -> Any:
@@ -385,11 +442,19 @@ def _complete(
     return parts.generation.complete(model, settings.prompt, settings.max_length)
 
 
-def _tell_coverage(coverage: RuleCoverage, narrator: Narrator) -> None:
+def _tell_coverage(coverage: RuleCoverage, loaded: RuleCoverage, narrator: Narrator) -> None:
     rows = [(rule.pattern, as_tuple(rule.spec), str(len(rule.paths)), as_bytes(rule.nbytes)) for rule in coverage.rules]
     rows.append(("(no rule: replicated)", "", str(len(coverage.unmatched)), as_bytes(coverage.nbytes_unmatched)))
     narrator.table(("rule", "dimensions over", "variables", "bytes"), rows)
-    narrator.say(f"a device will hold {as_bytes(coverage.nbytes_per_device)} of {as_bytes(coverage.nbytes)}")
+    adapters = coverage.nbytes_per_device - loaded.nbytes_per_device
+    narrator.say(
+        f"a device will hold {as_bytes(loaded.nbytes_per_device)} of {as_bytes(loaded.nbytes)}"
+        + (
+            f", and later {as_bytes(adapters)} of LoRA's {as_bytes(coverage.nbytes - loaded.nbytes)}"
+            if adapters
+            else ""
+        )
+    )
     for rule in coverage.rules:
         if not rule.paths:
             narrator.say(f"warning: the rule {rule.pattern} matches nothing")
@@ -416,13 +481,13 @@ def _coverage_as_dict(coverage: RuleCoverage) -> dict[str, Any]:
     }
 
 
-def _training_summary(records: list[StepRecord], seconds: float) -> dict[str, Any]:
-    after_first = records[-1].seconds - records[0].seconds
+def _training_summary(records: list[StepRecord], seconds: float, first: int) -> dict[str, Any]:
+    after_first = records[-1].seconds - records[first].seconds
     third = max(1, len(records) // 3)
     return {
         "steps": len(records),
         "seconds": round(seconds, 2),
-        "milliseconds_per_step": round(1000 * after_first / max(1, len(records) - 1), 2),
+        "milliseconds_per_step": round(1000 * after_first / max(1, len(records) - first - 1), 2),
         # Means of many steps: from batch to batch the loss differs by more than the tuning changes it.
         "first_loss": float(np.mean([record.loss for record in records[:third]])),
         "last_loss": float(np.mean([record.loss for record in records[-third:]])),
@@ -443,7 +508,3 @@ def _generations(evidence: StyleEvidence) -> list[dict[str, Any]]:
     return [
         {"text": text, **asdict(verdict)} for text, verdict in zip(evidence.completions, evidence.verdicts, strict=True)
     ]
-
-
-def _write_json(file: Path, content: Any) -> None:
-    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -10,6 +10,20 @@ from kit.data.reviews import Example, load_reviews, tuning_examples
 from kit.errors import UserError
 from kit.models.presets import Preset, find_preset
 from kit.models.settings import TUTORIAL_SETTINGS, FinetuningSettings
+from kit.run_folder import RunFolder, unfinished_run
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that was broken off, to go on with."""
+
+    #: As it was given.
+    shown: str
+    folder: RunFolder
+    #: What was asked for when it began.
+    request: dict[str, Any]
+    #: The style before tuning.
+    before: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,15 @@ class RunOptions:
     runs_folder: Path
     #: The reviews that may be tuned on.
     examples: list[Example]
+    #: Steps from one save to the next; None: a tenth of all.
+    save_every: int | None = None
+    #: The run that is gone on with.
+    unfinished: Unfinished | None = None
+
+    @property
+    def shown_folder(self) -> str | None:
+        """The folder of the run that is gone on with, as it was given."""
+        return self.unfinished.shown if self.unfinished else None
 
     def mesh_shape(self, device_count: int) -> tuple[int, int]:
         """The mesh for so many devices.
@@ -49,7 +72,13 @@ class RunOptions:
 
 
 def prepare(
-    preset_name: str, given: Mapping[str, Any], mesh: tuple[int, int] | None, control: bool, runs_folder: Path
+    preset_name: str,
+    given: Mapping[str, Any],
+    mesh: tuple[int, int] | None,
+    control: bool,
+    runs_folder: Path,
+    save_every: int | None = None,
+    unfinished: Unfinished | None = None,
 ) -> RunOptions:
     """Find the preset and the reviews, and check the settings.
 
@@ -59,6 +88,8 @@ def prepare(
         mesh: Sizes of the axes "batch" and "model", if given.
         control: Tune on reviews with their words shuffled.
         runs_folder: The folder in which the run's own folder is made.
+        save_every: Steps from one save to the next; None: a tenth of all.
+        unfinished: The run that is gone on with, if it is none of its own.
 
     Raises:
         UserError: for whatever a user can mend.
@@ -66,6 +97,8 @@ def prepare(
     """
     # Values that no preset could make right need no preset to be refused.
     TUTORIAL_SETTINGS.with_options(**given)
+    if save_every is not None and save_every < 1:
+        raise UserError(f"--save-every {save_every}: it must be at least 1.")
     _check_writable(runs_folder)
     preset = find_preset(preset_name)
     settings = preset.settings.with_options(**given)
@@ -76,7 +109,24 @@ def prepare(
             f"--data {settings.data}: {settings.batches} batches of {settings.batch_size} take {wanted:,} reviews, and there are "
             f"{len(examples):,} to tune on (what is held out to judge by is not among them): lower --batches or --batch-size."
         )
-    return RunOptions(preset, settings, mesh, control, runs_folder, examples)
+    return RunOptions(preset, settings, mesh, control, runs_folder, examples, save_every, unfinished)
+
+
+def find_unfinished(shown: str) -> Unfinished:
+    """The run to go on with. What it was given by relative paths is found again: its working folder becomes the process's.
+
+    Raises:
+        UserError: if there is no such run, if it is finished, or if a process is still at it.
+
+    """
+    folder, request, before = unfinished_run(shown)
+    try:
+        os.chdir(request["working_folder"])
+    except OSError:
+        raise UserError(
+            f"--resume {shown}: it was begun in {request['working_folder']}, which is not there any more; its paths may be relative to it."
+        ) from None
+    return Unfinished(shown, folder, request, before)
 
 
 def _check_writable(folder: Path) -> None:

@@ -54,11 +54,20 @@ class MeshShape(click.ParamType):
 @click.option("--prompt", help="The text that is completed before and after.")
 @click.option("--max-length", type=int, help="Tokens of a completion, the prompt's included.")
 @click.option("--seed", type=int, help="For the order of the reviews and the adapters' initial values.")
+@click.option("--save-every", type=int, help="Steps from one save to the next.  [default: a tenth of all]")
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Go on with a run that was broken off, by its folder; --mesh, --platform and --devices may be others.",
+)
 @click.option("--runs", default="runs", type=click.Path(path_type=Path), help="Where the run's folder is made.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the content of run.json, and nothing else, to standard output."
 )
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     preset: str,
     mesh: tuple[int, int] | None,
     platform: str,
@@ -66,6 +75,8 @@ def command(
     impl: str,
     fill_with_reference: bool,
     control: bool,
+    save_every: int | None,
+    resume: str | None,
     runs: Path,
     as_json: bool,
     **settings: Any,
@@ -75,9 +86,23 @@ def command(
     Options that are not given take the values that travel with the preset: for gemma_7b_en those of the tutorial, for the
     bundled model those that bring it to the style of reviews within two minutes.
     """
+    if resume is not None:
+        fixed = [
+            "--" + name.replace("_", "-")
+            for name in context.params
+            if name not in ("resume", "mesh", "platform", "devices", "as_json")
+            and context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+        ]
+        if fixed:
+            raise UserError(
+                f"--resume {resume}: a run goes on with the settings that it began with, so {', '.join(fixed)} cannot be given; "
+                "--mesh, --platform and --devices can."
+            )
     # Standard output is for JSON alone; what the libraries and a learner's parts print goes where messages go.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        result = _run(preset, mesh, platform, devices, impl, fill_with_reference, control, runs, settings)
+        result = _run(
+            preset, mesh, platform, devices, impl, fill_with_reference, control, runs, settings, save_every, resume
+        )
     if as_json:
         click.echo(json.dumps(result, indent=1, ensure_ascii=False))
 
@@ -92,10 +117,20 @@ def _run(
     control: bool,
     runs: Path,
     given: dict[str, Any],
+    save_every: int | None,
+    resume: str | None,
 ) -> dict[str, Any]:
-    from kit.preflight import prepare
+    from kit.preflight import find_unfinished, prepare
     from kit.runtime import platform as runtime_platform
 
+    unfinished = None
+    if resume is not None:
+        unfinished = find_unfinished(resume)
+        request = unfinished.request
+        preset_name, impl, fill_with_reference = request["preset"], request["implementation"], request["filled"]
+        control, save_every, given = request["control"], request["save_every"], request["settings"]
+        # Another number of devices needs another mesh.
+        mesh = mesh or (None if devices else tuple(request["mesh"]))
     chosen, simulated = runtime_platform.choose_devices(platform, devices)
     runtime_platform.prepare_environment(chosen, simulated)
     parts = find_parts(impl, fill_with_reference)
@@ -103,7 +138,7 @@ def _run(
         raise UserError(
             f"--impl {impl}: still to be written are {', '.join(missing)}; `--fill-with-reference` takes them from the reference."
         )
-    options = prepare(preset_name, given, mesh, control, runs)
+    options = prepare(preset_name, given, mesh, control, runs, save_every, unfinished)
     if chosen == "cpu":
         options.mesh_shape(simulated)
     if missing:

@@ -1,0 +1,95 @@
+"""Runs that are killed at random moments and gone on with: do their losses stay those of a run that was left alone?
+
+Every second kill is sent in the middle of a save. Takes about a quarter of an hour on 2 cores, two runs at a time.
+Usage: python benchmarks/kills.py [HOW_MANY]
+"""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+KIT = [sys.executable, "-c", "from kit.cli.main import main; main()", "run"]
+STEPS = 40
+OPTIONS = ["--batches", str(STEPS), "--save-every", "2", "--sequence-length", "64", "--max-length", "16"]
+
+
+def losses(run: Path) -> list[float]:
+    """Of each step, from a run's folder."""
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def only_run(runs: Path) -> Path:
+    """The one folder in there."""
+    (run,) = [path for path in runs.iterdir() if path.is_dir()]
+    return run
+
+
+def begin(runs: Path) -> subprocess.Popen:
+    """Start a run."""
+    return subprocess.Popen([*KIT, *OPTIONS, "--runs", str(runs)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def kill_somewhere(runs: Path, in_a_save: bool, step: int) -> str:
+    """Start a run, kill it about after ``step``, and say how far it was."""
+    process = begin(runs)
+    try:
+        while not list(runs.glob("*/metrics.jsonl")):
+            assert process.poll() is None, "the run ended by itself"
+            time.sleep(0.01)
+        run = only_run(runs)
+        while len(losses_so_far := (run / "metrics.jsonl").read_text().splitlines()) < step:
+            time.sleep(0.002)
+        if in_a_save:
+            while not list((run / "saves").glob(".unfinished-*")):
+                assert process.poll() is None, "the run ended by itself"
+        else:
+            time.sleep(random.uniform(0, 0.3))
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    files = sorted(path.relative_to(run).as_posix() for path in (run / "saves").glob(".unfinished-*/**/*"))
+    whole = sorted(path.name for path in (run / "saves").glob("step-*"))
+    return f"{len(losses_so_far)} | {'in a save: ' + (', '.join(name.split('/')[-1] for name in files) or 'nothing in it yet') if in_a_save else 'anywhere'} | {', '.join(whole) or 'none'}"
+
+
+def one(number: int, expected: list[float], scratch: Path) -> str:
+    """A row of the table."""
+    runs = scratch / f"killed-{number}"
+    step = random.Random(number).randrange(1, STEPS - 2)
+    where = kill_somewhere(runs, in_a_save=number % 2 == 1, step=step)
+    run = only_run(runs)
+    subprocess.run([*KIT, "--resume", str(run)], check=True, capture_output=True)
+    found = losses(run)
+    assert len(found) == len(expected) == STEPS
+    assert (run / "run.json").is_file()
+    apart = max(abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True))
+    shutil.rmtree(runs)
+    return f"| {number} | {where} | {apart:.1e} |"
+
+
+def main() -> None:
+    """Print the table."""
+    how_many = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    with tempfile.TemporaryDirectory(prefix="kills-") as name:
+        scratch = Path(name)
+        if begin(scratch / "whole").wait():
+            raise SystemExit("The run that is left alone failed: try `kit run`.")
+        expected = losses(only_run(scratch / "whole"))
+        print(
+            "| run | step | killed | saves that were there | losses apart, relative |\n|---|---|---|---|---|",
+            flush=True,
+        )
+        with ThreadPoolExecutor(2) as two:
+            for row in two.map(lambda number: one(number, expected, scratch), range(how_many)):
+                print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""The folder of a run: saves that are whole or not there, and what it takes to go on from the last of them.
+
+While a run goes on its folder has ``request.json`` (what was asked for), ``before.json`` (the style before tuning), ``metrics.jsonl``
+and ``saves/step-000120/`` (the newest save alone). Once it is finished it has ``run.json``, which is written last. Imports no framework.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kit.errors import UserError
+
+_SAVE = re.compile(r"step-(\d+)")
+_UNFINISHED = ".unfinished-"
+
+
+@dataclass(frozen=True)
+class Save:
+    """A save that is whole."""
+
+    #: Training steps that were done.
+    step: int
+    folder: Path
+
+    @property
+    def adapters(self) -> Path:
+        """What the part ``save_training`` wrote."""
+        return self.folder / "adapters"
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """What else the run was at."""
+        return json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
+
+
+class RunFolder:
+    """A run's folder, held by this process alone until it is left."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        """Made by :func:`new_run` and :func:`unfinished_run`."""
+        self.path = path
+        self._lock = lock
+
+    @property
+    def _saves(self) -> Path:
+        return self.path / "saves"
+
+    def newest_save(self) -> Save | None:
+        """The last save that was finished, if there is one."""
+        found = [
+            Save(int(match[1]), folder)
+            for folder in self._saves.glob("step-*")
+            if (match := _SAVE.fullmatch(folder.name))
+        ]
+        return max(found, key=lambda save: save.step, default=None)
+
+    def save(self, step: int, write: Callable[[Path], None], progress: dict[str, Any]) -> None:
+        """Make a save, or leave things as they were. Then the one before goes away.
+
+        Args:
+            step: Training steps that are done.
+            write: Writes what was trained to a folder, which it creates.
+            progress: What else the run is at.
+
+        Raises:
+            OSError: if it cannot be written. Then the save before is still there.
+
+        """
+        with new_folder(self._saves / f"step-{step:06}") as unfinished:
+            write(unfinished / "adapters")
+            write_json(unfinished / "progress.json", progress)
+        for older in self._saves.iterdir():
+            if older.name != f"step-{step:06}":
+                shutil.rmtree(older, ignore_errors=True)
+
+    def finish(self, files: dict[str, Any], write_adapters: Callable[[Path], None]) -> None:
+        """Write what is left of a run, ``run.json`` at the very last, and remove what it took to go on.
+
+        Args:
+            files: Name of a JSON file -> its content.
+            write_adapters: Writes what was trained to a folder, which it creates.
+
+        """
+        adapters = self.path / "adapters"
+        if not adapters.exists():
+            with new_folder(adapters) as unfinished:
+                # The part makes the folder that it is given.
+                unfinished.rmdir()
+                write_adapters(unfinished)
+        for name, content in sorted(files.items(), key=lambda item: item[0] == "run.json"):
+            write_json(self.path / name, content)
+        shutil.rmtree(self._saves, ignore_errors=True)
+        for name in ("request.json", "before.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Take it away: a run that left nothing to go on from."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let other processes have it."""
+        os.close(self._lock)
+
+
+def new_run(runs_folder: Path, name: str, request: dict[str, Any], before: dict[str, Any]) -> RunFolder:
+    """Make the folder of a new run. If another has its name, a number is added.
+
+    Args:
+        runs_folder: Where it is made.
+        name: Its name.
+        request: What was asked for.
+        before: The style before tuning.
+
+    Raises:
+        UserError: if it cannot be made.
+
+    """
+    try:
+        folder = _first_free(runs_folder, name)
+        lock = _locked(folder)
+        assert lock is not None, "another process has a folder that was just made"
+        write_json(folder / "before.json", before)
+        write_json(folder / "request.json", request)
+    except OSError as error:
+        raise UserError(f"--runs {runs_folder}: no folder can be made there ({error.strerror}).") from None
+    return RunFolder(folder, lock)
+
+
+def unfinished_run(shown: str) -> tuple[RunFolder, dict[str, Any], dict[str, Any]]:
+    """Open the folder of a run that was broken off.
+
+    Args:
+        shown: The folder as it was given.
+
+    Returns:
+        The folder, what was asked for, and the style before tuning.
+
+    Raises:
+        UserError: if it is no such folder, if the run is finished, or if a process is still at it.
+
+    """
+    folder = Path(shown).absolute()
+    if not folder.is_dir():
+        raise UserError(f"--resume {shown}: there is no such folder.")
+    if (folder / "run.json").is_file():
+        raise UserError(f"--resume {shown}: this run is finished; there is nothing to go on with.")
+    try:
+        request, before = (
+            json.loads((folder / name).read_text(encoding="utf-8")) for name in ("request.json", "before.json")
+        )
+        if not (isinstance(request, dict) and isinstance(before, dict)):
+            raise TypeError
+    except FileNotFoundError:
+        raise UserError(
+            f"--resume {shown}: this is not the folder of a run that was broken off; it has no request.json and before.json."
+        ) from None
+    except (ValueError, TypeError, OSError):
+        raise UserError(
+            f"--resume {shown}: its request.json or before.json is damaged; begin a new run with the same options."
+        ) from None
+    lock = _locked(folder)
+    if lock is None:
+        raise UserError(f"--resume {shown}: a process is still at this run; wait for it, or end it first.")
+    run = RunFolder(folder, lock)
+    save = run.newest_save()
+    try:
+        _ = save and save.progress["metrics"]
+    except (ValueError, KeyError, OSError):
+        raise UserError(
+            f"--resume {shown}: its save, {save.folder.name if save else ''}, is damaged; begin a new run with the same options."
+        ) from None
+    return run, request, before
+
+
+def _first_free(runs_folder: Path, name: str) -> Path:
+    number = 1
+    while True:
+        folder = runs_folder / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+            number += 1
+        else:
+            return folder
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor with a lock on the folder, which goes away with the process. None if another process has it."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+@contextlib.contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name once it is full and on the disk: a kill or a full disk leaves none with that name."""
+    unfinished = final.parent / (_UNFINISHED + final.name)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        for path in (*unfinished.rglob("*"), unfinished):
+            _to_disk(path)
+        unfinished.rename(final)
+        _to_disk(final.parent)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write a file that is whole or not there."""
+    write_text(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file that is whole or, if it was there before, as it was."""
+    unfinished = file.with_name(_UNFINISHED + file.name)
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        _to_disk(unfinished)
+        unfinished.replace(file)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    _to_disk(file.parent)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
