@@ -12,8 +12,9 @@ import time
 from kit.models.architectures import ARCHITECTURES
 from kit.tpu.topologies import TOPOLOGIES
 
-#: Cells that are compiled in full as well: the largest, one with more than a chip can hold, one with grouped attention.
-IN_FULL = (("gemma_7b_en", "v3-8"), ("gemma2_2b_en", "v5e-4"), ("gemma3_1b", "v6e-8"))
+#: Cells that are compiled in full as well: the largest, one with grouped attention, one on few large devices, and one
+#: that leaves the chip nearly empty.
+IN_FULL = (("gemma_7b_en", "v3-8"), ("gemma2_2b_en", "v5e-4"), ("gemma2_9b_en", "v4-8"), ("gemma3_1b", "v6e-8"))
 
 
 def plan(preset: str, topology: str, layers: str) -> dict:

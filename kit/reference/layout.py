@@ -8,7 +8,7 @@ def gemma_layout_map(device_mesh: keras.distribution.DeviceMesh) -> keras.distri
 
     A block needs one all-reduce after the attention and one after the feed-forward (and as many on the way back), since
     the matrices that come first are split along their outputs and those that follow along their inputs. What no rule
-    matches, the normalization scales and later the LoRA matrices, is replicated: it is small.
+    matches, the normalization scales and LoRA's B, is replicated: it is small.
 
     Args:
         device_mesh: A mesh with axes "batch" and "model".
@@ -22,9 +22,11 @@ def gemma_layout_map(device_mesh: keras.distribution.DeviceMesh) -> keras.distri
     # endregion
     # region task 2
     #: The attention's four kernels, for example decoder_block_0/attention/query/kernel. Query, key and value have shape
-    #: (heads, hidden, head_dim), attention_output has (heads, head_dim, hidden). A device has whole heads.
-    # (heads, hidden, head_dim)
-    layout_map["decoder_block.*attention.*(query|key|value)/kernel"] = ("model", None, None)
+    #: (heads, hidden, head_dim), attention_output has (heads, head_dim, hidden). A device has whole heads. LoRA adds to query
+    #: and value a lora_kernel_a, (heads, hidden, rank): it may have a rule too.
+    # (heads, hidden, head_dim), and LoRA's A, (heads, hidden, rank). The tutorial leaves A whole. Its gradient is computed split, as its
+    # kernel is, and would be gathered in every step, and both moments too.
+    layout_map["decoder_block.*attention.*(query|key|value)/(kernel|lora_kernel_a)"] = ("model", None, None)
     # (heads, head_dim, hidden)
     layout_map["decoder_block.*attention_output/kernel"] = ("model", None, None)
     # endregion
