@@ -84,10 +84,7 @@ def loss_curve(steps: Sequence[Step], resumed: Sequence[int]) -> LossCurve | Non
         path=_path([(across(step.step), below(step.loss)) for step in steps]),
         smoothed_path=_path([(across(step.step), below(mean)) for step, mean in zip(steps, means, strict=True)]),
         window=window,
-        across=tuple(
-            Tick(f"{number:,}", 100 * across(number))
-            for number in sorted({round(first + share * (last - first)) for share in (0, 0.25, 0.5, 0.75, 1)})
-        ),
+        across=tuple(Tick(f"{number:,}", 100 * across(number)) for number in _steps_to_name(first, last)),
         down=tuple(Tick(f"{number:.{digits}f}", 100 * below(number)) for number in down),
         resumed=tuple(Tick(f"{number:,}", 100 * across(number)) for number in resumed if first <= number <= last),
         rows=tuple(Row(steps[index], means[index]) for index in shown),
@@ -122,11 +119,18 @@ def smooth(losses: Sequence[float], window: int) -> list[float]:
 def nice_numbers(low: float, high: float) -> list[float]:
     """Three to eight round numbers at equal distances, of which the first is at most ``low`` and the last at least ``high``."""
     room = (high - low) or abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(room / 4))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * 4 >= room)
+    power = 10.0 ** math.floor(math.log10(room / 6))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * 6 >= room)
     start, stop = math.floor(low / step), math.ceil(high / step)
     stop = max(stop, start + 1)
     return [number * step for number in range(start, stop + 1)]
+
+
+def _steps_to_name(first: int, last: int) -> list[int]:
+    """The first step, round numbers of steps, and the last, far enough from one another to be written."""
+    room = (last - first) / 6
+    between = [round(number) for number in nice_numbers(first, last) if number == round(number)]
+    return sorted({first, *(number for number in between if first + room <= number <= last - room), last})
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

@@ -1,8 +1,7 @@
 """The report of a run: one page that needs no network, from the files in the run's folder. Imports no framework."""
 
+import functools
 import math
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from kit.narrator import as_bytes, as_count, as_share
 from kit.report.loss_curve import loss_curve
 from kit.report.run_files import EMBEDDINGS, Axes, Run, read_run
 from kit.report.sharding_picture import draw
+from kit.run_folder import write_text
 
 REPORT_FILE = "report.html"
 #: So many kinds of replicated variables are shown, the largest first.
@@ -39,25 +39,35 @@ def write_report(folder: Path) -> Path:
     """
     page = render(read_run(folder))
     file = folder / REPORT_FILE
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=folder, prefix=".report-", suffix=".html", delete=False
-        ) as unfinished:
-            temporary = Path(unfinished.name)
-            unfinished.write(page)
-        # A temporary file is its owner's alone; a report is as readable as what it was made of.
-        temporary.chmod((folder / "run.json").stat().st_mode & 0o666)
-        os.replace(temporary, file)
+        write_text(file, page)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise UserError(f"{file}: it cannot be written ({error.strerror}).") from None
     return file
 
 
 def render(run: Run) -> str:
     """The page as a text."""
+    pictures = [draw(variable, run.mesh, run.devices) for variable in run.variables]
+    page = _template().render(
+        run=run,
+        title=_title(run),
+        curve=loss_curve(run.steps, run.resumed),
+        pictures=pictures,
+        embeddings_drawn=any(variable.path == EMBEDDINGS for variable in run.variables),
+        held=_held(run),
+        rules=_rules(run),
+        replicated=_replicated(run),
+        settings=_settings(run),
+        started=f"{run.started.day} {run.started:%B %Y, %H:%M} {run.started.tzname() or ''}".strip(),
+        version=__version__,
+    )
+    # JSON may hold half of a character that takes two, which no file in UTF-8 can.
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+@functools.cache
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         # What a model wrote, a path or a setting may hold HTML.
@@ -76,20 +86,7 @@ def render(run: Run) -> str:
         "number": _as_number,
         "within": lambda path: path.partition("/")[2] if path.startswith("decoder_block_1/") else path,
     }
-    pictures = [draw(variable, run.mesh, run.devices) for variable in run.variables]
-    return environment.get_template("run_report.html").render(
-        run=run,
-        title=_title(run),
-        curve=loss_curve(run.steps, run.resumed),
-        pictures=pictures,
-        embeddings_drawn=any(variable.path == EMBEDDINGS for variable in run.variables),
-        held=_held(run),
-        rules=_rules(run),
-        replicated=_replicated(run),
-        settings=_settings(run),
-        started=f"{run.started.day} {run.started:%B %Y, %H:%M} {run.started.tzname() or ''}".strip(),
-        version=__version__,
-    )
+    return environment.get_template("run_report.html")
 
 
 @dataclass(frozen=True)

@@ -319,6 +319,21 @@ def test_numbers_beside_an_axis(low: float, high: float) -> None:
     assert 2 <= len(numbers) <= 8
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "named"),
+    [
+        (1, 300, ["1", "100", "150", "200", "250", "300"]),
+        (1, 3, ["1", "2", "3"]),
+        (5, 5, ["5"]),
+        (121, 2000, ["121", "500", "1,000", "1,500", "2,000"]),
+    ],
+)
+def test_steps_that_are_named(first: int, last: int, named: list[str]) -> None:
+    curve = loss_curve([Step(step, 4.0, 4.0, None, 1.0) for step in range(first, last + 1)], ())
+    assert curve is not None
+    assert [tick.text for tick in curve.across] == named
+
+
 def test_a_long_run_is_drawn_by_its_extremes() -> None:
     losses = [4.0] * 60_000
     losses[41_234], losses[7] = 9.0, 1.0
@@ -416,7 +431,8 @@ def test_it_is_written_anew(run: Path) -> None:
         == before
         == {"run.json", "metrics.jsonl", "generations.json", "report.html"}
     )
-    assert file.stat().st_mode & 0o777 == (run / "run.json").stat().st_mode & 0o777
+    # A page is as readable as what it was made of.
+    assert file.stat().st_mode == (run / "run.json").stat().st_mode
 
 
 def change(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
@@ -472,7 +488,7 @@ def refused(folder: Path, *fragments: str) -> str:
     assert sentence.endswith(".")
     if folder.is_dir():
         assert page.read_text() == "earlier"
-        assert not list(folder.glob(".report*"))
+        assert not list(folder.glob(".*"))
     return sentence
 
 
@@ -567,6 +583,31 @@ def test_it_opens_a_browser_and_imports_no_framework(run: Path, tmp_path: Path) 
     assert finished.stdout == f"{Path('run') / 'report.html'}\n[]\n"
     assert opened.read_text().strip() == (run / "report.html").as_uri()
     assert not finished.stderr
+
+
+def test_a_step_that_was_taken_twice_counts_as_it_was_taken_last(run: Path) -> None:
+    lines = (run / "metrics.jsonl").read_text()
+    again = '{"step": 40, "loss": 9.5, "mean_loss": 4.0, "mean_accuracy": null, "seconds": 7}\n'
+    (run / "metrics.jsonl").write_text(lines + again)
+    steps = read_run(run).steps
+    assert [step.step for step in steps] == list(range(1, 41))
+    assert steps[-1] == Step(40, 9.5, 4.0, None, 7)
+
+
+def test_half_of_a_character(run: Path) -> None:
+    text = (run / "generations.json").read_text(encoding="utf-8")
+    (run / "generations.json").write_text(text.replace("it liked I", "it \\ud83d liked"), encoding="utf-8")
+    assert "it ? liked" in Page(write_report(run)).text
+
+
+def test_what_follows_a_prompt(run: Path) -> None:
+    generations = read(run / "generations.json")
+    # A limit on the tokens may cut off the prompt's own end.
+    generations["after"][2]["text"] = "Other fil"
+    write(run / "generations.json", generations)
+    continuations = [(before.continuation, after.continuation) for _, before, after in read_run(run).prompts]
+    assert continuations == [("1. One", "I liked it."), ("1. Two", "it liked I"), ("1. Three", "")]
+    assert Page(write_report(run)).text.count("(nothing)") == 1
 
 
 def test_what_the_run_is_said_to_be(run: Path) -> None:
