@@ -137,10 +137,12 @@ class Run:
     #: Bytes of the backbone on each device that the process could look at, before tuning.
     held: dict[str, int]
     rules: tuple[Rule, ...]
-    #: Of all variables of the backbone, each counted once.
+    #: Of all variables of the backbone as it is loaded, each counted once.
     nbytes: int
-    #: What the layout map said that a device holds.
-    nbytes_foretold: int
+    #: What the layout map said that a device holds of them; None if the run wrote that down with adapters alone.
+    nbytes_foretold: int | None
+    #: Bytes of the adapters that the rules were asked about as well, each counted once.
+    nbytes_of_adapters: int
     #: How many variables no rule matches, and their bytes.
     unmatched: int
     nbytes_unmatched: int
@@ -282,6 +284,7 @@ def _read_result(content: dict[str, Any]) -> dict[str, Any]:
         for name in ("before", "tuned")
         for counts in (_object(_object(content["parameters"])[name]),)
     }
+    nbytes, foretold = _loaded(coverage, parameters["before"][1] * item_size)
     optimizer, training = _object(content["optimizer"]), _object(content["training"])
     style, generations = _object(content["style"]), _object(content["generations"])
     shift = _object(style["shift"])
@@ -300,11 +303,12 @@ def _read_result(content: dict[str, Any]) -> dict[str, Any]:
         "devices": _device_names(content.get("mesh_devices") or list(held), math.prod(mesh.values())),
         "held": held,
         "rules": rules,
-        "nbytes": _integer(coverage["bytes"]),
-        "nbytes_foretold": _integer(coverage["bytes_per_device"]),
+        "nbytes": nbytes,
+        "nbytes_foretold": foretold,
+        "nbytes_of_adapters": _integer(coverage["bytes"]) - nbytes,
         "unmatched": len(_list(coverage["unmatched"])),
         "nbytes_unmatched": _integer(coverage["unmatched_bytes"]),
-        "replicated": _replicated(coverage, block),
+        "replicated": _replicated(coverage, block, settings["rank"]),
         "variables": embeddings + block,
         "parameters": parameters,
         "optimizer": _text(optimizer["class"]),
@@ -343,7 +347,22 @@ def _embeddings(rules: tuple[Rule, ...], block: tuple[Variable, ...], item_size:
     return (Variable(EMBEDDINGS, (vocabulary, width), spec, rule.nbytes),)
 
 
-def _replicated(coverage: Mapping[str, Any], block: tuple[Variable, ...]) -> tuple[Replicated, ...]:
+def _loaded(coverage: Mapping[str, Any], counted: int) -> tuple[int, int | None]:
+    """Bytes of the backbone without adapters, and of what a device holds of it, as the layout map said.
+
+    Args:
+        coverage: Of the rules; since they may match adapters, these may be in its sums.
+        counted: The bytes of the parameters that there were before LoRA.
+
+    """
+    if "loaded" in coverage:
+        loaded = _object(coverage["loaded"])
+        return _integer(loaded["bytes"]), _integer(loaded["bytes_per_device"])
+    nbytes, foretold = _integer(coverage["bytes"]), _integer(coverage["bytes_per_device"])
+    return (nbytes, foretold) if nbytes <= counted else (counted, None)
+
+
+def _replicated(coverage: Mapping[str, Any], block: tuple[Variable, ...], rank: int) -> tuple[Replicated, ...]:
     """What each device holds whole, by kind; the run says it, or else its list of what no rule matches."""
     number: Counter[str] = Counter()
     nbytes: Counter[str] = Counter()
@@ -355,6 +374,11 @@ def _replicated(coverage: Mapping[str, Any], block: tuple[Variable, ...]) -> tup
             nbytes[kind] += _integer(row["bytes"])
     else:
         known = {as_kind(variable.path): variable.nbytes for variable in block}
+        for variable in block:
+            name = as_kind(variable.path).removesuffix("/kernel")
+            # Keras gives an einsum's A the kernel's shape with the rank as its last dimension; both are float32, whatever the dtype.
+            known[f"{name}/lora_kernel_a"] = math.prod(variable.shape[:-1]) * rank * ITEM_SIZES["float32"]
+            known[f"{name}/lora_kernel_b"] = rank * variable.shape[-1] * ITEM_SIZES["float32"]
         for path in map(_text, _list(coverage["unmatched"])):
             kind = as_kind(path)
             number[kind] += 1

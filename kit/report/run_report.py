@@ -134,7 +134,9 @@ def _title(run: Run) -> str:
 def _held(run: Run) -> Held:
     rows = tuple((name, nbytes, 100 * nbytes / max(1, run.nbytes)) for name, nbytes in run.held.items())
     least, most = min(run.held.values(), default=0), max(run.held.values(), default=0)
-    return Held(rows, least, most, surprising=bool(rows) and {least, most} != {run.nbytes_foretold})
+    return Held(
+        rows, least, most, surprising=run.nbytes_foretold is not None and {least, most} != {run.nbytes_foretold}
+    )
 
 
 def _rules(run: Run) -> list[RuleRow]:

@@ -39,7 +39,12 @@ def made_run(folder: Path, **changes: Any) -> Path:
     }
     rules = [
         {"rule": "token_embedding/embeddings", "spec": ["model", None], "variables": 1, "bytes": 32 * 16 * 4},
-        {"rule": "decoder_block.*query/kernel", "spec": ["model", None, None], "variables": 2, "bytes": 3072},
+        {
+            "rule": "decoder_block.*attention.*(query|key|value)/(kernel|lora_kernel_a)",
+            "spec": ["model", None, None],
+            "variables": 2,
+            "bytes": 3072,
+        },
         {
             "rule": "decoder_block.*(attention_output|ffw_linear)/kernel",
             "spec": ["model", None],

@@ -192,6 +192,42 @@ def test_replicated_variables_that_the_run_wrote_down(tmp_path: Path) -> None:
     ]
 
 
+def with_adapters(run: Path) -> dict[str, Any]:
+    """Two blocks' adapters of rank 4 beside query: A, (4, 16, 4), split by the rule; B, (4, 6), which no rule matches."""
+    result: dict[str, Any] = read(run / "run.json")
+    coverage = result["rule_coverage"]
+    coverage["rules"][1] |= {"variables": 4, "bytes": 3072 + 2048}
+    coverage["unmatched"] += [f"decoder_block_{block}/attention/query/lora_kernel_b" for block in (0, 1)]
+    coverage["unmatched_bytes"] += 192
+    coverage["bytes"] += 2048 + 192
+    coverage["bytes_per_device"] += 512 + 192
+    return result
+
+
+def test_rules_that_match_adapters_as_well(run: Path) -> None:
+    result = with_adapters(run)
+    write(run / "run.json", result)
+    page = Page(write_report(run))
+    # Adapters are not there when the model has been loaded, so they are no part of what it is measured against.
+    assert "each device holds 6.8 kB of the model's 17.6 kB" in page.text
+    assert "The layout map said" not in page.text
+    assert page.rows("What each rule of the layout map matches, the adapters of LoRA included")[2][2:] == [
+        "4",
+        "5.1 kB",
+    ]
+    replicated = page.rows("What each device holds whole, the largest first")[1:]
+    assert [
+        "decoder_block_N/attention/query/lora_kernel_b⚠ large, and on every device",
+        "2",
+        "192 B",
+        "1.09%",
+    ] in replicated
+    assert ["final_normalization/scale", "1", "64 B", "0.36%"] in replicated
+    result["rule_coverage"]["loaded"] = {"bytes": 17600, "bytes_per_device": 6000}
+    write(run / "run.json", result)
+    assert "The layout map said 6.0 kB on each." in Page(write_report(run)).text
+
+
 def test_rules_over_an_axis_of_one_device_split_nothing(tmp_path: Path) -> None:
     page = report(tmp_path / "run", mesh={"batch": 8, "model": 1})
     rules = page.rows("What each rule of the layout map matches")[1:]
