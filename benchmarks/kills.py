@@ -1,4 +1,4 @@
-"""Runs that are killed at random moments and gone on with: do their losses stay those of a run that was left alone?
+"""Runs that are killed at random moments and gone on with, and how far their losses are from those of a run that was left alone.
 
 Every second kill is sent in the middle of a save. Takes about a quarter of an hour on 2 cores, two runs at a time.
 Usage: python benchmarks/kills.py [HOW_MANY]

@@ -26,6 +26,7 @@ from kit.evidence.style import Judge, Verdict, share_without_copies, shuffled_wo
 from kit.models.layouts import check_coverage
 from kit.models.presets import Preset, require_memory
 from kit.models.settings import FinetuningSettings
+from kit.models.sparing import sparing_loading
 from kit.models.weightless import weightless_variables
 from kit.narrator import Narrator, as_bytes, as_count, as_share, as_tuple
 from kit.parts import Parts
@@ -130,14 +131,16 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         require_memory(preset, loaded.nbytes)
 
     narrator.step("Distributed loading")
-    model = _load(parts, preset, layout_map, settings)
+    with sparing_loading() as loading:
+        model = _load(parts, preset, layout_map, settings)
     held = nbytes_per_device(model.backbone.variables)
     narrator.say(
         f"{preset.name}: {as_count(sum(math.prod(v.shape) for v in model.backbone.variables))} parameters; "
         f"each device holds {as_bytes(max(held.values()))} (the layout map said {as_bytes(loaded.nbytes_per_device)}, "
-        f"a copy on each would be {as_bytes(loaded.nbytes)})"
+        f"a copy on each would be {as_bytes(loaded.nbytes)}), and at most {as_bytes(max(loading.peak_nbytes.values()))} while loading"
     )
     result["nbytes_per_device"] = held
+    result["peak_nbytes_per_device_while_loading"] = dict(loading.peak_nbytes)
 
     narrator.step("Sharding of decoder_block_1")
     table = parts.loading.sharding_table(model.backbone.get_layer("decoder_block_1"))

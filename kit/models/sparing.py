@@ -1,0 +1,103 @@
+"""Loading a model with no more memory than its weights: no initial values, and each device is given its own slice of each tensor."""
+
+import contextlib
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from keras.src.backend.common.stateless_scope import in_stateless_scope
+from keras.src.backend.jax.core import JaxVariable
+
+
+@dataclass
+class LoadingReport:
+    """What was seen while a model was loaded."""
+
+    #: Device -> most bytes that it held at one moment.
+    peak_nbytes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def look(self) -> None:
+        """Add up what each device holds now."""
+        now: dict[str, int] = defaultdict(int)
+        for array in jax.live_arrays():
+            # Asking for a shard's data would make an array of its own, to be counted next time.
+            nbytes = math.prod(array.sharding.shard_shape(array.shape)) * array.dtype.itemsize
+            for device in array.sharding.addressable_devices:
+                now[_name(device)] += nbytes
+        for device, nbytes in now.items():
+            self.peak_nbytes[device] = max(self.peak_nbytes[device], nbytes)
+
+    def finish(self) -> None:
+        """Ask the devices themselves, where they keep count: an accelerator does, a simulated device does not."""
+        for device in jax.local_devices():
+            stats = device.memory_stats() or {}
+            if "peak_bytes_in_use" in stats:
+                self.peak_nbytes[_name(device)] = stats["peak_bytes_in_use"]
+
+
+@contextlib.contextmanager
+def sparing_loading() -> Iterator[LoadingReport]:
+    """Within this, what Keras and KerasHub load is put where its layout says, slice by slice.
+
+    Plain Keras makes random initial values, and then puts each tensor whole on the first device before it is split: that device needs
+    room for the largest tensor beside its share, 3.1 GB for the embeddings of Gemma 7B in float32. Here a variable has no value until
+    it is given one, of which each device reads its slice from the file. What has none at the end is initialized then.
+    """
+    report = LoadingReport()
+    waiting: list[Any] = []
+    initialize, assign = JaxVariable._initialize_with_initializer, JaxVariable.assign
+
+    def wait(variable: Any, initializer: Any) -> None:
+        variable._initialize_layout()
+        if variable._layout is None:
+            initialize(variable, initializer)
+            return
+        variable._value, variable._initializer = None, initializer
+        waiting.append(variable)
+
+    def assign_slices(variable: Any, value: Any) -> Any:
+        if variable._layout is None or in_stateless_scope() or isinstance(value, (jax.Array, keras.Variable)):
+            found = assign(variable, value)
+        else:
+            found = variable._value = _put(value, variable)
+        report.look()
+        return found
+
+    JaxVariable._initialize_with_initializer, JaxVariable.assign = wait, assign_slices
+    try:
+        yield report
+    finally:
+        JaxVariable._initialize_with_initializer, JaxVariable.assign = initialize, assign
+    for variable in waiting:
+        if variable._value is None:
+            initialize(variable, variable._initializer)
+        variable._initializer = None
+    report.look()
+    report.finish()
+
+
+def _put(value: Any, variable: Any) -> jax.Array:
+    """The value over the devices. ``value`` is an array, or a data set of a file, of which a slice alone is read."""
+    if not hasattr(value, "shape"):
+        value = np.asarray(value)
+    shape = tuple(variable.shape)
+    if tuple(value.shape) != shape:
+        # In Keras' words, since a preset whose weights do not fit ends here.
+        raise ValueError(
+            f"The shape of the target variable and the shape of the target value in `variable.assign(value)` must match. "
+            f"variable.shape={shape}, Received: value.shape={tuple(value.shape)}. Target variable: {variable.path}"
+        )
+    layout = variable._layout
+    sharding = getattr(layout, "backend_layout", layout)
+    dtype = jnp.dtype(variable._dtype)
+    return jax.make_array_from_callback(shape, sharding, lambda index: np.asarray(value[index], dtype=dtype))
+
+
+def _name(device: Any) -> str:
+    return f"{device.platform}:{device.id}"
