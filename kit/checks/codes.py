@@ -254,8 +254,12 @@ CODES: dict[str, Code] = {
         "precision#Telling a change from noise",
     ),
     "PRECISION_WRONG_OUTPUTS": Code(
-        "Hold your einsum against x W + scale (x A) B, term by term: the rank takes the place of the kernel's last dimension, and each layer takes its own variables.",
+        "Hold your einsum against x W + scale (x A) B, term by term: the rank takes the place of the kernel's last dimension.",
         "precision#The rank's letter",
+    ),
+    "PRECISION_WRONG_LAYER": Code(
+        "Take `_kernel`, A, B and the scale of this layer, within the call: `kernel` has the adapter added already, and a function that is made in a loop looks at the loop's last layer.",
+        "precision#A layer that computes otherwise",
     ),
     "PRECISION_UPDATE_LOST": Code(
         "Find the last place where something large in bfloat16 meets something small, and let them meet in float32.",

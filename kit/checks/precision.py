@@ -99,7 +99,7 @@ def _held_exactly(kernel: np.ndarray, update: np.ndarray) -> np.ndarray:
 def effects(submission: Submission) -> None:
     """The factor of the change, whatever noise there is beside it."""
     random = np.random.default_rng(small.seed())
-    for what, size, noise, kept, dtype in (
+    for what, size, noise, share, dtype in (
         ("all of it, no noise", 1.0, 0.0, 1.0, "float64"),
         ("a third of it, and noise ten times as large", 1e-2, 0.1, 1 / 3, "float64"),
         ("outputs in bfloat16, a change of 1e-3", 1e-3, 0.0, 1.0, "bfloat16"),
@@ -107,7 +107,10 @@ def effects(submission: Submission) -> None:
     ):
         before = np.abs(random.normal(1, 0.2, (24, 56)))
         change = size * random.normal(1 if size > 1 else 0, 1, before.shape)
-        after = before + kept * change + random.normal(0, 1, before.shape) * noise
+        beside = noise * random.normal(0, 1, before.shape)
+        # Nothing of it points where the change points, so that the right figure is known beforehand.
+        beside -= change * np.vdot(beside, change) / np.vdot(change, change)
+        after = before + share * change + beside
         kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
         before, after = before.astype(kind), after.astype(kind)
         found = submission.call("effect_kept", change.copy(), before.copy(), after.copy())
@@ -152,6 +155,10 @@ def kept(change: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
 
 
 # Outputs.
+
+
+#: Function -> the code for outputs that are not those of any dtype.
+_WRONG = {"adapted_outputs": "PRECISION_WRONG_OUTPUTS", "add_adapters_in_float32": "PRECISION_WRONG_LAYER"}
 
 
 @dataclass(frozen=True)
@@ -229,8 +236,8 @@ def _judge(
     if not error < tolerance:
         factor = kept(large.change, large.base, np.asarray(found, "float64"))
         raise Failed(
-            "PRECISION_WRONG_OUTPUTS",
-            f"The outputs of {layer.what} are others than x W + scale A B x.",
+            _WRONG[function],
+            f"The outputs of {layer.what} are others than x W + scale (x A) B.",
             ("", "expected", "yours"),
             [
                 ("largest error, in parts of the largest output", f"below {tolerance:g}", f"{error:.3g}"),
@@ -276,7 +283,7 @@ def _expect_array(submission: Submission, function: str, found: Any, layer: _Lay
         submission.expect_type(function, found, jax.Array)
     if tuple(found.shape) != shape:
         raise Failed(
-            "PRECISION_WRONG_OUTPUTS",
+            _WRONG[function],
             f"The outputs of {layer.what} have another shape.",
             ("expected", "yours"),
             [(shape, tuple(found.shape))],

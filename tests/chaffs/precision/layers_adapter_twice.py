@@ -1,4 +1,4 @@
-"""PRECISION_WRONG_OUTPUTS: layer.kernel has the adapter added already."""
+"""PRECISION_WRONG_LAYER: layer.kernel has the adapter added already."""
 
 from kit.reference.precision import adapted_outputs, effect_kept, share_unchanged  # noqa: F401
 

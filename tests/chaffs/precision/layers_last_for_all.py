@@ -1,4 +1,4 @@
-"""PRECISION_WRONG_OUTPUTS, EXERCISE_CRASHED: functions that are made in a loop and take its variable: all are of the last layer."""
+"""PRECISION_WRONG_LAYER, EXERCISE_CRASHED: functions that are made in a loop and take its variable: all are of the last layer."""
 
 from kit.reference.precision import _call, adapted_outputs, effect_kept, share_unchanged  # noqa: F401
 

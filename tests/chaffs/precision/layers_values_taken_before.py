@@ -1,4 +1,4 @@
-"""PRECISION_WRONG_OUTPUTS: the values of the adapters are taken once, and stay what they were."""
+"""PRECISION_WRONG_LAYER: the values of the adapters are taken once, and stay what they were."""
 
 import jax.numpy as jnp
 

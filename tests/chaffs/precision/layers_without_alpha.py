@@ -1,4 +1,4 @@
-"""PRECISION_WRONG_OUTPUTS: a scale of 1, which is what it is unless somebody chooses an alpha."""
+"""PRECISION_WRONG_LAYER: a scale of 1, which is what it is unless somebody chooses an alpha."""
 
 from kit.reference.precision import adapted_outputs, effect_kept, share_unchanged  # noqa: F401
 

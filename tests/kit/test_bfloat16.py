@@ -1,0 +1,128 @@
+"""Runs in bfloat16: whose layers they are made with, what they say, and that these layers are tuned, saved, merged and generate."""
+
+import functools
+import shutil
+import types
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from kit.bfloat16 import keep_small_updates
+from kit.checks.small import set_distribution, small_model
+from kit.course.stubs import STUBS_FOLDER
+from kit.errors import UserError
+from kit.models.architectures import find_architecture
+from kit.models.settings import TUTORIAL_SETTINGS
+from kit.models.weightless import build_backbone, no_weights
+from kit.parts import find_parts
+from kit.reference import checkpoint, generation, lora, precision, training
+
+BFLOAT16 = TUTORIAL_SETTINGS.with_options(dtype="bfloat16")
+OWN = "CALLED = []\n\n\ndef add_adapters_in_float32(model):\n    CALLED.append(model)\n"
+
+
+class TestWhoseLayers:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(STUBS_FOLDER, tmp_path / "mine"))
+
+    def test_those_that_are_written(self, folder: Path) -> None:
+        (folder / "precision.py").write_text(OWN)
+        parts = find_parts(str(folder))
+        assert keep_small_updates("a model", parts, BFLOAT16).endswith("mine/precision.py)")
+        assert parts.precision.CALLED == ["a model"]
+
+    @pytest.mark.parametrize("text", [None, "", "def share_unchanged(kernel, update):\n    return 0.0\n"])
+    def test_the_references_where_they_are_not(self, folder: Path, text: str | None) -> None:
+        if text is not None:
+            (folder / "precision.py").write_text(text)
+        with pytest.raises(ValueError, match="no layer with LoRA"):
+            keep_small_updates(_without_lora(), find_parts(str(folder)), BFLOAT16)
+
+    def test_a_file_that_is_not_python_is_one_sentence(self, folder: Path) -> None:
+        (folder / "precision.py").write_text("def")
+        with pytest.raises(UserError, match=r"precision\.py is not Python"):
+            keep_small_updates(None, find_parts(str(folder)), BFLOAT16)
+
+    def test_a_copy_without_solutions_says_what_keras_does(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        assert "below 1/512 of an entry is lost" in keep_small_updates(None, find_parts(str(folder)), BFLOAT16)
+
+    def test_in_float32_nothing_is_done(self) -> None:
+        assert keep_small_updates(None, find_parts("reference"), TUTORIAL_SETTINGS) == ""
+
+    def test_all_parameters_in_bfloat16_get_a_warning(self) -> None:
+        parts = find_parts("reference")
+        said = keep_small_updates(None, parts, BFLOAT16.with_options(rank=0))
+        assert "a step of 5e-05 is rounded away on weights above 0.026" in said
+        assert keep_small_updates(None, parts, BFLOAT16.with_options(rank=0, dtype="mixed_bfloat16")) == ""
+
+
+def _without_lora() -> Any:
+    set_distribution(1, 8)
+    return small_model(rank=0, dtype="bfloat16", num_layers=1)
+
+
+@pytest.mark.parametrize("name", ["gemma_2b_en", "gemma2_2b_en", "gemma3_1b"])
+def test_every_matrix_of_each_gemma_may_have_an_adapter(name: str) -> None:
+    """At true size, without weights: outputs of the backbone keep their shape and their dtype."""
+    targets = {"query", "key", "value", "attention_output", "ffw_gating", "ffw_gating_2", "ffw_linear"}
+    with no_weights():
+        backbone = build_backbone(find_architecture(name), num_layers=1, dtype="bfloat16")
+        backbone.enable_lora(4, target_layer_names=sorted(targets))
+        as_keras = backbone(backbone.input)
+        precision.add_adapters_in_float32(types.SimpleNamespace(backbone=backbone))
+        layers = [layer for layer in backbone._flatten_layers() if isinstance(layer.call, functools.partial)]
+        assert {layer.name for layer in layers} == targets
+        ours = backbone(backbone.input)
+    assert (ours.shape, ours.dtype) == (as_keras.shape, as_keras.dtype)
+    assert ours.dtype == "bfloat16"
+
+
+def test_other_layers_are_refused() -> None:
+    dense = keras.layers.Dense(3, name="dense_with_lora")
+    dense.build((None, 2))
+    dense.enable_lora(1)
+    backbone = keras.Sequential([keras.Input((2,)), dense])
+    with pytest.raises(ValueError, match="dense_with_lora is no EinsumDense without bias and activation"):
+        precision.add_adapters_in_float32(types.SimpleNamespace(backbone=backbone))
+
+
+def _with_lora() -> Any:
+    set_distribution(1, 8)
+    model = small_model(rank=0, dtype="bfloat16", num_layers=1)
+    # Adapters begin with random numbers; a fresh model begins with the same base.
+    keras.utils.set_random_seed(0)
+    lora.enable_lora(model, 4)
+    said = keep_small_updates(model, find_parts("reference"), BFLOAT16)
+    assert said.endswith("then rounded (reference/precision.py)")
+    training.compile_for_finetuning(model, 5e-3, 0.01)
+    return model
+
+
+@pytest.mark.train
+def test_these_layers_are_tuned_saved_merged_and_generate(
+    devices: list[str], reviews: list[str], tmp_path: Path
+) -> None:
+    """With Keras' fit on 8 devices. A fresh model that resumes goes on exactly as the one that was saved."""
+    model, fresh = _with_lora(), _with_lora()
+    training.finetune(model, [reviews[:8]])
+    checkpoint.save_training(model, tmp_path / "save")
+    checkpoint.resume_training(fresh, tmp_path / "save")
+    for other in (model, fresh):
+        training.finetune(other, [reviews[8:]])
+    assert len(model.trainable_variables) == 4
+    for one, two in zip(model.trainable_variables, fresh.trainable_variables, strict=True):
+        assert one.dtype == "float32"
+        np.testing.assert_array_equal(np.asarray(one.value), np.asarray(two.value))
+    text = generation.complete(model, "The film", 12)
+    assert text == generation.complete(fresh, "The film", 12)
+    before = np.asarray(model.predict_on_batch(reviews[:8]), "float32")
+    checkpoint.merge_adapters(model)
+    assert not model.trainable_variables
+    after = np.asarray(model.predict_on_batch(reviews[:8]), "float32")
+    # The kernel's sum is rounded to bfloat16 when it is stored, to 1/512 of an entry, and so is every activation that follows.
+    assert np.abs(after - before).mean() < 0.01 * np.abs(before).mean()
