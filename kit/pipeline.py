@@ -32,6 +32,7 @@ from kit.narrator import Narrator, as_bytes, as_count, as_share, as_tuple
 from kit.parts import Parts
 from kit.preflight import RunOptions
 from kit.recording import LossIsNotFiniteError, LossOfStep, StepRecord, StepRecorder, seed_variables
+from kit.report.run_report import write_report
 from kit.run_folder import RunFolder, Save, new_run, write_text
 from kit.runtime.platform import Runtime
 
@@ -114,6 +115,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         + " — the batch is split over the first axis, each weight matrix over the second"
     )
     result["mesh"] = dict(zip(device_mesh.axis_names, map(int, device_mesh.shape), strict=True))
+    result["mesh_devices"] = [str(name) for name in np.asarray(device_mesh.devices).ravel()]
 
     narrator.step("Layout map")
     layout_map = parts.layout.gemma_layout_map(device_mesh)
@@ -126,7 +128,9 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     check_coverage(coverage, mesh_shape)
 
     _tell_coverage(coverage, loaded, narrator)
-    result["rule_coverage"] = _coverage_as_dict(coverage)
+    result["rule_coverage"] = _coverage_as_dict(coverage) | {
+        "loaded": {"bytes": loaded.nbytes, "bytes_per_device": loaded.nbytes_per_device}
+    }
     if runtime.simulated:
         require_memory(preset, loaded.nbytes)
 
@@ -148,7 +152,12 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         ("variable", "shape", "sharding"),
         [(path.partition("/")[2] or path, as_tuple(shape), as_tuple(spec)) for path, shape, spec in table],
     )
-    result["sharding_of_decoder_block_1"] = [[path, list(shape), list(spec)] for path, shape, spec in table]
+    tables = {
+        "decoder_block_1": table,
+        "token_embedding": parts.loading.sharding_table(model.backbone.get_layer("token_embedding")),
+    }
+    for layer, rows in tables.items():
+        result[f"sharding_of_{layer}"] = [[path, list(shape), list(spec)] for path, shape, spec in rows]
 
     judge = train_judge()
     prompts = list_prompts()
@@ -316,6 +325,11 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         raise
     finally:
         folder.close()
+    # A run is finished without its report, which `kit report` makes anew.
+    try:
+        write_report(folder.path)
+    except UserError as error:
+        narrator.say(f"warning: {error}")
     narrator.say(
         f"{shown} ({', '.join(sorted(path.name for path in folder.path.iterdir()))}); {result['seconds']:.0f} s in all"
     )
@@ -479,6 +493,7 @@ def _coverage_as_dict(coverage: RuleCoverage) -> dict[str, Any]:
         ],
         "unmatched": [variable.path for variable in coverage.unmatched],
         "unmatched_bytes": coverage.nbytes_unmatched,
+        "replicated": [{"path": variable.path, "bytes": variable.nbytes} for variable in coverage.replicated],
         "bytes": coverage.nbytes,
         "bytes_per_device": coverage.nbytes_per_device,
     }
