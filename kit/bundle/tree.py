@@ -13,7 +13,7 @@ from kit.errors import UserError
 from kit.parts import EXERCISES
 
 #: What arises by working in the tree, and is no part of it.
-LEFT_OUT = ("__pycache__", "runs", "packages", "build", "dist", ".kit", ".backups")
+LEFT_OUT = ("__pycache__", "runs", "packages", "build", "dist", "install.log", ".from-bundle", ".course-unpacked")
 
 #: Without these it is no tree that can be installed and tested.
 NEEDED = ("pyproject.toml", "constraints.txt", "conftest.py", "README.md", "exercises", "tests", "kit")

@@ -6,6 +6,7 @@ A bundle of the real packages is made and used without a network by tests/offlin
 import functools
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,9 @@ from kit.bundle.targets import Target, find_target
 from kit.bundle.wheels import find_pip
 from kit.course.stubs import STUBS_FOLDER
 from kit.errors import UserError
+
+#: Not that of the kit's own environment, which is none that a learner begins from.
+PYTHON = getattr(sys, "_base_executable", sys.executable)
 
 HERE = find_target(None, None)
 ELSEWHERE = Target("3.12" if HERE.python != "3.12" else "3.13", "macosx_14_0_arm64")
@@ -150,7 +154,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
 @pytest.fixture
 def bundle(made: Made, tmp_path: Path) -> Path:
     """A copy of the finished bundle."""
-    return Path(shutil.copytree(made.finished, tmp_path / "bundle"))
+    return Path(shutil.copytree(made.finished, tmp_path / "a stick"))
 
 
 @pytest.fixture
@@ -235,6 +239,23 @@ class TestMaking:
             make(bundle)
         assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
 
+    def test_a_disk_that_fills_up(self, bundle: Path) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
+        try:
+            with pytest.raises(UserError, match=r"mend that and run again") as caught:
+                make(bundle)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert "\n" not in str(caught.value)
+        assert (bundle / "UNFINISHED.txt").exists()
+        assert not (bundle / "SHA256SUMS").exists()
+
+    def test_a_folder_that_cannot_be_made(self, tmp_path: Path, root: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(UserError, match=r"no folder can be made there \(Not a directory\)"):
+            make(tmp_path / "file" / "bundle")
+
     def test_a_folder_with_something_else(self, tmp_path: Path, root: Path) -> None:
         (tmp_path / "thesis").mkdir()
         (tmp_path / "thesis" / "chapter").touch()
@@ -250,8 +271,10 @@ class TestMaking:
 
     def test_too_little_room(self, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         usage = shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**8))
-        with pytest.raises(UserError, match=r"it takes about 1\.30 GB for Python .* and 100\.0 MB are free"):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**6))
+        with pytest.raises(
+            UserError, match=r"it takes about .* for Python .*, of which 0 B are there, and 1\.0 MB are free"
+        ):
             make(tmp_path / "bundle")
 
     @pytest.mark.parametrize(
@@ -281,12 +304,16 @@ class TestInTheRoom:
         home.mkdir()
         return home
 
-    def sh(self, home: Path, script: Path, *arguments: str, python: str = sys.executable) -> tuple[int, str]:
-        # Beside the kit's own environment, which is none that a learner begins from.
-        python = getattr(sys, "_base_executable", python) if python == sys.executable else python
+    def sh(self, home: Path, script: Path, *arguments: str, python: str = PYTHON) -> tuple[int, str]:
         done = subprocess.run(
             ["sh", str(script), *arguments],
-            env={"HOME": str(home), "PATH": "/usr/bin:/bin", "PYTHON": python, "PIP_INDEX_URL": "http://127.0.0.1:9/"},
+            env={
+                "HOME": str(home),
+                "TMPDIR": str(home),
+                "PATH": "/usr/bin:/bin",
+                "PYTHON": python,
+                "PIP_INDEX_URL": "http://127.0.0.1:9/",
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -336,18 +363,26 @@ class TestInTheRoom:
         thread.join()
 
     def test_installs_and_leaves_what_a_learner_wrote(self, bundle: Path, home: Path, served: str) -> None:
-        """From a machine in the room, and then once more from the folder."""
-        code, text = self.sh(home, bundle / "get.sh", served)
-        assert (code, text.splitlines()[-1]) == (0, f"Done. Next: cd {home}/gemma-course && .venv/bin/kit lesson")
+        """From a machine in the room, after an installation and a download that broke off."""
+        (home / "python").write_text(f'#!/bin/sh\n[ "$2" != venv ] && exec {PYTHON} "$@"\n')
+        (home / "python").chmod(0o755)
+        code, text = self.sh(home, bundle / "install.sh", python=str(home / "python").replace(" ", "?"))
+        assert code == 2
+        assert "can make no environment: install its venv module" in text
         course = home / "gemma-course"
         assert (course / "exercises" / "mesh.py").read_bytes() == (STUBS_FOLDER / "mesh.py").read_bytes()
-        assert list((course / ".venv").glob("lib/python*/site-packages/beta.py"))
         (course / "exercises" / "mesh.py").write_text("mine")
-        assert self.sh(home, bundle / "install.sh")[1].startswith("It is installed already.")
-        # An installation that broke off begins anew, but for what a learner has.
-        (course / ".venv" / ".finished").unlink()
-        assert self.sh(home, bundle / "install.sh")[0] == 0
+        copy = home / f"gemma-course-bundle-{os.getuid()}"
+        (copy / "wheels").mkdir(parents=True)
+        shutil.copy(bundle / "SHA256SUMS", copy)
+        # Python's own server cannot go on from there.
+        (copy / "wheels" / "alpha-1.0-py3-none-any.whl.part").write_bytes(b"PK")
+        code, text = self.sh(home, bundle / "get.sh", served)
+        assert (code, text.splitlines()[-1]) == (0, f"Done. Next: cd {course} && .venv/bin/kit lesson")
+        assert not copy.exists()
+        assert list((course / ".venv").glob("lib/python*/site-packages/beta.py"))
         assert (course / "exercises" / "mesh.py").read_text() == "mine"
+        assert self.sh(home, bundle / "install.sh")[1].startswith("It is installed already.")
 
     def test_no_such_machine_in_the_room(self, bundle: Path, home: Path) -> None:
         code, text = self.sh(home, bundle / "get.sh", "http://127.0.0.1:9")

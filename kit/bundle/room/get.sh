@@ -13,10 +13,17 @@ shift
 copy=${TMPDIR:-/tmp}/@TOP@-bundle-$(id -u)
 mkdir -p "$copy/for" "$copy/wheels"
 
+bring() {
+  curl -fsS --retry 3 "$@" 2>"$copy/.error"
+}
+
 fetch() {
-  # Under another name until it is whole. What broke off goes on from where it was.
-  curl -fsS --retry 3 -C - -o "$copy/$1.part" "$address/$1" 2>"$copy/.error" ||
-    fail "$1 did not come from $address ($(tail -n 1 "$copy/.error")): run again, which goes on from what has come."
+  # Under another name until it is whole. What broke off goes on from where it was, if the server can do that.
+  if [ -f "$copy/$1.part" ]; then
+    bring -C - -o "$copy/$1.part" "$address/$1" || rm -f "$copy/$1.part"
+  fi
+  [ -f "$copy/$1.part" ] || bring -o "$copy/$1.part" "$address/$1" ||
+    fail "$1 did not come from $address ($(tail -n 1 "$copy/.error")): run again, which goes on with what has come."
   mv "$copy/$1.part" "$copy/$1"
 }
 
@@ -30,10 +37,15 @@ for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
   fi
 done
 [ -n "$list" ] || fail "$address cannot be reached, or its bundle is for another machine: it is for @MACHINES@."
-for name in SHA256SUMS course.tar.gz install.sh; do
-  rm -f "$copy/$name.part"
-  fetch "$name"
-done
+bring -o "$copy/SHA256SUMS.new" "$address/SHA256SUMS" || fail "the bundle at $address is not finished."
+# What came of another bundle is of no use.
+if ! cmp -s "$copy/SHA256SUMS" "$copy/SHA256SUMS.new"; then
+  rm -rf "$copy/wheels" "$copy/course.tar.gz" "$copy/install.sh"
+  mkdir "$copy/wheels"
+  mv "$copy/SHA256SUMS.new" "$copy/SHA256SUMS"
+fi
+fetch course.tar.gz
+fetch install.sh
 number=0
 total=$(grep -c . "$list")
 while read -r name; do
@@ -44,4 +56,7 @@ while read -r name; do
   fi
 done <"$list"
 printf '\n'
-sh "$copy/install.sh" "$@" && rm -rf "$copy"
+if ! sh "$copy/install.sh" "$@"; then
+  fail "what was fetched is kept in $copy: run again when that is mended, or delete it to fetch it anew."
+fi
+rm -rf "$copy"

@@ -83,7 +83,7 @@ log=$target/install.log
 extras=''
 if grep -q '^wheels/libtpu-' "$list"; then extras='[tpu]'; fi
 "$target/.venv/bin/python" "$here/$pip/pip" install --no-index --find-links "$here/wheels" --no-cache-dir \
-  -c "$target/constraints.txt" -e "$target$extras" >"$log" 2>&1 ||
+  -c "$target/constraints.txt" pip -e "$target$extras" >"$log" 2>&1 ||
   fail "pip could not install the packages ($(grep '^ERROR' "$log" | tail -n 1)); all it said is in $log."
 "$target/.venv/bin/kit" --version >/dev/null || fail "the kit was installed and does not start; what pip said is in $log."
 : >"$target/.venv/.finished"
