@@ -52,7 +52,7 @@ def warning_for_all_parameters(settings: FinetuningSettings) -> str:
     still = 2.0 ** math.ceil(math.log2(256 * settings.learning_rate))
     return (
         f"warning: weights and AdamW's moments are kept in bfloat16, and a step of {settings.learning_rate:g} is rounded away on "
-        f"weights above {still:.4f}: with --dtype mixed_bfloat16 they are kept in float32."
+        f"weights above {still:g}: with --dtype mixed_bfloat16 they are kept in float32."
     )
 
 

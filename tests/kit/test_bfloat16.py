@@ -84,7 +84,7 @@ class TestWhoseLayers:
     def test_all_parameters_in_bfloat16_get_a_warning(self) -> None:
         parts = find_parts("reference")
         said = keep_small_updates(None, parts, BFLOAT16.with_options(rank=0))
-        assert "a step of 5e-05 is rounded away on weights above 0.0156" in said
+        assert "a step of 5e-05 is rounded away on weights above 0.015625" in said
         assert keep_small_updates(None, parts, BFLOAT16.with_options(rank=0, dtype="mixed_bfloat16")) == ""
 
 
