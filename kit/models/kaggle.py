@@ -121,7 +121,7 @@ def fetch(name: str, handle: str, tell: Callable[[str], None]) -> Path | None:
         UserError: as :func:`download`, and if the disk has no room.
 
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
     from kagglehub.cache import Cache
     from kagglehub.config import get_cache_folder
 
@@ -132,11 +132,19 @@ def fetch(name: str, handle: str, tell: Callable[[str], None]) -> Path | None:
     if cache.load_from_cache(parsed):
         return folder
     lock = FileLock(Path(get_cache_folder()) / f".{'-'.join(folder.parts[-5:])}.lock")
-    # Two processes would write to the same files.
-    with _failures(name, parsed, "lock"), lock:
-        if not cache.load_from_cache(parsed):
-            _fetch_missing(name, handle, tell)
-            cache.mark_as_complete(parsed)
+    with _failures(name, parsed, "lock"):
+        # Two processes would write to the same files.
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            tell(f"another process fetches {name}: waiting until it has")
+            lock.acquire()
+        try:
+            if not cache.load_from_cache(parsed):
+                _fetch_missing(name, handle, tell)
+                cache.mark_as_complete(parsed)
+        finally:
+            lock.release()
     return folder
 
 

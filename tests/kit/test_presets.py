@@ -318,6 +318,21 @@ class TestKaggle:
         kaggle.names = []
         self.loaded()
 
+    def test_two_at_once(self, credentials: None, kaggle: Kaggle) -> None:
+        """The second waits for the first, and then has nothing to fetch."""
+        preset = find_preset("gemma_7b_en")
+        kaggle.faults[WEIGHTS] = ["slow"]
+        told: tuple[list[str], list[str]] = ([], [])
+        threads = [threading.Thread(target=download_all, args=(preset, texts.append)) for texts in told]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(texts[0].partition(" ")[0] for texts in told) == ["another", "from"]
+        assert [len(texts) for texts in told] == [1, 1]
+        assert kaggle.asked.count(WEIGHTS) == 1
+        self.loaded()
+
     def test_a_handle_without_a_version_gets_the_latest(self, credentials: None, kaggle: Kaggle) -> None:
         assert self.loaded("kaggle://keras/gemma/keras/gemma_7b_en").name == "3"
 
