@@ -1,7 +1,6 @@
 """Tuning in bfloat16: what is done so that small updates arrive, and what is said where they cannot."""
 
 import importlib.util
-import math
 from typing import Any
 
 from kit.models.settings import FinetuningSettings
@@ -48,11 +47,9 @@ def warning_for_all_parameters(settings: FinetuningSettings) -> str:
     """What tuning all parameters loses in this dtype, as a sentence; empty where that is nothing."""
     if settings.dtype != "bfloat16":
         return ""
-    # AdamW moves a weight by about the rate at most. From a power of two p on, half of the distance to the next number is p / 256.
-    still = 2.0 ** math.ceil(math.log2(256 * settings.learning_rate))
     return (
-        f"warning: weights and AdamW's moments are kept in bfloat16, and a step of {settings.learning_rate:g} is rounded away on "
-        f"weights above {still:g}: with --dtype mixed_bfloat16 they are kept in float32."
+        "warning: in bfloat16 AdamW moves no weight. Keras corrects its second moment by 1 - 0.999^step in the dtype of the weights, where "
+        "0.999 is 1, so each step is 0: take --dtype mixed_bfloat16, which keeps weights and moments in float32."
     )
 
 

@@ -51,6 +51,19 @@ def test_keras_loses_a_small_update(dtype: str) -> None:
     assert precision.effect_kept(change, inputs @ kernel, ours) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "beta_2", "moves"), [("bfloat16", 0.999, False), ("bfloat16", 0.99, True), ("float32", 0.999, True)]
+)
+def test_adamw_moves_no_weight_in_bfloat16(dtype: str, beta_2: float, moves: bool) -> None:
+    """Its correction 1 - beta_2^step is computed in the variable's dtype."""
+    variable = keras.Variable(np.array([0.0078125, 1.0]), dtype=dtype)
+    optimizer = keras.optimizers.AdamW(0.5, beta_2=beta_2, weight_decay=0.0)
+    optimizer.build([variable])
+    for _ in range(3):
+        optimizer.apply([keras.ops.ones((2,), dtype)], [variable])
+    assert (np.asarray(variable.value, "float32") != [0.0078125, 1.0]).tolist() == [moves, moves]
+
+
 class TestWhoseLayers:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
@@ -84,7 +97,7 @@ class TestWhoseLayers:
     def test_all_parameters_in_bfloat16_get_a_warning(self) -> None:
         parts = find_parts("reference")
         said = keep_small_updates(None, parts, BFLOAT16.with_options(rank=0))
-        assert "a step of 5e-05 is rounded away on weights above 0.015625" in said
+        assert "in bfloat16 AdamW moves no weight" in said
         assert keep_small_updates(None, parts, BFLOAT16.with_options(rank=0, dtype="mixed_bfloat16")) == ""
 
 
