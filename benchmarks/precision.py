@@ -165,11 +165,13 @@ def main() -> None:
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory() as folder:
         impl = lay_out(Path(folder))
-        row("seed", "LoRA", *LEARNED)
-        row(*("---" for _ in range(8)))
-        for seed in range(seeds):
+        row("rate", "seed", "LoRA", *LEARNED)
+        row(*("---" for _ in range(9)))
+        # With the lower rate one seed: it moves little, and shows whether a way is left behind.
+        for rate, seed in [*((RATES[0], seed) for seed in range(seeds)), (RATES[1], 0)]:
             for what, dtype, way in WAYS:
-                row(seed, what, *cells_of(run(impl[way], "--dtype", dtype, "--seed", str(seed))))
+                options = ("--dtype", dtype, "--seed", str(seed), "--learning-rate", str(rate))
+                row(f"{rate:g}", seed, what, *cells_of(run(impl[way], *options)))
         print()
         row("all parameters, rate 5e-5", *LEARNED)
         row(*("---" for _ in range(7)))
