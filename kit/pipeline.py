@@ -26,6 +26,7 @@ from kit.evidence.style import Judge, Verdict, share_without_copies, shuffled_wo
 from kit.models.layouts import check_coverage
 from kit.models.presets import Preset, require_memory
 from kit.models.settings import FinetuningSettings
+from kit.models.several import main_alone, own_share, whole_values
 from kit.models.sparing import sparing_loading
 from kit.models.weightless import weightless_variables
 from kit.narrator import Narrator, as_bytes, as_count, as_share, as_tuple
@@ -99,14 +100,16 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         "started": unfinished.request["started"] if unfinished else datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
+    processes = runtime.processes
     narrator.step("Devices")
     mesh_shape = options.mesh_shape(runtime.device_count)
     names = keras.distribution.list_devices()
     narrator.say(
         f"{len(names)} {'simulated devices on the CPU' if runtime.simulated else runtime.device_kind + ' devices'}: "
-        f"{names[0]} to {names[-1]}"
+        f"{names[0]} to {names[-1]}" + (f", of {processes.count} processes" if processes.several else "")
     )
     result["devices"] = {"platform": runtime.platform, "kind": runtime.device_kind, "count": len(names)}
+    result["processes"] = processes.count
 
     narrator.step("Mesh")
     device_mesh = parts.mesh.make_device_mesh(*mesh_shape)
@@ -166,10 +169,12 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         completion_before = unfinished.before["completion"]
     else:
         narrator.step("Generation before")
-        before = style_evidence(model, parts, prompts, settings.max_length, judge)
-        completion_before = _complete(model, parts, settings, prompts, before)
-        narrator.text(completion_before)
-        _tell_style(before, narrator)
+        with main_alone("before", model, parts.layout.gemma_layout_map, processes) as here:
+            if here:
+                before = style_evidence(model, parts, prompts, settings.max_length, judge)
+                completion_before = _complete(model, parts, settings, prompts, before)
+                narrator.text(completion_before)
+                _tell_style(before, narrator)
 
     narrator.step("Reviews")
     batches = parts.reviews.prepare_reviews(options.examples, settings.batch_size, settings.batches, settings.seed)
@@ -216,16 +221,18 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     # What a run that goes on must find as it was.
     marks = {"batches": _mark_of_batches(batches), "weights": _mark_of_weights(model)}
     save = None
+    folder: RunFolder | None = None
     if unfinished:
         folder, save = unfinished.folder, unfinished.folder.newest_save()
         narrator.step("Resumed")
-        _check_marks(options, marks)
+        if processes.is_main:
+            _check_marks(options, marks)
         _resume(parts, model, save)
         narrator.say(
             f"{save.step if save else 0} of {len(batches) * settings.epochs} steps were done when {options.shown_folder} was saved"
         )
         _tell_other_versions(unfinished.request["versions"], result["versions"], narrator)
-    else:
+    elif processes.is_main:
         request = {
             **{
                 name: result[name]
@@ -243,7 +250,9 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
             request,
             {**asdict(before), "completion": completion_before},
         )
-    shown = options.shown_folder or str(options.runs_folder / folder.path.name)
+    shown = options.shown_folder or (str(options.runs_folder / folder.path.name) if folder else "")
+    if not processes.is_main:
+        folder = None
     steps = len(batches) * settings.epochs
     save_every = options.save_every or max(1, math.ceil(steps / 10))
 
@@ -254,10 +263,11 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         )
         model._loss_tracker = LossOfStep()
         recorder = StepRecorder(
-            folder, parts.checkpoint.save_training, len(batches), steps, save_every, narrator, started, save
+            folder, parts.checkpoint.save_training, len(batches), steps, save_every, narrator, started, save, processes
         )
         training_started = time.perf_counter()
-        _train(parts, model, batches, settings.epochs, recorder)
+        shares = own_share(batches, device_mesh) if processes.several else batches
+        _train(parts, model, shares, settings.epochs, recorder)
         seconds = time.perf_counter() - training_started
         if not recorder.records:
             raise UserError("finetune ran no step that its callbacks were told of: pass `callbacks` on to fit.")
@@ -270,61 +280,67 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         )
 
         narrator.step("Generation after")
-        after = style_evidence(model, parts, prompts, settings.max_length, judge)
-        completion_after = _complete(model, parts, settings, prompts, after)
-        narrator.text(completion_after)
-        _tell_style(after, narrator)
+        with main_alone("after", model, parts.layout.gemma_layout_map, processes) as here:
+            if here:
+                after = style_evidence(model, parts, prompts, settings.max_length, judge)
+                completion_after = _complete(model, parts, settings, prompts, after)
+                narrator.text(completion_after)
+                _tell_style(after, narrator)
+        with whole_values([*model.trainable_variables, *model.optimizer.variables], processes):
+            if folder is None:
+                return result
 
-        narrator.step("Style shift")
-        shift = parts.generation.style_shift(before.scores, after.scores)
-        copies = share_without_copies(
-            [text[len(prompt) :] for text, prompt in zip(after.completions, prompts, strict=True)],
-            (text for batch in batches for text in batch),
-        )
-        narrator.table(
-            ("", "before", "after"),
-            [
-                ("lists, of 20 prompts", as_share(before.share_of_lists), as_share(after.share_of_lists)),
-                ("reviews, of 20 prompts", as_share(before.share_of_reviews), as_share(after.share_of_reviews)),
-                ("nats a token, held-out reviews", *(f"{e.scores['reviews']:.4f}" for e in (before, after))),
-                ("nats a token, new lists", *(f"{e.scores['lists']:.4f}" for e in (before, after))),
-                ("generations without 8 words in a row from the tuning reviews", "", as_share(copies)),
-            ],
-        )
-        shifted = after.share_of_reviews > before.share_of_reviews and shift["reviews"] > 0
-        narrator.say(
-            f"reviews gained {shift['reviews']:+.4f} nats a token, lists {shift['lists']:+.4f}: "
-            + ("the style has shifted to reviews" if shifted else "this is no shift to reviews")
-        )
-        result["style"] = {
-            "before": _style_as_dict(before),
-            "after": _style_as_dict(after),
-            "shift": shift,
-            "shifted": shifted,
-            "share_without_copies": copies,
-        }
-        result["generations"] = {"prompt": settings.prompt, "before": completion_before, "after": completion_after}
+            narrator.step("Style shift")
+            shift = parts.generation.style_shift(before.scores, after.scores)
+            copies = share_without_copies(
+                [text[len(prompt) :] for text, prompt in zip(after.completions, prompts, strict=True)],
+                (text for batch in batches for text in batch),
+            )
+            narrator.table(
+                ("", "before", "after"),
+                [
+                    ("lists, of 20 prompts", as_share(before.share_of_lists), as_share(after.share_of_lists)),
+                    ("reviews, of 20 prompts", as_share(before.share_of_reviews), as_share(after.share_of_reviews)),
+                    ("nats a token, held-out reviews", *(f"{e.scores['reviews']:.4f}" for e in (before, after))),
+                    ("nats a token, new lists", *(f"{e.scores['lists']:.4f}" for e in (before, after))),
+                    ("generations without 8 words in a row from the tuning reviews", "", as_share(copies)),
+                ],
+            )
+            shifted = after.share_of_reviews > before.share_of_reviews and shift["reviews"] > 0
+            narrator.say(
+                f"reviews gained {shift['reviews']:+.4f} nats a token, lists {shift['lists']:+.4f}: "
+                + ("the style has shifted to reviews" if shifted else "this is no shift to reviews")
+            )
+            result["style"] = {
+                "before": _style_as_dict(before),
+                "after": _style_as_dict(after),
+                "shift": shift,
+                "shifted": shifted,
+                "share_without_copies": copies,
+            }
+            result["generations"] = {"prompt": settings.prompt, "before": completion_before, "after": completion_after}
 
-        narrator.step("Saved")
-        result["seconds"] = round(recorder.seconds_before + time.perf_counter() - started, 1)
-        result["resumed"] = recorder.resumed
-        result["folder"] = shown
-        write_text(folder.path / "metrics.jsonl", "".join(record.line for record in recorder.records))
-        generations = {"prompts": prompts, "before": _generations(before), "after": _generations(after)}
-        folder.finish(
-            {
-                "settings.json": result["settings"],
-                "versions.json": result["versions"],
-                "generations.json": generations,
-                "run.json": result,
-            },
-            lambda path: parts.checkpoint.save_training(model, path),
-        )
+            narrator.step("Saved")
+            result["seconds"] = round(recorder.seconds_before + time.perf_counter() - started, 1)
+            result["resumed"] = recorder.resumed
+            result["folder"] = shown
+            write_text(folder.path / "metrics.jsonl", "".join(record.line for record in recorder.records))
+            generations = {"prompts": prompts, "before": _generations(before), "after": _generations(after)}
+            folder.finish(
+                {
+                    "settings.json": result["settings"],
+                    "versions.json": result["versions"],
+                    "generations.json": generations,
+                    "run.json": result,
+                },
+                lambda path: parts.checkpoint.save_training(model, path),
+            )
     except BaseException as error:
         _leave(folder, shown, error, narrator)
         raise
     finally:
-        folder.close()
+        if folder:
+            folder.close()
     # A run is finished without its report, which `kit report` makes anew.
     try:
         write_report(folder.path)
@@ -360,8 +376,10 @@ def _resume(parts: Parts, model: Any, save: Save | None) -> None:
         variable.assign(np.array(states[variable.path], dtype=variable.dtype))
 
 
-def _leave(folder: RunFolder, shown: str, error: BaseException, narrator: Narrator) -> None:
+def _leave(folder: RunFolder | None, shown: str, error: BaseException, narrator: Narrator) -> None:
     """A folder with a save is kept, and the person is told; one without goes away."""
+    if folder is None:
+        return
     save = folder.newest_save()
     if save is None:
         folder.remove()

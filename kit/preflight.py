@@ -112,14 +112,14 @@ def prepare(
     return RunOptions(preset, settings, mesh, control, runs_folder, examples, save_every, unfinished)
 
 
-def find_unfinished(shown: str) -> Unfinished:
-    """The run to go on with. What it was given by relative paths is found again: its working folder becomes the process's.
+def find_unfinished(shown: str, hold: bool = True) -> Unfinished:
+    """The run to go on with, kept from other processes with ``hold``. What it was given by relative paths is found again: its working folder becomes the process's.
 
     Raises:
         UserError: if there is no such run, if it is finished, or if a process is still at it.
 
     """
-    folder, request, before = unfinished_run(shown)
+    folder, request, before = unfinished_run(shown, hold)
     try:
         os.chdir(request["working_folder"])
     except OSError:
@@ -127,6 +127,28 @@ def find_unfinished(shown: str) -> Unfinished:
             f"--resume {shown}: it was begun in {request['working_folder']}, which is not there any more; its paths may be relative to it."
         ) from None
     return Unfinished(shown, folder, request, before)
+
+
+def check_options_agree(options: RunOptions) -> None:
+    """Make sure that all processes were started with the same options, which would else wait for each other forever.
+
+    Raises:
+        UserError: if they were not.
+
+    """
+    import hashlib
+
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    examples = hashlib.sha256("\0".join(text for text, _ in options.examples).encode()).hexdigest()
+    said = repr((options.preset.name, options.settings, options.mesh, options.control, options.save_every, examples))
+    try:
+        multihost_utils.assert_equal(np.frombuffer(hashlib.sha256(said.encode()).digest(), dtype=np.uint8))
+    except AssertionError:
+        raise UserError(
+            "The processes were started with different options or reviews: give each the same command line and the same data."
+        ) from None
 
 
 def _check_writable(folder: Path) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import keras
 
 from kit.errors import UserError
+from kit.models.several import whole_values
 from kit.narrator import Narrator
 from kit.run_folder import RunFolder, Save, write_text
+from kit.runtime.processes import ALONE, Processes
 
 
 class LossIsNotFiniteError(UserError):
@@ -71,6 +73,7 @@ class StepRecorder(keras.callbacks.Callback):
         narrator: Narrator,
         run_started: float,
         save: Save | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         """Go on after ``save``, if there is one.
 
@@ -83,6 +86,7 @@ class StepRecorder(keras.callbacks.Callback):
             narrator: Is told of each step.
             run_started: When this process began the run, by ``time.perf_counter``.
             save: The run's newest.
+            processes: Those that train together.
 
         """
         super().__init__()
@@ -91,6 +95,7 @@ class StepRecorder(keras.callbacks.Callback):
         self._steps_per_epoch = steps_per_epoch
         self._steps = steps
         self._save_every = save_every
+        self._processes = processes
         self._narrator = narrator
         self._warned: set[str] = set()
         progress: dict[str, Any] = (
@@ -174,12 +179,13 @@ class StepRecorder(keras.callbacks.Callback):
                 for variable in seed_variables(self.model)
             },
         }
-        if self._folder:
-            folder = self._folder
-            self._trying(
-                f"the save after step {step}",
-                lambda: folder.save(step, lambda path: self._save_training(self.model, path), progress),
-            )
+        trained = [*self.model.trainable_variables, *self.model.optimizer.variables]
+        with whole_values(trained, self._processes):
+            if folder := self._folder:
+                self._trying(
+                    f"the save after step {step}",
+                    lambda: folder.save(step, lambda path: self._save_training(self.model, path), progress),
+                )
 
     def _trying(self, what: str, write: Callable[[], None]) -> None:
         """Write something without which the training can go on."""

@@ -43,7 +43,7 @@ class Save:
 class RunFolder:
     """A run's folder, held by this process alone until it is left."""
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: int | None) -> None:
         """Made by :func:`new_run` and :func:`unfinished_run`."""
         self.path = path
         self._lock = lock
@@ -106,7 +106,9 @@ class RunFolder:
 
     def close(self) -> None:
         """Let other processes have it."""
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def new_run(runs_folder: Path, name: str, request: dict[str, Any], before: dict[str, Any]) -> RunFolder:
@@ -133,11 +135,12 @@ def new_run(runs_folder: Path, name: str, request: dict[str, Any], before: dict[
     return RunFolder(folder, lock)
 
 
-def unfinished_run(shown: str) -> tuple[RunFolder, dict[str, Any], dict[str, Any]]:
+def unfinished_run(shown: str, hold: bool = True) -> tuple[RunFolder, dict[str, Any], dict[str, Any]]:
     """Open the folder of a run that was broken off.
 
     Args:
         shown: The folder as it was given.
+        hold: Keep other processes from it.
 
     Returns:
         The folder, what was asked for, and the style before tuning.
@@ -165,8 +168,8 @@ def unfinished_run(shown: str) -> tuple[RunFolder, dict[str, Any], dict[str, Any
         raise UserError(
             f"--resume {shown}: its request.json or before.json is damaged; begin a new run with the same options."
         ) from None
-    lock = _locked(folder)
-    if lock is None:
+    lock = _locked(folder) if hold else None
+    if hold and lock is None:
         raise UserError(f"--resume {shown}: a process is still at this run; wait for it, or end it first.")
     run = RunFolder(folder, lock)
     save = run.newest_save()

@@ -120,18 +120,20 @@ def _run(
     save_every: int | None,
     resume: str | None,
 ) -> dict[str, Any]:
-    from kit.preflight import find_unfinished, prepare
+    from kit.preflight import check_options_agree, find_unfinished, prepare
     from kit.runtime import platform as runtime_platform
+    from kit.runtime.processes import processes_of_environment, watched
 
+    processes = processes_of_environment()
     unfinished = None
     if resume is not None:
-        unfinished = find_unfinished(resume)
+        unfinished = find_unfinished(resume, hold=processes.is_main)
         request = unfinished.request
         preset_name, impl, fill_with_reference = request["preset"], request["implementation"], request["filled"]
         control, save_every, given = request["control"], request["save_every"], request["settings"]
         # Another number of devices needs another mesh.
         mesh = mesh or (None if devices else tuple(request["mesh"]))
-    chosen, simulated = runtime_platform.choose_devices(platform, devices)
+    chosen, simulated = runtime_platform.choose_devices(platform, devices, processes)
     runtime_platform.prepare_environment(chosen, simulated)
     parts = find_parts(impl, fill_with_reference)
     if (missing := parts.missing()) and not fill_with_reference:
@@ -140,25 +142,34 @@ def _run(
         )
     options = prepare(preset_name, given, mesh, control, runs, save_every, unfinished)
     if chosen == "cpu":
-        options.mesh_shape(simulated)
-    if missing:
+        options.mesh_shape(simulated * processes.count)
+    if missing and processes.is_main:
         click.echo(f"From the reference, since they are still to be written: {', '.join(missing)}.")
-    runtime = runtime_platform.start(platform, devices, options.settings.seed)
+    runtime = runtime_platform.start(platform, devices, options.settings.seed, processes)
     parts.check()
+
+    import keras
 
     from kit import pipeline
     from kit.cli.console import ConsoleNarrator
+    from kit.narrator import Narrator
 
-    narrator = ConsoleNarrator()
-    try:
-        return pipeline.run(options, runtime, parts, narrator)
-    except UserError:
-        raise
-    except Exception as error:
-        if parts.name == REFERENCE:
+    with watched(processes) as watch:
+        if processes.several:
+            check_options_agree(options)
+            watch.remedy = "If the run had a save, `kit run --resume RUN` goes on from it."
+        narrator = ConsoleNarrator() if processes.is_main else Narrator()
+        if not processes.is_main:
+            keras.config.disable_interactive_logging()
+        try:
+            return pipeline.run(options, runtime, parts, narrator)
+        except UserError:
             raise
-        # Whatever a person's own parts raise, or make a run raise by what they return.
-        raise UserError(failure(error, parts, f'the step "{narrator.titles[-1]}"')) from error
+        except Exception as error:
+            if parts.name == REFERENCE:
+                raise
+            # Whatever a person's own parts raise, or make a run raise by what they return.
+            raise UserError(failure(error, parts, f'the step "{narrator.titles[-1]}"')) from error
 
 
 def failure(error: Exception, parts: Parts, what: str) -> str:

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Literal
 
 from kit.errors import UserError
+from kit.runtime.processes import ALONE, Processes, connect
 
 Platform = Literal["cpu", "gpu", "tpu"]
 
@@ -41,10 +42,12 @@ class Runtime:
 
     #: "cpu" (simulated devices), "gpu" or "tpu".
     platform: Platform
-    #: Devices that jax sees.
+    #: Devices that jax sees, in all processes.
     device_count: int
     #: The device's own name for its kind, such as "TPU v3" or "cpu".
     device_kind: str
+    #: Those that train together.
+    processes: Processes = ALONE
 
     @property
     def simulated(self) -> bool:
@@ -184,7 +187,7 @@ def keep_tensorflow_out() -> None:
         sys.meta_path.insert(0, _blocker())
 
 
-def choose_devices(platform: str, devices: int | None) -> tuple[Platform, int]:
+def choose_devices(platform: str, devices: int | None, processes: Processes | None = None) -> tuple[Platform, int]:
     """The platform, and how many devices to simulate if it is the processor.
 
     Raises:
@@ -193,36 +196,42 @@ def choose_devices(platform: str, devices: int | None) -> tuple[Platform, int]:
     """
     if devices is not None and devices < 1:
         raise UserError(f"--devices {devices}: there must be at least one device.")
-    return choose_platform(platform), devices or DEFAULT_SIMULATED_DEVICES
+    shared = DEFAULT_SIMULATED_DEVICES // (processes or ALONE).count
+    return choose_platform(platform), devices or max(1, shared)
 
 
-def start(platform: str = "auto", devices: int | None = None, seed: int | None = None) -> Runtime:
+def start(
+    platform: str = "auto", devices: int | None = None, seed: int | None = None, processes: Processes | None = None
+) -> Runtime:
     """Choose a platform, set the environment, import jax and start its backend.
 
     Args:
         platform: "auto", "cpu", "gpu" or "tpu".
-        devices: How many devices to simulate (8 by default); on real hardware, how many there must be.
+        devices: How many devices to simulate (8 by default); on real hardware, how many there must be. Of each process.
         seed: For Keras, NumPy and Python, if given.
+        processes: Those that train together, if there are several.
 
     Raises:
         UserError: if the platform or that many devices are not there.
 
     """
-    chosen, simulated = choose_devices(platform, devices)
+    processes = processes or ALONE
+    chosen, simulated = choose_devices(platform, devices, processes)
     prepare_environment(chosen, simulated)
+    connect(processes)
     import jax
 
     try:
         found = jax.devices()
     except RuntimeError as error:
         raise UserError(f"jax could not start on {chosen}: {str(error).splitlines()[0]}") from error
-    if devices is not None and len(found) != devices:
+    if devices is not None and len(jax.local_devices()) != devices:
         raise UserError(
-            f"--devices {devices}: {len(found)} {chosen} devices are here. On real hardware leave --devices out; "
+            f"--devices {devices}: {len(jax.local_devices())} {chosen} devices are here. On real hardware leave --devices out; "
             "`--platform cpu` simulates any number."
         )
     if seed is not None:
         import keras
 
         keras.utils.set_random_seed(seed)
-    return Runtime(platform=chosen, device_count=len(found), device_kind=found[0].device_kind)
+    return Runtime(chosen, len(found), found[0].device_kind, processes)
