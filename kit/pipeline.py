@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kit.bfloat16 import keep_small_updates
 from kit.data.films import list_prompts, lists_of_known_films
 from kit.data.reviews import held_out_reviews
 from kit.errors import UserError
@@ -24,7 +25,7 @@ from kit.evidence.layouts import RuleCoverage, rule_coverage
 from kit.evidence.placement import nbytes_per_device
 from kit.evidence.style import Judge, Verdict, share_without_copies, shuffled_words, train_judge
 from kit.models.layouts import check_coverage
-from kit.models.presets import Preset, require_memory
+from kit.models.presets import Preset, download_all, require_memory
 from kit.models.settings import FinetuningSettings
 from kit.models.several import main_alone, own_share, whole_values
 from kit.models.sparing import sparing_loading
@@ -138,6 +139,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         require_memory(preset, loaded.nbytes)
 
     narrator.step("Distributed loading")
+    preset = download_all(preset, narrator.say)
     with sparing_loading() as loading:
         model = _load(parts, preset, layout_map, settings)
     held = nbytes_per_device(model.backbone.variables)
@@ -206,6 +208,9 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         "before": dict(zip(("trainable", "total"), total_before, strict=True)),
         "tuned": dict(zip(("trainable", "total"), counted, strict=True)),
     }
+
+    if said := keep_small_updates(model, parts, settings):
+        narrator.say(said)
 
     narrator.step("Optimizer")
     parts.training.compile_for_finetuning(model, settings.learning_rate, settings.weight_decay)
