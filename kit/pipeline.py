@@ -33,7 +33,7 @@ from kit.models.weightless import weightless_variables
 from kit.narrator import Narrator, as_bytes, as_count, as_share, as_tuple
 from kit.parts import Parts
 from kit.preflight import RunOptions
-from kit.recording import LossIsNotFiniteError, LossOfStep, StepRecord, StepRecorder, seed_variables
+from kit.recording import LossIsNotFiniteError, StepRecord, StepRecorder, prepare_for_recording, seed_variables
 from kit.report.run_report import write_report
 from kit.run_folder import RunFolder, Save, new_run, write_text
 from kit.runtime.platform import Runtime
@@ -266,7 +266,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         narrator.say(
             f"a save after each {save_every} steps: should it be broken off, `kit run --resume {shown}` goes on from there"
         )
-        model._loss_tracker = LossOfStep()
+        prepare_for_recording(model)
         recorder = StepRecorder(
             folder, parts.checkpoint.save_training, len(batches), steps, save_every, narrator, started, save, processes
         )

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+import types
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +40,21 @@ class LossOfStep(keras.metrics.Mean):
     def result(self) -> dict[str, Any]:
         """Both, by their names in a log."""
         return {"loss": super().result(), "step_loss": self.last.value}
+
+
+def prepare_for_recording(model: Any) -> None:
+    """Have a compiled model report the loss of each step, and keep what ``fit`` hands it as it is.
+
+    ``fit`` stores all arrays of the state in ``model._jax_state`` after each step. Keras looks through what is assigned to a layer for
+    variables and layers, and wraps each list: 10 to 15 ms a step at 28 decoder blocks, for arrays that are neither.
+    """
+    model._loss_tracker = LossOfStep()
+    model._setattr_hook = _untracked_state
+
+
+def _untracked_state(name: str, value: Any) -> tuple[str, Any]:
+    # A view of the dictionary is none to Keras.
+    return name, types.MappingProxyType(value) if name == "_jax_state" and isinstance(value, dict) else value
 
 
 @dataclass(frozen=True)

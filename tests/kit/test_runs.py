@@ -18,7 +18,7 @@ from kit.models.sparing import sparing_loading
 from kit.narrator import Narrator
 from kit.parts import find_parts
 from kit.pipeline import _resume, _train
-from kit.recording import LossIsNotFiniteError, LossOfStep, StepRecorder
+from kit.recording import LossIsNotFiniteError, LossOfStep, StepRecorder, prepare_for_recording
 from kit.run_folder import RunFolder, new_run, unfinished_run
 from kit.runtime.processes import Processes, processes_of_environment
 
@@ -138,7 +138,7 @@ class TestResume:
         parts = find_parts("reference")
         parts.training.compile_for_finetuning(model, 0.01, 0.01)
         model.optimizer.build(model.trainable_variables)
-        model._loss_tracker = LossOfStep()
+        prepare_for_recording(model)
         return model
 
     def recorder(self, folder: RunFolder, save_every: int) -> StepRecorder:
