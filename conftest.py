@@ -27,12 +27,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=EXERCISES,
         help="What is checked: exercises (yours), reference (the solved parts, and the kit itself), or a folder.",
     )
+    group.addoption(
+        "--long", action="store_true", help="Also the tests of the kit that take long: whole commands, on their own."
+    )
     group.addoption("--platform", default="auto", help="auto, cpu (8 simulated devices), gpu or tpu.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for layer, answers in LAYERS.items():
         config.addinivalue_line("markers", f"{layer}: {answers}")
+    config.addinivalue_line("markers", "long: takes long, and is left out without --long; CI runs it")
     try:
         platform = choose_platform(config.getoption("--platform"))
         prepare_environment(platform, DEFAULT_SIMULATED_DEVICES)
@@ -52,8 +56,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path == KIT_TESTS and config.getoption("--impl") != REFERENCE else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ask for the whole runs last, before them for what was begun beside the kit's own tests, and for advanced exercises after the others."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave long tests out unless they were asked for. Ask for the whole runs last, before them for what was begun beside the kit's own tests, and for advanced exercises after the others."""
+    named = any("::" in argument for argument in config.args)
+    if not (config.getoption("--long") or named or "long" in config.getoption("markexpr")):
+        long = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in long]
+        config.hook.pytest_deselected(items=long)
     items.sort(
         key=lambda item: (
             item.get_closest_marker("style") is not None,

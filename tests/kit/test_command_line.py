@@ -204,6 +204,7 @@ def two_processes_of_which_one_is_killed(options: list[str], cwd: Path) -> tuple
     return lines[0].parent.parent, status, (cwd / "process-0.txt").read_text()
 
 
+@pytest.mark.long
 def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
     """Full-parameter tuning in mixed precision, on another mesh, over a file's reviews, for two epochs.
 

@@ -135,6 +135,7 @@ ImdbReviews(data_dir={str(folder)!r}).download_and_prepare()
     return [(f"Review <br /> {number}, naïve.", number % 2) for number in range(40)]
 
 
+@pytest.mark.long
 def test_tfds_reads_what_a_builder_prepared(tmp_path: Path) -> None:
     expected = _prepare_tfds(tmp_path)
     found = load_reviews(f"tfds:imdb_reviews@{tmp_path}")

@@ -534,6 +534,7 @@ def capture_of_a_failure() -> str:
     return re.match(r"```text\n(.*?)\n```", text, re.DOTALL)[1]
 
 
+@pytest.mark.long
 class TestOwnSuite:
     """What the README says to paste, pasted."""
 

@@ -37,6 +37,7 @@ def test_packages_that_are_missing_or_others(tmp_path: Path) -> None:
         check_packages(tmp_path)
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_weights(devices: list[str]) -> None:
     import keras
 
