@@ -35,6 +35,7 @@ ADVANCED: dict[str, tuple[str, ...]] = {
         "moments_on_every_core",
     ),
     "precision": ("share_unchanged", "effect_kept", "adapted_outputs", "add_adapters_in_float32"),
+    "multihost": ("process_settings", "own_rows", "rows_of_whole_batch", "whole_value", "save_once"),
 }
 
 #: All exercises, in the order of the course.

@@ -277,6 +277,55 @@ CODES: dict[str, Code] = {
         "Take the values of the variables at each call, within it, and let the gradient through to A and B.",
         "precision#A layer that computes otherwise",
     ),
+    # multihost
+    "MULTIHOST_WRONG_SETTINGS": Code(
+        "Return the addresses as they are, how many processes there are, and the number of this one, the last two as int.",
+        "multihost#One program, several processes",
+    ),
+    "MULTIHOST_SETTINGS_NOT_REFUSED": Code(
+        "Refuse it before anything is started: with settings that make no sense processes wait for others that never come.",
+        "multihost#One program, several processes",
+    ),
+    "MULTIHOST_ERROR_WITHOUT_NAME": Code(
+        "Raise a ValueError of your own that has the whole name of the variable: there are three on each of many machines.",
+        "multihost#One program, several processes",
+    ),
+    "MULTIHOST_WRONG_ROWS": Code(
+        "Go by the rows of the mesh: a process feeds the part of each in which it has a device, wherever the row stands.",
+        "multihost#Which rows a process feeds",
+    ),
+    "MULTIHOST_WRONG_ROW_ORDER": Code(
+        "Name each row once, in ascending order: devices of one row of the mesh hold the same part.",
+        "multihost#Which rows a process feeds",
+    ),
+    "MULTIHOST_BATCH_NOT_REFUSED": Code(
+        "Raise a ValueError that has both numbers, unless the axis divides the batch.",
+        "multihost#Which rows a process feeds",
+    ),
+    "MULTIHOST_WRONG_COUNT": Code(
+        "Divide by the rows of the mesh that this process has a device in, and multiply by all of them.",
+        "multihost#Predict",
+    ),
+    "MULTIHOST_NOT_WHOLE": Code(
+        "What spans processes must first be copied whole to each device, by all of them; then each can read its own copy.",
+        "multihost#What no process can read alone",
+    ),
+    "MULTIHOST_COLLECTIVES_DIFFER": Code(
+        "Call `gather` for each array in every process, in an order that depends on the names alone; what is done with it may differ.",
+        "multihost#The same collectives in the same order",
+    ),
+    "MULTIHOST_WRITTEN_TWICE": Code(
+        "Write only if the number that is given is 0: two processes that write one file leave a mixture of both.",
+        "multihost#The same collectives in the same order",
+    ),
+    "MULTIHOST_WRONG_FILE": Code(
+        "Give np.savez the path and the gathered arrays by their own names.",
+        "multihost#The same collectives in the same order",
+    ),
+    "MULTIHOST_PROCESSES_HANG": Code(
+        "Look for a condition on the number of the process around something that all must do, or for a loop whose order differs.",
+        "multihost#The same collectives in the same order",
+    ),
     # a person's own model
     "NOTHING_TO_CHECK": Code("Give the check something to look at: it does not pass over nothing.", ""),
     "MODEL_NOT_REPRODUCIBLE": Code("Build the same model at each call, from Keras' seed or from the same weights.", ""),

@@ -41,6 +41,11 @@ CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "effect_kept": (("change", "before", "after"), ()),
     "adapted_outputs": (("equation", "inputs", "kernel", "lora_a", "lora_b", "scale"), ()),
     "add_adapters_in_float32": (("model",), ()),
+    "process_settings": (("environment",), ()),
+    "own_rows": (("process_of_device", "batch_size", "process"), ()),
+    "rows_of_whole_batch": (("process_of_device", "rows_fed", "process"), ()),
+    "whole_value": (("value",), ()),
+    "save_once": (("values", "path", "process"), ("gather",)),
 }
 #: Arguments given by position that may be left out.
 OPTIONAL = {"devices"}

@@ -71,7 +71,8 @@ def build() -> None:
     for exercise in EXERCISE_FUNCTIONS:
         stub = cut((REFERENCE_FOLDER / f"{exercise}.py").read_text(encoding="utf-8"), exercise)
         # Before the stub is another, so that an exercise which is as it was cut last is not taken for somebody's work.
-        untouched = room.is_stub(exercise)
+        # An exercise that is new has none yet.
+        untouched = (STUBS_FOLDER / f"{exercise}.py").is_file() and room.is_stub(exercise)
         (STUBS_FOLDER / f"{exercise}.py").write_text(stub, encoding="utf-8")
         if untouched:
             room.file_of(exercise).write_text(stub, encoding="utf-8")
