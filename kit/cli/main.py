@@ -58,7 +58,7 @@ def main() -> None:
             "kit: it runs on Linux, macOS and WSL, and this is native Windows: run it within WSL (`wsl --install`)."
         )
     try:
-        cli(standalone_mode=False)
+        cli(standalone_mode=False, prog_name="kit")
     except UserError as error:
         click.echo(f"kit: {error}", err=True)
         sys.exit(2)
@@ -68,7 +68,9 @@ def main() -> None:
         click.echo("kit: stopped.", err=True)
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        context = getattr(error, "ctx", None)
+        where = f" (`{context.command_path} --help`)" if context else ""
+        click.echo(f"kit: {error.format_message().rstrip('.')}{where}.", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output, such as `head`, has gone; Python would complain once more at exit.

@@ -111,6 +111,23 @@ def test_a_mistake_is_one_sentence(options: list[str], message: str, tmp_path: P
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["report"], "kit: Missing argument 'RUN' (`kit report --help`)."),
+        (["bundle"], "kit: Missing argument 'FOLDER' (`kit bundle --help`)."),
+        (["run", "--batch"], "kit: No such option '--batch'. (Did you mean one of: "),
+        (["rum"], "kit: No such command 'rum'"),
+    ],
+)
+def test_a_slip_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    finished = kit(*arguments, cwd=tmp_path)
+    assert finished.returncode == 2
+    (line,) = finished.stderr.strip().splitlines()
+    assert line.startswith(sentence)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     finished = kit("run", "--batches", "1", "--runs", "taken", cwd=tmp_path)
