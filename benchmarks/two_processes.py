@@ -1,0 +1,73 @@
+"""Two processes of four simulated devices against one of eight: how far apart the losses are, and how soon one ends when the other dies.
+
+Runs of eight steps of the bundled model, on three meshes. Takes four minutes on 2 cores. Usage: python benchmarks/two_processes.py
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+KIT = [sys.executable, "-c", "from kit.cli.main import main; main()", "run"]
+OPTIONS = ["--batches", "8", "--sequence-length", "64", "--max-length", "16", "--save-every", "1"]
+
+
+def begin(runs: Path, mesh: str, count: int) -> list[subprocess.Popen]:
+    """Start the processes of a run."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    shared = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address, "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count)}
+    return [
+        subprocess.Popen(
+            [*KIT, *OPTIONS, "--mesh", mesh, "--runs", str(runs)],
+            env={**os.environ, **shared, "KERAS_DISTRIBUTION_PROCESS_ID": str(number)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+
+
+def losses(runs: Path, mesh: str, count: int) -> list[float]:
+    """Of each step."""
+    processes = begin(runs, mesh, count)
+    for process in processes:
+        _, said = process.communicate()
+        if process.returncode:
+            raise SystemExit(f"{mesh}, {count} processes: {said.strip().splitlines()[-1]}")
+    (file,) = runs.glob("*/metrics.jsonl")
+    return [json.loads(line)["loss"] for line in file.read_text().splitlines()]
+
+
+def main() -> None:
+    """Print the table, then how a process ends with another."""
+    with tempfile.TemporaryDirectory(prefix="two-") as name:
+        scratch = Path(name)
+        print("| mesh | first loss | last loss | apart, relative |\n|---|---|---|---|", flush=True)
+        for mesh in ("1x8", "2x4", "4x2"):
+            one, two = (losses(scratch / f"{mesh}-{count}", mesh, count) for count in (1, 2))
+            assert len(one) == len(two) == 8
+            apart = max(abs(a - b) / abs(a) for a, b in zip(one, two, strict=True))
+            print(f"| {mesh} | {two[0]:.6f} | {two[-1]:.6f} | {apart:.1e} |", flush=True)
+        for dies in (1, 0):
+            runs = scratch / f"dies-{dies}"
+            processes = begin(runs, "2x4", 2)
+            while not list(runs.glob("*/saves/step-*")):
+                time.sleep(0.01)
+            processes[dies].send_signal(signal.SIGKILL)
+            died = time.perf_counter()
+            _, said = processes[1 - dies].communicate()
+            seconds = time.perf_counter() - died
+            print(
+                f"\nprocess {dies} killed; {seconds:.2f} s later the other ended with {processes[1 - dies].returncode}: {said.strip().splitlines()[-1]}"
+            )
+
+
+if __name__ == "__main__":
+    main()
