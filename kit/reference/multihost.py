@@ -95,15 +95,15 @@ def whole_value(value: jax.Array) -> np.ndarray:
     #: What this process can address all of, NumPy can read. Of anything else, have each device of the array's mesh make a whole
     #: copy first: a compiled function that gives back what it is given, with `out_shardings` for it.
     if not value.is_fully_addressable:
-        mesh: Any = value.sharding
-        everywhere = jax.sharding.NamedSharding(mesh.mesh, jax.sharding.PartitionSpec())
+        sharding: Any = value.sharding
+        everywhere = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
         value = jax.jit(lambda array: array, out_shardings=everywhere)(value)
     return np.asarray(value)
     # endregion
 
 
 def save_once(
-    values: Mapping[str, jax.Array], path: Path, process: int, gather: Callable[[jax.Array], np.ndarray] = whole_value
+    values: Mapping[str, jax.Array], path: Path, process: int, gather: Callable[[jax.Array], Any] = whole_value
 ) -> None:
     """Write arrays to one file of NumPy's (.npz), by their names. All processes must come here, and process 0 alone writes.
 
@@ -111,12 +111,12 @@ def save_once(
         values: Arrays by name. All processes have the same names, and perhaps in another order.
         path: A file that is not there yet, in a folder that is; it ends with ".npz".
         process: The number of this process.
-        gather: Gives the whole of an array, if all processes call it at the same time for the same array.
+        gather: Gives the whole of an array, for NumPy, if all processes call it at the same time for the same array.
 
     """
     # region task 5
     #: Gather all arrays in every process, in an order that is the same in all of them; then write, if this is process 0.
-    whole: dict[str, Any] = {name: gather(values[name]) for name in sorted(values)}
+    whole = {name: gather(values[name]) for name in sorted(values)}
     if process == 0:
         np.savez(path, **whole)
     # endregion

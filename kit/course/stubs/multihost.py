@@ -74,7 +74,7 @@ def whole_value(value: jax.Array) -> np.ndarray:
 
 
 def save_once(
-    values: Mapping[str, jax.Array], path: Path, process: int, gather: Callable[[jax.Array], np.ndarray] = whole_value
+    values: Mapping[str, jax.Array], path: Path, process: int, gather: Callable[[jax.Array], Any] = whole_value
 ) -> None:
     """Write arrays to one file of NumPy's (.npz), by their names. All processes must come here, and process 0 alone writes.
 
@@ -82,7 +82,7 @@ def save_once(
         values: Arrays by name. All processes have the same names, and perhaps in another order.
         path: A file that is not there yet, in a folder that is; it ends with ".npz".
         process: The number of this process.
-        gather: Gives the whole of an array, if all processes call it at the same time for the same array.
+        gather: Gives the whole of an array, for NumPy, if all processes call it at the same time for the same array.
 
     """
     # Task 5: Gather all arrays in every process, in an order that is the same in all of them; then write, if this is process 0.
