@@ -147,7 +147,8 @@ class _Process:
         )
         names = np.array(keras.distribution.list_devices())[places]
         mesh = keras.distribution.DeviceMesh(places.shape, ["batch", "model"], list(names.ravel()))
-        self._expect_count(submission, mesh, process_of_device, len(rows))
+        held = self._expect_rows(mesh, rows)
+        self._expect_count(submission, mesh, process_of_device, held)
         self._set_distribution(mesh)
         model = self.doing("making the model", model_to_train, limit=60)
         losses = []
@@ -168,6 +169,24 @@ class _Process:
             gather=lambda value: gather(value, paths.get(id(value), "an array that is none of those")),
         )
         return {"losses": losses, "rows": [int(row) for row in rows]}
+
+    def _expect_rows(self, mesh: Any, rows: Any) -> int:
+        """Hold the rows against what JAX says that this process holds: two that feed other numbers of rows would wait. How many."""
+        import jax
+
+        from kit.checks.diagnosis import Failed
+
+        sharding = jax.sharding.NamedSharding(mesh.backend_mesh, jax.sharding.PartitionSpec("batch"))
+        slices = [index[0] for index in sharding.addressable_devices_indices_map((BATCH,)).values() if index]
+        expected = sorted({row for held in slices for row in range(BATCH)[held]})
+        if sorted(int(row) for row in rows) != expected:
+            raise Failed(
+                "MULTIHOST_WRONG_ROWS",
+                f"Process {self._request.number} of {PROCESSES} feeds other rows than its devices hold.",
+                ("", "expected", "yours"),
+                [(f"rows of {BATCH}", str(expected), str(list(rows)))],
+            )
+        return len(expected)
 
     def _expect_count(self, submission: Any, mesh: Any, process_of_device: Any, rows: int) -> None:
         """What JAX takes the whole of an array to be, when this process feeds twice as many rows as it should."""
