@@ -1,7 +1,7 @@
 """One of the processes that the exercise ``multihost`` is tried in: ``python -m kit.checks.multihost_process REQUEST``.
 
-It is started anew, since a process that has forked after its imports has no say in how its backend starts. What it does and
-what came of it goes to a file, one JSON object a line; who started it reads that file, and ends it.
+It is started anew: Keras connects processes before they start a backend, and the check's own process has started one, for the
+twin. What it does and what came of it goes to a file, one JSON object a line; who started it reads that file, and ends it.
 """
 
 import json
@@ -95,15 +95,7 @@ class _Process:
         from kit.parts import find_parts
 
         submission = Submission(find_parts(self._request.impl), "multihost")
-        addresses, count, number = self.doing(
-            "process_settings", lambda: submission.call("process_settings", dict(os.environ))
-        )
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        self.doing(
-            "keras.distribution.initialize",
-            lambda: keras.distribution.initialize(addresses, int(count), int(number)),
-            limit=90,
-        )
+        number = self._join(submission)
         assert (jax.process_count(), jax.process_index()) == (PROCESSES, self._request.number), (
             "it is not who it should be"
         )
@@ -126,7 +118,7 @@ class _Process:
                 submission.expect_type("whole_value", found, np.ndarray)
             raise Failed(
                 "MULTIHOST_NOT_WHOLE",
-                f"In process {number} of {count}, whole_value does not give the whole of an array that both hold.",
+                f"In process {number} of {PROCESSES}, whole_value does not give the whole of an array that both hold.",
                 ("", "yours"),
                 rows,
             )
@@ -169,6 +161,34 @@ class _Process:
             gather=lambda value: gather(value, paths.get(id(value), "an array that is none of those")),
         )
         return {"losses": losses, "rows": [int(row) for row in rows]}
+
+    def _join(self, submission: Any) -> int:
+        """Connect to the other process with the settings of the solution. The number of this process."""
+        import jax
+        import keras
+
+        from kit.checks.diagnosis import Failed
+
+        names = ("KERAS_DISTRIBUTION_JOB_ADDRESSES", "KERAS_DISTRIBUTION_NUM_PROCESSES")
+        expected = (os.environ[names[0]], int(os.environ[names[1]]), self._request.number)
+        call = lambda: submission.call("process_settings", dict(os.environ), returns=(tuple, list))  # noqa: E731
+        found = tuple(self.doing("process_settings", call))
+        if found != expected:
+            # With these one of them would wait for minutes.
+            raise Failed(
+                "MULTIHOST_WRONG_SETTINGS",
+                f"process_settings gives process {self._request.number} other settings than its environment has.",
+                ("", "expected", "yours"),
+                [("addresses, processes, this one", repr(expected), repr(found))],
+            )
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        try:
+            self.doing("keras.distribution.initialize", lambda: keras.distribution.initialize(*expected), limit=90)
+        except RuntimeError as error:
+            raise AssertionError(
+                f"the processes could not be connected ({' '.join(str(error).split())[:200]})"
+            ) from None
+        return self._request.number
 
     def _expect_rows(self, mesh: Any, rows: Any) -> int:
         """Hold the rows against what JAX says that this process holds: two that feed other numbers of rows would wait. How many."""
