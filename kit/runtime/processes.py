@@ -149,6 +149,7 @@ class Watch:
     #: Told after the sentence about a process that has died, such as how to go on.
     remedy: str = ""
     _others: list[tuple[int, Any]] = field(default_factory=list)
+    _threads: list[threading.Thread] = field(default_factory=list)
     _finished: bool = False
     _telling: threading.Lock = field(default_factory=threading.Lock)
 
@@ -177,7 +178,9 @@ class Watch:
             for name, seconds in _KEEPALIVE.items():
                 if hasattr(socket, name):
                     connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
-            threading.Thread(target=self._look, args=(number, connection), daemon=True).start()
+            thread = threading.Thread(target=self._look, args=(number, connection), daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def _look(self, number: int, connection: socket.socket) -> None:
         try:
@@ -207,11 +210,20 @@ class Watch:
             return
 
     def finish(self) -> None:
-        """Say to the others that this process ends as it should."""
+        """Say to the others that this process ends as it should. Process 0 waits for them: without it they would abort."""
+        import jax
+
+        wait_for_all("the end")
         self._finished = True
+        if not self.processes.is_main:
+            jax.distributed.shutdown()
         for _, connection in self._others:
             with contextlib.suppress(OSError):
                 connection.sendall(_DONE)
+        if self.processes.is_main:
+            for thread in self._threads:
+                thread.join(timeout=30)
+            jax.distributed.shutdown()
 
 
 @contextlib.contextmanager
@@ -222,7 +234,8 @@ def watched(processes: Processes) -> Iterator[Watch]:
         watch.begin()
     try:
         yield watch
-        watch.finish()
+        if processes.several:
+            watch.finish()
     except Exception:
         if processes.several:
             watch.wait_for_a_verdict()
