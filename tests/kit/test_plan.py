@@ -361,9 +361,9 @@ class TestCommand:
         content = json.loads(finished.stdout)
         assert content["fits"] is True
         assert content["per_device"].keys() >= {"arguments_bytes", "temporary_bytes", "peak_bytes", "usable_bytes"}
-        # Counted by hand: weights of embeddings and two blocks over 8 cores; adapters and their moments on each.
+        # Counted by hand: weights of embeddings and two blocks over 8 cores; of adapters and their moments A over 8 cores, and B on each.
         weights = (256_000 * 3072 + 2 * (4 * 16 * 3072 * 256 + 3 * 3072 * 24_576)) * 4 / 8
-        adapters = 3 * 2 * 2 * 197_632 * 4
+        adapters = 3 * 2 * 2 * (16 * 3072 * 4 / 8 + 4 * 256) * 4
         assert content["per_device"]["arguments_bytes"] == pytest.approx(weights + adapters, rel=0.001)
         assert content["collectives"]["all-reduce"]["count"] == pytest.approx(4 * 2 + 5, abs=2)
         assert content["flops_per_parameter_and_token"] == pytest.approx(4, rel=0.05)
