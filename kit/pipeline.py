@@ -19,11 +19,12 @@ import numpy as np
 
 from kit.bfloat16 import keep_small_updates
 from kit.data.films import list_prompts, lists_of_known_films
-from kit.data.reviews import held_out_reviews
+from kit.data.reviews import checksum, held_out_reviews
 from kit.errors import UserError
 from kit.evidence.layouts import RuleCoverage, rule_coverage
 from kit.evidence.placement import nbytes_per_device
 from kit.evidence.style import Judge, Verdict, share_without_copies, shuffled_words, train_judge
+from kit.files import write_text
 from kit.models.layouts import check_coverage
 from kit.models.presets import Preset, download_all, require_memory
 from kit.models.settings import FinetuningSettings
@@ -35,7 +36,7 @@ from kit.parts import Parts
 from kit.preflight import RunOptions
 from kit.recording import LossIsNotFiniteError, StepRecord, StepRecorder, prepare_for_recording, seed_variables
 from kit.report.run_report import write_report
-from kit.run_folder import RunFolder, Save, new_run, write_text
+from kit.run_folder import RunFolder, Save, new_run
 from kit.runtime.platform import Runtime
 
 #: Texts of each style that the model's likelihood is measured on, before and after.
@@ -173,10 +174,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         narrator.step("Generation before")
         with main_alone("before", model, parts.layout.gemma_layout_map, processes) as here:
             if here:
-                before = style_evidence(model, parts, prompts, settings.max_length, judge)
-                completion_before = _complete(model, parts, settings, prompts, before)
-                narrator.text(completion_before)
-                _tell_style(before, narrator)
+                before, completion_before = _told_evidence(model, parts, settings, prompts, judge, narrator)
 
     narrator.step("Reviews")
     batches = parts.reviews.prepare_reviews(options.examples, settings.batch_size, settings.batches, settings.seed)
@@ -224,7 +222,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     result["optimizer"] = {"class": type(optimizer).__name__, "decayed_variables": decayed}
 
     # What a run that goes on must find as it was.
-    marks = {"batches": _mark_of_batches(batches), "weights": _mark_of_weights(model)}
+    marks = {"batches": checksum(text for batch in batches for text in batch), "weights": _mark_of_weights(model)}
     save = None
     folder: RunFolder | None = None
     if unfinished:
@@ -287,45 +285,14 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         narrator.step("Generation after")
         with main_alone("after", model, parts.layout.gemma_layout_map, processes) as here:
             if here:
-                after = style_evidence(model, parts, prompts, settings.max_length, judge)
-                completion_after = _complete(model, parts, settings, prompts, after)
-                narrator.text(completion_after)
-                _tell_style(after, narrator)
+                after, completion_after = _told_evidence(model, parts, settings, prompts, judge, narrator)
+                narrator.step("Style shift")
+                result["style"] = _told_shift(parts, prompts, batches, before, after, narrator)
         with whole_values([*model.trainable_variables, *model.optimizer.variables], processes):
             if folder is None:
                 return result
-
-            narrator.step("Style shift")
-            shift = parts.generation.style_shift(before.scores, after.scores)
-            copies = share_without_copies(
-                [text[len(prompt) :] for text, prompt in zip(after.completions, prompts, strict=True)],
-                (text for batch in batches for text in batch),
-            )
-            narrator.table(
-                ("", "before", "after"),
-                [
-                    ("lists, of 20 prompts", as_share(before.share_of_lists), as_share(after.share_of_lists)),
-                    ("reviews, of 20 prompts", as_share(before.share_of_reviews), as_share(after.share_of_reviews)),
-                    ("nats a token, held-out reviews", *(f"{e.scores['reviews']:.4f}" for e in (before, after))),
-                    ("nats a token, new lists", *(f"{e.scores['lists']:.4f}" for e in (before, after))),
-                    ("generations without 8 words in a row from the tuning reviews", "", as_share(copies)),
-                ],
-            )
-            shifted = after.share_of_reviews > before.share_of_reviews and shift["reviews"] > 0
-            narrator.say(
-                f"reviews gained {shift['reviews']:+.4f} nats a token, lists {shift['lists']:+.4f}: "
-                + ("the style has shifted to reviews" if shifted else "this is no shift to reviews")
-            )
-            result["style"] = {
-                "before": _style_as_dict(before),
-                "after": _style_as_dict(after),
-                "shift": shift,
-                "shifted": shifted,
-                "share_without_copies": copies,
-            }
-            result["generations"] = {"prompt": settings.prompt, "before": completion_before, "after": completion_after}
-
             narrator.step("Saved")
+            result["generations"] = {"prompt": settings.prompt, "before": completion_before, "after": completion_after}
             result["seconds"] = round(recorder.seconds_before + time.perf_counter() - started, 1)
             result["resumed"] = recorder.resumed
             result["folder"] = shown
@@ -395,10 +362,6 @@ def _leave(folder: RunFolder | None, shown: str, error: BaseException, narrator:
             raise UserError(
                 f"{shown} cannot be written to ({error.strerror or error}): make room, then `kit run --resume {shown}` goes on."
             ) from error
-
-
-def _mark_of_batches(batches: list[list[str]]) -> str:
-    return hashlib.sha256("\0".join(text for batch in batches for text in batch).encode()).hexdigest()
 
 
 def _mark_of_weights(model: Any) -> str:
@@ -473,6 +436,59 @@ def _load(parts: Parts, preset: Preset, layout_map: Any, settings: FinetuningSet
         ) from error
 
 
+def _told_evidence(
+    model: Any, parts: Parts, settings: FinetuningSettings, prompts: Sequence[str], judge: Judge, narrator: Narrator
+) -> tuple[StyleEvidence, str]:
+    """The style of a model at this moment, and its completion of the run's own prompt."""
+    evidence = style_evidence(model, parts, prompts, settings.max_length, judge)
+    completion = _complete(model, parts, settings, prompts, evidence)
+    narrator.text(completion)
+    number = len(evidence.verdicts)
+    narrator.say(
+        f"of {number} such prompts {round(evidence.share_of_lists * number)} are answered with a list and "
+        f"{round(evidence.share_of_reviews * number)} with a review"
+    )
+    return evidence, completion
+
+
+def _told_shift(
+    parts: Parts,
+    prompts: Sequence[str],
+    batches: list[list[str]],
+    before: StyleEvidence,
+    after: StyleEvidence,
+    narrator: Narrator,
+) -> dict[str, Any]:
+    """How far the style has moved, as ``run.json`` has it under "style"."""
+    shift = parts.generation.style_shift(before.scores, after.scores)
+    copies = share_without_copies(
+        [text[len(prompt) :] for text, prompt in zip(after.completions, prompts, strict=True)],
+        (text for batch in batches for text in batch),
+    )
+    narrator.table(
+        ("", "before", "after"),
+        [
+            ("lists, of 20 prompts", as_share(before.share_of_lists), as_share(after.share_of_lists)),
+            ("reviews, of 20 prompts", as_share(before.share_of_reviews), as_share(after.share_of_reviews)),
+            ("nats a token, held-out reviews", *(f"{e.scores['reviews']:.4f}" for e in (before, after))),
+            ("nats a token, new lists", *(f"{e.scores['lists']:.4f}" for e in (before, after))),
+            ("generations without 8 words in a row from the tuning reviews", "", as_share(copies)),
+        ],
+    )
+    shifted = after.share_of_reviews > before.share_of_reviews and shift["reviews"] > 0
+    narrator.say(
+        f"reviews gained {shift['reviews']:+.4f} nats a token, lists {shift['lists']:+.4f}: "
+        + ("the style has shifted to reviews" if shifted else "this is no shift to reviews")
+    )
+    return {
+        "before": _style_as_dict(before),
+        "after": _style_as_dict(after),
+        "shift": shift,
+        "shifted": shifted,
+        "share_without_copies": copies,
+    }
+
+
 def _complete(
     model: Any, parts: Parts, settings: FinetuningSettings, prompts: Sequence[str], evidence: StyleEvidence
 ) -> str:
@@ -497,14 +513,6 @@ def _tell_coverage(coverage: RuleCoverage, loaded: RuleCoverage, narrator: Narra
     for rule in coverage.rules:
         if not rule.paths:
             narrator.say(f"warning: the rule {rule.pattern} matches nothing")
-
-
-def _tell_style(evidence: StyleEvidence, narrator: Narrator) -> None:
-    number = len(evidence.verdicts)
-    narrator.say(
-        f"of {number} such prompts {round(evidence.share_of_lists * number)} are answered with a list and "
-        f"{round(evidence.share_of_reviews * number)} with a review"
-    )
 
 
 def _coverage_as_dict(coverage: RuleCoverage) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kit.data.reviews import Example, load_reviews, tuning_examples
+from kit.data.reviews import Example, checksum, load_reviews, tuning_examples
 from kit.errors import UserError
 from kit.models.presets import Preset, find_preset
 from kit.models.settings import TUTORIAL_SETTINGS, FinetuningSettings
@@ -141,7 +141,7 @@ def check_options_agree(options: RunOptions) -> None:
     import numpy as np
     from jax.experimental import multihost_utils
 
-    examples = hashlib.sha256("\0".join(text for text, _ in options.examples).encode()).hexdigest()
+    examples = checksum(text for text, _ in options.examples)
     said = repr((options.preset.name, options.settings, options.mesh, options.control, options.save_every, examples))
     try:
         multihost_utils.assert_equal(np.frombuffer(hashlib.sha256(said.encode()).digest(), dtype=np.uint8))

@@ -12,9 +12,10 @@ from typing import Any
 import keras
 
 from kit.errors import UserError
+from kit.files import write_text
 from kit.models.several import whole_values
 from kit.narrator import Narrator
-from kit.run_folder import RunFolder, Save, write_text
+from kit.run_folder import RunFolder, Save
 from kit.runtime.processes import ALONE, Processes
 
 

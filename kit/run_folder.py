@@ -4,21 +4,20 @@ While a run goes on its folder has ``request.json`` (what was asked for), ``befo
 and ``saves/step-000120/`` (the newest save alone). Once it is finished it has ``run.json``, which is written last. Imports no framework.
 """
 
-import contextlib
 import fcntl
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kit.errors import UserError
+from kit.files import new_folder, write_json
 
 _SAVE = re.compile(r"step-(\d+)")
-_UNFINISHED = ".unfinished-"
 
 
 @dataclass(frozen=True)
@@ -205,46 +204,3 @@ def _locked(folder: Path) -> int | None:
         os.close(lock)
         return None
     return lock
-
-
-@contextlib.contextmanager
-def new_folder(final: Path) -> Iterator[Path]:
-    """A folder to fill, which gets its name once it is full and on the disk: a kill or a full disk leaves none with that name."""
-    unfinished = final.parent / (_UNFINISHED + final.name)
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        for path in (*unfinished.rglob("*"), unfinished):
-            _to_disk(path)
-        unfinished.rename(final)
-        _to_disk(final.parent)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Write a file that is whole or not there."""
-    write_text(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a file that is whole or, if it was there before, as it was."""
-    unfinished = file.with_name(_UNFINISHED + file.name)
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        _to_disk(unfinished)
-        unfinished.replace(file)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    _to_disk(file.parent)
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kit.course.room import Room
 from kit.errors import UserError
+from kit.files import write_json
 
 
 class Progress:
@@ -33,11 +34,9 @@ class Progress:
         """
         content = self._read()
         content["hints"][exercise] = number
-        unfinished = self.file.with_name(self.file.name + ".unfinished")
         try:
             self.file.parent.mkdir(exist_ok=True)
-            unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            unfinished.replace(self.file)
+            write_json(self.file, content)
         except OSError as error:
             raise UserError(
                 f"{self.file} cannot be written ({error.strerror}), so which hint is next cannot be kept: "

@@ -9,6 +9,7 @@ from typing import Literal
 
 from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, missing_functions, untouched
 from kit.errors import UserError
+from kit.files import write_bytes
 from kit.parts import EXERCISES, find_parts
 
 #: Where a reset keeps what it replaces; a name that no module has, so that nothing takes it for an exercise.
@@ -75,7 +76,7 @@ class Room:
             return None
         try:
             backup = None if before is None else self._keep(exercise, before)
-            _write_whole(file, fresh)
+            write_bytes(file, fresh)
         except OSError as error:
             raise UserError(
                 f"{shown(file)} was left as it is, since {shown(Path(error.filename or self.folder))} cannot be "
@@ -134,17 +135,6 @@ def find_room(folder: str = EXERCISES) -> Room:
 def stub(exercise: str) -> str:
     """What a learner starts from."""
     return (STUBS_FOLDER / f"{exercise}.py").read_text(encoding="utf-8")
-
-
-def _write_whole(file: Path, content: bytes) -> None:
-    """Write a file so that it is there as it was or as it will be, and never in between."""
-    unfinished = file.with_name(f".{file.name}.unfinished")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, file)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
 
 
 def shown(path: Path) -> str:

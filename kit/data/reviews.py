@@ -178,3 +178,8 @@ def held_out_reviews(number: int) -> list[str]:
     # Sorted by their checksums, so that the order has nothing to do with how they begin.
     reviews.sort(key=lambda text: hashlib.sha256(text.encode()).hexdigest())
     return reviews[:number]
+
+
+def checksum(texts: Iterable[str]) -> str:
+    """Of these texts in this order: whether two runs, or two processes, were given the same."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()

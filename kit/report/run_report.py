@@ -10,11 +10,11 @@ import jinja2
 
 from kit import __version__
 from kit.errors import UserError
+from kit.files import write_text
 from kit.narrator import as_bytes, as_count, as_share
 from kit.report.loss_curve import loss_curve
 from kit.report.run_files import EMBEDDINGS, Axes, Run, read_run
 from kit.report.sharding_picture import draw
-from kit.run_folder import write_text
 
 REPORT_FILE = "report.html"
 #: So many kinds of replicated variables are shown, the largest first.
