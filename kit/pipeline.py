@@ -26,6 +26,7 @@ from kit.evidence.placement import nbytes_per_device
 from kit.evidence.style import Judge, Verdict, share_without_copies, shuffled_words, train_judge
 from kit.files import write_text
 from kit.models.layouts import check_coverage
+from kit.models.preprocessor import build_preprocessor
 from kit.models.presets import Preset, download_all, require_memory
 from kit.models.settings import FinetuningSettings
 from kit.models.several import main_alone, own_share, whole_values
@@ -187,6 +188,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         + ("; control: the words of each are shuffled" if options.control else "")
     )
     model.preprocessor.sequence_length = settings.sequence_length
+    build_preprocessor(model)
 
     total_before = parts.lora.count_parameters(model)
     if settings.rank:

@@ -11,6 +11,7 @@ import keras_hub
 import numpy as np
 
 from kit.checks import oracle
+from kit.models.preprocessor import build_preprocessor
 from kit.models.presets import BUNDLED_FOLDER
 from kit.models.weightless import build_backbone, no_weights
 
@@ -62,7 +63,9 @@ def small_model(rank: int, dtype: str = "float32", **sizes: Any) -> keras_hub.mo
     preprocessor = keras_hub.models.GemmaCausalLMPreprocessor.from_preset(
         str(BUNDLED_FOLDER), sequence_length=SEQUENCE_LENGTH
     )
-    return keras_hub.models.GemmaCausalLM(backbone, preprocessor)
+    model = keras_hub.models.GemmaCausalLM(backbone, preprocessor)
+    build_preprocessor(model)
+    return model
 
 
 def _value(variable: keras.Variable) -> np.ndarray:
@@ -102,4 +105,6 @@ def values(variables: Sequence[keras.Variable]) -> dict[str, np.ndarray]:
 
 def bundled_model() -> keras_hub.models.CausalLM:
     """The bundled model under the distribution that is set."""
-    return keras_hub.models.CausalLM.from_preset(str(BUNDLED_FOLDER))
+    model = keras_hub.models.CausalLM.from_preset(str(BUNDLED_FOLDER))
+    build_preprocessor(model)
+    return model

