@@ -3,22 +3,22 @@
 import importlib.util
 from typing import Any
 
-from kit.models.settings import FinetuningSettings
 from kit.parts import REFERENCE, Parts, find_parts
 
 #: The exercise, and the function of it, that a run in bfloat16 is made with.
 EXERCISE, FUNCTION = "precision", "add_adapters_in_float32"
 
 
-def keep_small_updates(model: Any, parts: Parts, settings: FinetuningSettings) -> str:
+def keep_small_updates(model: Any, parts: Parts, dtype: str, rank: int) -> str:
     """Let the adapters of a model that computes in bfloat16 be added in float32, and say so.
 
     It is called between ``enable_lora`` and ``compile``, also before a run is resumed; variables are what they were.
 
     Args:
-        model: The causal language model, with LoRA enabled if the settings have a rank.
+        model: The causal language model, with LoRA enabled if there is a rank.
         parts: Whose ``add_adapters_in_float32`` is taken if it is written; else the reference's, if this copy of the kit has it.
-        settings: Of the run. In float32 nothing is done.
+        dtype: "float32", "bfloat16" or "mixed_bfloat16", that the model is made with. In float32 nothing is done.
+        rank: Of LoRA; 0 tunes all parameters.
 
     Returns:
         A sentence for who reads the run; empty if there is nothing to say.
@@ -27,10 +27,10 @@ def keep_small_updates(model: Any, parts: Parts, settings: FinetuningSettings) -
         UserError: if the parts have a module ``precision`` that is not Python or does not import.
 
     """
-    if settings.dtype == "float32":
+    if dtype == "float32":
         return ""
-    if not settings.rank:
-        return warning_for_all_parameters(settings)
+    if not rank:
+        return warning_for_all_parameters(dtype)
     source = _who_has_it(parts)
     if source is None:
         return (
@@ -39,13 +39,13 @@ def keep_small_updates(model: Any, parts: Parts, settings: FinetuningSettings) -
         )
     getattr(getattr(source, EXERCISE), FUNCTION)(model)
     return (
-        f"{settings.dtype}: adapters are added to outputs in float32, which are then rounded ({source.shown(EXERCISE)})"
+        f"{dtype}: adapters are added to outputs in float32, which are then rounded ({source.shown(EXERCISE)})"
     )
 
 
-def warning_for_all_parameters(settings: FinetuningSettings) -> str:
+def warning_for_all_parameters(dtype: str) -> str:
     """What tuning all parameters loses in this dtype, as a sentence; empty where that is nothing."""
-    if settings.dtype != "bfloat16":
+    if dtype != "bfloat16":
         return ""
     return (
         "warning: in bfloat16 AdamW moves no weight. Keras corrects its second moment by 1 - 0.999^step in the dtype of the weights, where "

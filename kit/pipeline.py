@@ -209,7 +209,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         "tuned": dict(zip(("trainable", "total"), counted, strict=True)),
     }
 
-    if said := keep_small_updates(model, parts, settings):
+    if said := keep_small_updates(model, parts, settings.dtype, settings.rank):
         narrator.say(said)
 
     narrator.step("Optimizer")

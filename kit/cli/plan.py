@@ -189,7 +189,7 @@ def _plan(asked: _Asked, impl: str, said: bool) -> "Plan":
             asked.settings,
             _step_parts(asked, parts),
             asked.layers,
-            (lambda text: click.echo(f"… {text}", err=True)) if said else lambda text: None,
+            _say if said else lambda text: None,
         )
     except UserError:
         raise
@@ -201,6 +201,7 @@ def _plan(asked: _Asked, impl: str, said: bool) -> "Plan":
 
 def _step_parts(asked: _Asked, parts: Parts) -> "StepParts":
     """Their layout, and what they have of the rest; what is still to be written comes from the reference."""
+    from kit.bfloat16 import keep_small_updates
     from kit.models.layouts import layout_of
     from kit.tpu.step import StepParts
 
@@ -213,7 +214,21 @@ def _step_parts(asked: _Asked, parts: Parts) -> "StepParts":
     if parts.name == REFERENCE:
         # Where key and value have fewer heads than the axis has devices, the tutorial's rules cannot be used.
         layout = layout_of(asked.name, asked.settings.mesh) or layout
-    return StepParts(layout, theirs["lora"].enable_lora, theirs["training"].compile_for_finetuning)
+    told: set[str] = set()
+
+    def compile_for_finetuning(model: Any, learning_rate: float, weight_decay: float) -> None:
+        # As `kit run` does, between LoRA and the optimizer. More than one step may be lowered for a plan.
+        sentence = keep_small_updates(model, parts, asked.settings.dtype, asked.settings.rank)
+        if sentence and sentence not in told:
+            _say(sentence)
+            told.add(sentence)
+        theirs["training"].compile_for_finetuning(model, learning_rate, weight_decay)
+
+    return StepParts(layout, theirs["lora"].enable_lora, compile_for_finetuning)
+
+
+def _say(text: str) -> None:
+    click.echo(f"… {text}", err=True)
 
 
 def _check_picture(file: Path) -> None:

@@ -16,12 +16,10 @@ from kit.checks.small import set_distribution, small_model
 from kit.course.stubs import STUBS_FOLDER
 from kit.errors import UserError
 from kit.models.architectures import find_architecture
-from kit.models.settings import TUTORIAL_SETTINGS
 from kit.models.weightless import build_backbone, no_weights
 from kit.parts import find_parts
 from kit.reference import checkpoint, generation, lora, precision, training
 
-BFLOAT16 = TUTORIAL_SETTINGS.with_options(dtype="bfloat16")
 OWN = "CALLED = []\n\n\ndef add_adapters_in_float32(model):\n    CALLED.append(model)\n"
 
 
@@ -72,7 +70,7 @@ class TestWhoseLayers:
     def test_those_that_are_written(self, folder: Path) -> None:
         (folder / "precision.py").write_text(OWN)
         parts = find_parts(str(folder))
-        assert keep_small_updates("a model", parts, BFLOAT16).endswith("mine/precision.py)")
+        assert keep_small_updates("a model", parts, "bfloat16", 4).endswith("mine/precision.py)")
         assert parts.precision.CALLED == ["a model"]
 
     @pytest.mark.parametrize("text", [None, "", "def share_unchanged(kernel, update):\n    return 0.0\n"])
@@ -80,25 +78,25 @@ class TestWhoseLayers:
         if text is not None:
             (folder / "precision.py").write_text(text)
         with pytest.raises(ValueError, match="no layer with LoRA"):
-            keep_small_updates(_without_lora(), find_parts(str(folder)), BFLOAT16)
+            keep_small_updates(_without_lora(), find_parts(str(folder)), "bfloat16", 4)
 
     def test_a_file_that_is_not_python_is_one_sentence(self, folder: Path) -> None:
         (folder / "precision.py").write_text("def")
         with pytest.raises(UserError, match=r"precision\.py is not Python"):
-            keep_small_updates(None, find_parts(str(folder)), BFLOAT16)
+            keep_small_updates(None, find_parts(str(folder)), "bfloat16", 4)
 
     def test_a_copy_without_solutions_says_what_keras_does(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-        assert "below 1/512 of an entry is lost" in keep_small_updates(None, find_parts(str(folder)), BFLOAT16)
+        assert "below 1/512 of an entry is lost" in keep_small_updates(None, find_parts(str(folder)), "bfloat16", 4)
 
     def test_in_float32_nothing_is_done(self) -> None:
-        assert keep_small_updates(None, find_parts("reference"), TUTORIAL_SETTINGS) == ""
+        assert keep_small_updates(None, find_parts("reference"), "float32", 4) == ""
 
     def test_all_parameters_in_bfloat16_get_a_warning(self) -> None:
         parts = find_parts("reference")
-        said = keep_small_updates(None, parts, BFLOAT16.with_options(rank=0))
+        said = keep_small_updates(None, parts, "bfloat16", 0)
         assert "in bfloat16 AdamW moves no weight" in said
-        assert keep_small_updates(None, parts, BFLOAT16.with_options(rank=0, dtype="mixed_bfloat16")) == ""
+        assert keep_small_updates(None, parts, "mixed_bfloat16", 0) == ""
 
 
 def _without_lora() -> Any:
@@ -137,7 +135,7 @@ def _with_lora() -> Any:
     # Adapters begin with random numbers; a fresh model begins with the same base.
     keras.utils.set_random_seed(0)
     lora.enable_lora(model, 4)
-    said = keep_small_updates(model, find_parts("reference"), BFLOAT16)
+    said = keep_small_updates(model, find_parts("reference"), "bfloat16", 4)
     assert said.endswith("then rounded (reference/precision.py)")
     training.compile_for_finetuning(model, 5e-3, 0.01)
     return model

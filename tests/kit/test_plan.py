@@ -422,6 +422,25 @@ class TestCommand:
         )
 
     @needs_libtpu
+    @pytest.mark.parametrize(
+        ("rank", "sentence"), [("4", "adapters are added to outputs in float32"), ("0", "AdamW moves no weight")]
+    )
+    def test_in_bfloat16_it_is_the_step_of_kit_run(self, rank: str, sentence: str) -> None:
+        finished = run_plan("bundled", "--layers", "1,2", "--dtype", "bfloat16", "--rank", rank, "--json")
+        assert finished.returncode == 0, finished.stderr
+        assert finished.stderr.count(sentence) == 1
+        assert json.loads(finished.stdout)["fits"]
+
+    @needs_libtpu
+    def test_in_bfloat16_a_persons_own_adapters_are_planned(self, tmp_path: Path) -> None:
+        layout = (Path(__file__).parents[2] / "kit" / "reference" / "layout.py").read_text()
+        (tmp_path / "layout.py").write_text(layout)
+        (tmp_path / "precision.py").write_text("def add_adapters_in_float32(model):\n    model.mine()\n")
+        finished = run_plan("bundled", "--layers", "1", "--dtype", "bfloat16", "--impl", str(tmp_path))
+        assert finished.returncode == 2
+        assert "the plan failed at precision.py:2 (AttributeError" in finished.stderr
+
+    @needs_libtpu
     def test_differences_as_json(self, tmp_path: Path) -> None:
         layout = (Path(__file__).parents[2] / "kit" / "reference" / "layout.py").read_text()
         (tmp_path / "layout.py").write_text(layout.replace("ffw_gating(_2)?", "ffw_gating"))
