@@ -38,9 +38,7 @@ def keep_small_updates(model: Any, parts: Parts, dtype: str, rank: int) -> str:
             "Keras adds each adapter to its kernel in bfloat16, where an update below 1/512 of an entry is lost."
         )
     getattr(getattr(source, EXERCISE), FUNCTION)(model)
-    return (
-        f"{dtype}: adapters are added to outputs in float32, which are then rounded ({source.shown(EXERCISE)})"
-    )
+    return f"{dtype}: adapters are added to outputs in float32, which are then rounded ({source.shown(EXERCISE)})"
 
 
 def warning_for_all_parameters(dtype: str) -> str:

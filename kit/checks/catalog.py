@@ -241,7 +241,7 @@ _CHECKS: list[Check] = [
             "params",
             "make_it_fit",
             30,
-            settings="Settings that make a step of enough tokens for a v2-8, whose state alone has room on a core.",
+            settings="Settings that make a step of enough tokens for a v3-8, whose state has room on a core, and that moves the weights.",
         ),
         _checks(
             "planning",
@@ -262,7 +262,7 @@ _CHECKS: list[Check] = [
             "tpu_compile",
             "make_it_fit",
             240,
-            v2_8="Compiled for a TPU v2-8 with these settings, a step that trains all of Gemma 7B fits.",
+            v3_8="Compiled for a TPU v3-8 with these settings, a step that trains all of Gemma 7B fits.",
         ),
         _checks(
             "clinic",

@@ -240,6 +240,10 @@ CODES: dict[str, Code] = {
         "See which of the two is too much: what a core holds, or what it needs beside that while it computes.",
         "planning#What fits",
     ),
+    "PLANNING_DOES_NOT_LEARN": Code(
+        "Keep the weights in a dtype that AdamW can move them in, and make room where the activations are.",
+        "planning#What learns",
+    ),
     # precision
     "PRECISION_WRONG_SHARE": Code(
         "Add, round to eight significant bits, and compare; ties go to the even significand, and below a power of two numbers lie closer.",

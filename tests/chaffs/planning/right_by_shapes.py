@@ -45,4 +45,4 @@ def all_reduce_nbytes(architecture, rank, batch_size, sequence_length):
 
 
 def make_it_fit():
-    return dict(remat=True, batch_size=16, dtype="bfloat16", mesh=(1, 8))
+    return dict(remat=True, batch_size=64, dtype="mixed_bfloat16", mesh=(1, 8))

@@ -4,4 +4,4 @@ from kit.reference.planning import all_reduce_nbytes, argument_nbytes  # noqa: F
 
 
 def make_it_fit():
-    return (1, 8), "bfloat16"
+    return (1, 8), "mixed_bfloat16"
