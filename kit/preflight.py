@@ -57,18 +57,29 @@ class RunOptions:
             UserError: if it does not fit them, or if it cannot split a batch.
 
         """
-        batch, model = self.mesh or (1, device_count)
-        if batch * model != device_count:
-            raise UserError(
-                f"--mesh {batch}x{model}: that takes {batch * model} devices, and {device_count} are here; choose two factors of "
-                f"{device_count}, or simulate others with `--platform cpu --devices {batch * model}`."
-            )
+        batch, model = fitting_mesh(self.mesh, device_count)
         if self.settings.batch_size % batch:
             raise UserError(
                 f"--batch-size {self.settings.batch_size}: the mesh {batch}x{model} splits a batch into {batch} equal parts; "
                 f"choose a multiple of {batch}."
             )
         return batch, model
+
+
+def fitting_mesh(mesh: tuple[int, int] | None, device_count: int) -> tuple[int, int]:
+    """The sizes of the axes "batch" and "model" for so many devices; all in "model" if none are given.
+
+    Raises:
+        UserError: if they do not fit.
+
+    """
+    batch, model = mesh or (1, device_count)
+    if batch * model != device_count:
+        raise UserError(
+            f"--mesh {batch}x{model}: that takes {batch * model} devices, and {device_count} are here; choose two factors of "
+            f"{device_count}, or simulate others with `--platform cpu --devices {batch * model}`."
+        )
+    return batch, model
 
 
 def prepare(

@@ -39,6 +39,30 @@ class Save:
         return json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
 
 
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that has ended as it should."""
+
+    #: Its folder as it was given.
+    shown: str
+    #: What the part ``save_training`` wrote.
+    adapters: Path
+    preset: str
+    #: The parts that it was made with, and whether what was to be written was taken from the reference.
+    implementation: str
+    filled: bool
+    settings: dict[str, Any]
+    #: Sizes of the axes "batch" and "model".
+    mesh: tuple[int, int]
+    steps: int
+    #: Of its prompt, by the tuned model.
+    completion: str
+    #: Of the weights that were tuned, as they were before.
+    mark_of_weights: str
+    #: What relative paths in its settings are relative to.
+    working_folder: str
+
+
 class RunFolder:
     """A run's folder, held by this process alone until it is left."""
 
@@ -179,6 +203,45 @@ def unfinished_run(shown: str, hold: bool = True) -> tuple[RunFolder, dict[str, 
             f"--resume {shown}: its save, {save.folder.name if save else ''}, is damaged; begin a new run with the same options."
         ) from None
     return run, request, before
+
+
+def finished_run(shown: str) -> FinishedRun:
+    """Read what a finished run left.
+
+    Args:
+        shown: Its folder as it was given.
+
+    Raises:
+        UserError: if it is no such folder, if the run is not finished, or if something is damaged or missing.
+
+    """
+    folder = Path(shown).absolute()
+    if not folder.is_dir():
+        raise UserError(f"{shown}: there is no such folder.")
+    if not (folder / "run.json").is_file():
+        if (folder / "request.json").is_file():
+            raise UserError(f"{shown}: this run is not finished; `kit run --resume {shown}` goes on with it.")
+        raise UserError(f"{shown}: this is not the folder of a run; it has no run.json.")
+    try:
+        result = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        found = FinishedRun(
+            shown,
+            folder / "adapters",
+            str(result["preset"]),
+            str(result["implementation"]),
+            bool(result["filled"]),
+            dict(result["settings"]),
+            (int(result["mesh"]["batch"]), int(result["mesh"]["model"])),
+            int(result["training"]["steps"]),
+            str(result["generations"]["after"]),
+            str(result["marks"]["weights"]),
+            str(result["working_folder"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{shown}: its run.json is damaged, or of an older kit: the run must be made again.") from None
+    if not found.adapters.is_dir():
+        raise UserError(f"{shown}: its adapters are not there any more: the run must be made again.")
+    return found
 
 
 def _first_free(runs_folder: Path, name: str) -> Path:

@@ -12,6 +12,7 @@ from kit.errors import UserError
 #: Command -> the module that has it (as ``command``) and its line in `kit --help`.
 COMMANDS = {
     "run": ("kit.cli.run", "Fine-tune a Gemma over several devices, step by step, with the evidence."),
+    "export": ("kit.cli.export", "Write the model that a run has tuned as a preset that loads without the kit."),
     "report": ("kit.cli.report", "Write the report of a run anew, one page to look at and to pass on."),
     "plan": ("kit.cli.plan", "Compile a training step for a TPU, without a TPU: does it fit, what does it send."),
     "lesson": ("kit.cli.lesson", "List the exercises and how far yours are, or show a lesson."),

@@ -44,6 +44,7 @@ def test_help_names_all_commands(tmp_path: Path) -> None:
     for name in (
         "run",
         "plan",
+        "export",
         "report",
         "bundle",
         "lesson",
@@ -344,6 +345,29 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
     assert [rule["variables"] for rule in result["rule_coverage"]["rules"]] == [1]
     embedding = 2048 * 128
     assert set(result["nbytes_per_device"].values()) == {(1_311_872 - embedding) * 4 + embedding * 4 // 8}
+    exported_and_loaded_without_the_kit(result, tmp_path)
+
+
+def exported_and_loaded_without_the_kit(result: dict, cwd: Path) -> None:
+    """As a preset it writes what it wrote at the end of its run."""
+    finished = kit("export", result["folder"], "tuned", cwd=cwd)
+    assert finished.returncode == 0, finished.stderr
+    assert "which is what the run wrote when it had been tuned" in finished.stdout
+    settings = result["settings"]
+    code = f"""
+import sys
+sys.modules["kit"] = None
+import keras_hub
+model = keras_hub.models.CausalLM.from_preset("tuned", dtype={settings["dtype"]!r})
+model.compile(sampler="greedy")
+print("it wrote", repr(model.generate({settings["prompt"]!r}, max_length={settings["max_length"]})))
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert f"it wrote {result['generations']['after']!r}" in finished.stdout
+    again = kit("export", result["folder"], "tuned", cwd=cwd)
+    assert again.returncode == 2
+    assert "tuned: it is there already" in again.stderr
 
 
 def broken_parts(tmp_path: Path, content: str) -> Path:

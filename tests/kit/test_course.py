@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,11 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 
 from kit.checks.codes import CODES
-from kit.cli.main import main
+from kit.cli.main import cli, main
 from kit.course import course as course_module
 from kit.course.course import COURSE_FILE, LESSONS_FOLDER, course, lesson, section, sections
 from kit.course.proof import CHAFFS_FOLDER
@@ -86,10 +88,17 @@ def test_a_lesson_is_whole(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_commands_of_a_lesson_are_python_that_fits_a_terminal(name: str) -> None:
+def test_commands_of_a_lesson_are_those_of_the_kit_or_python_that_fits_a_terminal(name: str) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", lesson(name), re.DOTALL)
     assert blocks
     for block in blocks:
+        if block.startswith("kit "):
+            (_, command, *arguments) = shlex.split(block)
+            found = cli.get_command(click.Context(cli), command)
+            assert found is not None
+            # Raises for an option or a number of arguments that the command does not have.
+            found.make_context(command, arguments)
+            continue
         match = re.fullmatch(r"python -c '(.*)'\n", block, re.DOTALL)
         assert match is not None
         # Within single quotes a shell takes everything as it is, but for a single quote.
