@@ -27,7 +27,6 @@ from kit.pipeline import mark_of_weights
 from kit.run_folder import FinishedRun, finished_run
 from kit.runtime.platform import Runtime
 
-
 PROMPT = "Best films "
 TEXTS = ["It was a dull film, and I saw it twice.", "I liked the music of it, and the ending."] * 4
 
@@ -215,7 +214,7 @@ def test_a_run_that_cannot_be_exported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="this is not the folder of a run"):
         finished_run(str(folder))
     (folder / "request.json").write_text("{}")
-    with pytest.raises(UserError, match="this run is not finished; `kit run --resume .*a-run` goes on with it"):
+    with pytest.raises(UserError, match=r"this run is not finished; `kit run --resume .*a-run` goes on with it"):
         finished_run(str(folder))
     for content in ("{", "[]", "{}", '{"preset": "bundled", "mesh": [1, 8]}'):
         (folder / "run.json").write_text(content)
