@@ -1,4 +1,4 @@
-"""Which model's training step fits which TPU: the table in the README, and three of its cells by full compiles.
+"""Which model's training step fits which TPU: the table in docs/planning.md, and three of its cells by full compiles.
 
 LoRA of rank 4, float32, batch 2 x 128, mesh 1 x all devices; two few-layer compiles for each cell, and a straight line to all
 decoder blocks. Takes half an hour on 2 cores. Usage: python benchmarks/plan_table.py [PRESET...]

@@ -1,6 +1,6 @@
 """Tuning in float32, bfloat16 and mixed_bfloat16: what a small update does, what LoRA learns, and what all parameters do.
 
-Prints three Markdown tables: the figures of the README, "bfloat16". Each run is a process of its own, as a user starts it.
+Prints three Markdown tables: the figures of docs/running.md, "bfloat16". Each run is a process of its own, as a user starts it.
 Usage: python benchmarks/precision.py [SEEDS]
 """
 

@@ -1,4 +1,4 @@
-"""The style shift and its control over several seeds: the figures of the README, "The style shift".
+"""The style shift and its control over several seeds: the figures of docs/evidence.md, "The style shift".
 
 Each run is a process of its own, as a user starts it. Prints a Markdown table. Usage: python benchmarks/style_shift.py [SEEDS]
 """

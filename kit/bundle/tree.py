@@ -16,7 +16,7 @@ from kit.parts import EXERCISES
 LEFT_OUT = ("__pycache__", "runs", "packages", "build", "dist", "install.log", ".from-bundle", ".course-unpacked")
 
 #: Without these it is no tree that can be installed and tested.
-NEEDED = ("pyproject.toml", "constraints.txt", "conftest.py", "README.md", "exercises", "tests", "kit")
+NEEDED = ("pyproject.toml", "constraints.txt", "conftest.py", "README.md", "docs", "exercises", "tests", "kit")
 
 
 def find_root() -> Path:

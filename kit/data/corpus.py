@@ -2,7 +2,7 @@
 
 Where a review could go on, a list may begin, and where a heading asks for a list, a review may follow. So at each such
 place the model has to weigh one style against the other. That is what the tuning on reviews alone then changes: it is the
-only thing about reviews that this model has not already learned as well as it can (see the README, "The bundled model").
+only thing about reviews that this model has not already learned as well as it can (see docs/evidence.md, "The bundled model").
 """
 
 import re

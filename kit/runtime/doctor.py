@@ -16,7 +16,7 @@ from kit.runtime.platform import start, tpu_is_attached
 
 State = Literal["good", "missing", "broken"]
 
-#: What a run of the bundled model took at its highest, with room: seen 1.5 GB (README, "What it takes").
+#: What a run of the bundled model took at its highest, with room: seen 1.5 GB (docs/evidence.md, "Costs").
 NEEDED_MEMORY = 3e9
 NEEDED_DISK = 2e8
 

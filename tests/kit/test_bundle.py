@@ -378,7 +378,7 @@ class TestInTheRoom:
         # Python's own server cannot go on from there.
         (copy / "wheels" / "alpha-1.0-py3-none-any.whl.part").write_bytes(b"PK")
         code, text = self.sh(home, bundle / "get.sh", served)
-        assert (code, text.splitlines()[-1]) == (0, f"Done. Next: cd {course} && .venv/bin/kit lesson")
+        assert (code, text.splitlines()[-1]) == (0, f"Done. Next: cd {course} && . .venv/bin/activate && kit lesson")
         assert not copy.exists()
         assert list((course / ".venv").glob("lib/python*/site-packages/beta.py"))
         assert (course / "exercises" / "mesh.py").read_text() == "mine"

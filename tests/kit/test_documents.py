@@ -2,12 +2,19 @@
 
 import importlib
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 
+from kit.cli.main import cli
+
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted(path for path in ROOT.glob("*.md"))
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+#: Where the options of a command are listed.
+OPTIONS = {"run": "running", "export": "running", "plan": "planning"}
 
 
 def quick_start() -> list[str]:
@@ -23,30 +30,55 @@ def test_the_quick_start_is_two_lines() -> None:
     assert second.endswith("pytest --impl=reference")
 
 
+def anchors(document: Path) -> set[str]:
+    """What a link may name behind ``#``, as GitHub makes them from headings."""
+    headings = re.findall(r"^#+ (.*)", document.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
-    text = document.read_text(encoding="utf-8")
-    anchors = {
-        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)", text, re.M)
-    }
-    links = re.findall(r"\]\(([^)\s]+)\)", text)
-    broken = [
-        link
-        for link in links
-        if not link.startswith("https://")
-        and not (link.startswith("#") and link[1:] in anchors)
-        and not (not link.startswith("#") and (document.parent / link.partition("#")[0]).exists())
-    ]
+    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    broken = []
+    for link in links:
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
     assert not broken
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("run", 15), ("plan", 10)])
-def test_every_option_is_in_the_readme(name: str, at_least: int) -> None:
-    command = importlib.import_module(f"kit.cli.{name}").command
+def test_every_document_is_linked_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    names = [path.name for path in (ROOT / "docs").iterdir()]
+    assert len(names) >= 5
+    assert not [name for name in names if f"](docs/{name}" not in readme]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_that_are_named_are_there(document: Path) -> None:
+    """Each `kit ...` in a text: the command, its options and how many arguments it takes."""
+    text = " ".join(document.read_text(encoding="utf-8").split())
+    for line in re.findall(r"`(?:\.venv/bin/)?kit ([^`]+)`", text):
+        command, *arguments = shlex.split(line)
+        if command == "--help":
+            continue
+        found = cli.get_command(click.Context(cli), command)
+        assert found is not None, line
+        # A command's name alone speaks of it, and need not be complete.
+        if arguments:
+            found.make_context(command, arguments)
+
+
+@pytest.mark.parametrize(("name", "at_least"), [("run", 15), ("plan", 10), ("export", 3)])
+def test_every_option_is_in_a_document(name: str, at_least: int) -> None:
+    command = importlib.import_module(f"kit.cli.{name}").command
+    text = (ROOT / "docs" / f"{OPTIONS[name]}.md").read_text(encoding="utf-8")
     options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
-    assert len(options) > at_least
-    assert not [option for option in options if f"`{option}" not in readme]
+    assert len(options) >= at_least
+    assert not [option for option in options if f"`{option}" not in text]
 
 
 def test_every_marker_is_in_the_readme() -> None:

@@ -523,20 +523,19 @@ def run_pytest(folder: Path, *arguments: str, **environment: str) -> subprocess.
 
 
 def own_files() -> dict[str, str]:
-    """The files in the README's section, by their names."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## On your own model\n")[2]
-    section = section.partition("\n## ")[0]
-    return dict(re.findall(r"`([\w.]+)`[^`]*:\n\n```\w+\n(.*?)```", section, re.DOTALL))
+    """The files in the document, by their names."""
+    text = (ROOT / "docs" / "own_model.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"`([\w.]+)`[^`]*:\n\n```\w+\n(.*?)```", text, re.DOTALL))
 
 
 def capture_of_a_failure() -> str:
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("<!-- capture: pytest --tb=short -->\n")[2]
+    text = (ROOT / "docs" / "own_model.md").read_text(encoding="utf-8").partition("<!-- capture: pytest --tb=short -->\n")[2]
     return re.match(r"```text\n(.*?)\n```", text, re.DOTALL)[1]
 
 
 @pytest.mark.long
 class TestOwnSuite:
-    """What the README says to paste, pasted."""
+    """What docs/own_model.md says to paste, pasted."""
 
     def test_ten_lines_of_code(self) -> None:
         files = own_files()
@@ -590,7 +589,7 @@ class TestOwnSuite:
             "LORA_WRONG_TARGETS",
             "LOSS_DEPENDS_ON_MESH",
         ]
-        # What the README shows is what is said.
+        # What the document shows is what is said.
         said = "\n".join(line.rstrip() for line in finished.stdout.splitlines())
         assert capture in said.replace("test_typo.py", "test_my_model.py")
         # The person's own line, the panel, and no frame of the kit's.

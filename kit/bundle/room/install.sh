@@ -38,7 +38,7 @@ mkdir -p "$target" 2>/dev/null && [ -w "$target" ] || fail "$target cannot be ma
 target=$(CDPATH='' cd -- "$target" && pwd)
 : >"$target/.from-bundle"
 if [ -f "$target/.venv/.finished" ]; then
-  printf 'It is installed already. Next: cd %s && .venv/bin/kit lesson\n' "$target"
+  printf 'It is installed already. Next: cd %s && . .venv/bin/activate && kit lesson\n' "$target"
   exit 0
 fi
 free=$(df -Pk "$target" | awk 'NR == 2 {print $4}')
@@ -87,4 +87,4 @@ if grep -q '^wheels/libtpu-' "$list"; then extras='[tpu]'; fi
   fail "pip could not install the packages ($(grep '^ERROR' "$log" | tail -n 1)); all it said is in $log."
 "$target/.venv/bin/kit" --version >/dev/null || fail "the kit was installed and does not start; what pip said is in $log."
 : >"$target/.venv/.finished"
-printf 'Done. Next: cd %s && .venv/bin/kit lesson\n' "$target"
+printf 'Done. Next: cd %s && . .venv/bin/activate && kit lesson\n' "$target"
