@@ -159,16 +159,16 @@ def _run(
         options.mesh_shape(simulated * processes.count)
     if missing and processes.is_main:
         click.echo(f"From the reference, since they are still to be written: {', '.join(missing)}.")
-    runtime = runtime_platform.start(platform, devices, options.settings.seed, processes)
-    parts.check()
-
-    import keras
-
-    from kit import pipeline
-    from kit.cli.console import ConsoleNarrator
-    from kit.narrator import Narrator
-
     with watched(processes) as watch:
+        runtime = runtime_platform.start(platform, devices, options.settings.seed, processes)
+        parts.check()
+
+        import keras
+
+        from kit import pipeline
+        from kit.cli.console import ConsoleNarrator
+        from kit.narrator import Narrator
+
         if processes.several:
             check_options_agree(options)
             watch.remedy = "If the run had a save, `kit run --resume RUN` goes on from it."

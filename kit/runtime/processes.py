@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import select
 import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from kit.errors import UserError
 
@@ -17,8 +18,12 @@ ADDRESSES, COUNT, ID = (
     "KERAS_DISTRIBUTION_NUM_PROCESSES",
     "KERAS_DISTRIBUTION_PROCESS_ID",
 )
-#: What a process says to the others before it ends as it should.
-_DONE = b"done\n"
+#: What a process says first, with how many there are and its own number; what process 0 answers when all have come; and what a
+#: process says to the others before it ends as it should.
+_HELLO, _GO, _DONE = b"kit-run", b"go\n", b"done\n"
+#: How long processes wait for each other at the beginning, and after how long they say so.
+MEETING_SECONDS = 300.0
+SILENT_SECONDS = 10.0
 #: After another process has ended before its time, this one ends with this status.
 ENDED_WITH_ANOTHER = 3
 #: A host that goes away without a word is noticed after so many seconds.
@@ -88,20 +93,14 @@ def processes_of_environment() -> Processes:
 
 
 def connect(processes: Processes) -> None:
-    """Have Keras connect them, if its variables were set. To be called before a backend is started; waits for the others.
-
-    Raises:
-        UserError: if process 0's address cannot be listened at, or if the others do not come.
-
-    """
+    """Have Keras connect them, if its variables were set. To be called after all have met, and before a backend is started."""
     if not processes.connected:
         return
-    _check_address(processes)
     import jax
     import keras
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # A process that dies is told of by `watch`, in a sentence; without this each of the others would abort with a page of text.
+    # A process that dies is told of by a `Watch`, in a sentence; without this each of the others would abort with a page of text.
     jax.config.update("jax_enable_recoverability", True)
     keras.distribution.initialize()
 
@@ -137,75 +136,131 @@ def wait_for_all(what: str) -> None:
     client.wait_at_barrier(f"kit: {what}", day)
 
 
-def _check_address(processes: Processes) -> None:
-    host, _, port = processes.addresses.split(",")[0].rpartition(":")
-    if processes.is_main:
-        with contextlib.closing(socket.socket()) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", int(port)))
-            except OSError as error:
-                raise UserError(
-                    f"{ADDRESSES}: port {port} cannot be listened at ({error.strerror}); choose another."
-                ) from None
-        return
-    until = time.monotonic() + 120
-    while True:
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-            return
-        except OSError as error:
-            if time.monotonic() > until:
-                raise UserError(
-                    f"Process 0 was not reached at {host}:{port} for two minutes ({error.strerror or error}): start it, or mend {ADDRESSES}."
-                ) from None
-            time.sleep(0.2)
-
-
 @dataclass
 class Watch:
-    """Connections to the other processes, which break when one of them dies."""
+    """Connections to the other processes, which break when one of them dies.
+
+    They are made before JAX connects the processes: it would wait five minutes for one that does not come, without a word, and then
+    abort with a page of text. Process 0 listens at its address until all have come, and JAX does after that.
+    """
 
     processes: Processes
     #: Told after the sentence about a process that has died, such as how to go on.
     remedy: str = ""
-    _others: list[tuple[int, Any]] = field(default_factory=list)
+    #: Number of a process -> the connection to it, and what reads from it.
+    _others: dict[int, tuple[socket.socket, IO[bytes]]] = field(default_factory=dict)
     _threads: list[threading.Thread] = field(default_factory=list)
     _finished: bool = False
     _telling: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self) -> None:
-        """Connect to process 0, or as process 0 to all others, and look at the connections from now on."""
-        import numpy as np
-        from jax.experimental import multihost_utils
+        """Wait for all others at process 0's address, and look at the connections from then on.
 
-        listener = socket.create_server(("", 0)) if self.processes.is_main else None
-        own_port = listener.getsockname()[1] if listener else 0
-        port = int(multihost_utils.broadcast_one_to_all(np.int32(own_port)))
-        if listener:
-            for _ in range(self.processes.count - 1):
-                connection, _address = listener.accept()
-                number = int.from_bytes(connection.recv(4), "big")
-                self._others.append((number, connection))
-            listener.close()
+        Raises:
+            UserError: if the address cannot be listened at, if a process does not come, or if one is not who it should be.
+
+        """
+        host, _, port = self.processes.addresses.split(",")[0].rpartition(":")
+        if self.processes.is_main:
+            self._receive(int(port))
         else:
-            host = self.processes.addresses.split(",")[0].rpartition(":")[0]
-            connection = socket.create_connection((host, port), timeout=60)
+            self._go_to(host, int(port))
+        for number, (connection, reader) in self._others.items():
             connection.settimeout(None)
-            connection.sendall(self.processes.id.to_bytes(4, "big"))
-            self._others.append((0, connection))
-        for number, connection in self._others:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, seconds in _KEEPALIVE.items():
                 if hasattr(socket, name):
                     connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
-            thread = threading.Thread(target=self._look, args=(number, connection), daemon=True)
+            thread = threading.Thread(target=self._look, args=(number, reader), daemon=True)
             thread.start()
             self._threads.append(thread)
 
-    def _look(self, number: int, connection: socket.socket) -> None:
+    def _receive(self, port: int) -> None:
+        """As process 0: take the connections of all others, and tell them to go on when all are there."""
         try:
-            said = connection.makefile("rb").readline()
+            listener = socket.create_server(("", port))
+        except OSError as error:
+            raise UserError(
+                f"{ADDRESSES}: port {port} cannot be listened at ({os.strerror(error.errno or 0)}); choose another."
+            ) from None
+        clock = _Clock()
+        with listener:
+            while missing := set(range(1, self.processes.count)) - set(self._others):
+                names = f"process{'' if len(missing) == 1 else 'es'} {', '.join(map(str, sorted(missing)))} of {self.processes.count}"
+                if clock.is_over():
+                    raise UserError(
+                        f"Process 0 has waited {MEETING_SECONDS:g} s at port {port} for {names}: start all within that time, with the same "
+                        f"command line, and see what those that ended have said."
+                    )
+                clock.tell(f"waiting for {names}, at port {port}")
+                sockets = {connection: number for number, (connection, _) in self._others.items()}
+                for ready in select.select([listener, *sockets], [], [], 0.5)[0]:
+                    if ready is listener:
+                        self._introduce(listener.accept()[0])
+                    else:
+                        # It has gone, and may be started again.
+                        del self._others[sockets[ready]]
+        for connection, _ in self._others.values():
+            with contextlib.suppress(OSError):
+                connection.sendall(_GO)
+
+    def _introduce(self, connection: socket.socket) -> None:
+        """Hear who it is that has come."""
+        connection.settimeout(5)
+        reader = connection.makefile("rb")
+        try:
+            word, count, number = reader.readline(64).split()
+            told = (word, int(count), int(number))
+        except (OSError, ValueError):
+            told = (b"", 0, 0)
+        if told[0] != _HELLO:
+            connection.close()
+            return
+        refusal = ""
+        if told[1] != self.processes.count:
+            refusal = f"{COUNT} is {told[1]} here, and {self.processes.count} in process 0"
+        elif told[2] in self._others or not 0 < told[2] < told[1]:
+            refusal = f"another process has the number {told[2]} as well"
+        if refusal:
+            with contextlib.suppress(OSError):
+                connection.sendall(f"{refusal}\n".encode())
+            connection.close()
+        else:
+            self._others[told[2]] = connection, reader
+
+    def _go_to(self, host: str, port: int) -> None:
+        """As another process: connect to process 0, and wait until all are there."""
+        clock = _Clock()
+        while True:
+            try:
+                connection = socket.create_connection((host, port), timeout=5)
+                break
+            except OSError as error:
+                if clock.is_over():
+                    raise UserError(
+                        f"Process 0 was not reached at {host}:{port} for {MEETING_SECONDS:g} s ({error.strerror or error}): start it, or mend {ADDRESSES}."
+                    ) from None
+                clock.tell(f"waiting for process 0, at {host}:{port}")
+                time.sleep(0.2)
+        # Process 0 has its own time limit.
+        connection.settimeout(2 * MEETING_SECONDS)
+        reader = connection.makefile("rb")
+        try:
+            connection.sendall(b"%s %d %d\n" % (_HELLO, self.processes.count, self.processes.id))
+            answer = reader.readline()
+        except OSError:
+            answer = b""
+        if not answer:
+            raise UserError(f"Process 0, at {host}:{port}, has ended before all others had come; see what it has said.")
+        if answer != _GO:
+            raise UserError(
+                f"Process 0, at {host}:{port}, refuses process {self.processes.id}: {answer.decode(errors='replace').strip()}."
+            )
+        self._others[0] = connection, reader
+
+    def _look(self, number: int, reader: IO[bytes]) -> None:
+        try:
+            said = reader.readline()
         except OSError:
             said = b""
         if said == _DONE or self._finished:
@@ -213,7 +268,7 @@ class Watch:
         # Process 0 knows which one it was, and says so to the others.
         dead = int(said) if said.strip().isdigit() else number
         with self._telling:
-            for _, other in self._others:
+            for other, _ in self._others.values():
                 with contextlib.suppress(OSError):
                     other.sendall(f"{dead}\n".encode())
             print(
@@ -238,7 +293,7 @@ class Watch:
         self._finished = True
         if not self.processes.is_main:
             jax.distributed.shutdown()
-        for _, connection in self._others:
+        for connection, _ in self._others.values():
             with contextlib.suppress(OSError):
                 connection.sendall(_DONE)
         if self.processes.is_main:
@@ -247,11 +302,27 @@ class Watch:
             jax.distributed.shutdown()
 
 
+class _Clock:
+    """How long a process waits for others to come. After a while it says so."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._told = False
+
+    def is_over(self) -> bool:
+        return time.monotonic() - self._began > MEETING_SECONDS
+
+    def tell(self, what: str) -> None:
+        if not self._told and time.monotonic() - self._began > SILENT_SECONDS:
+            self._told = True
+            print(f"kit: {what}, for at most {MEETING_SECONDS:g} s", file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def watched(processes: Processes) -> Iterator[Watch]:
     """Watch the other processes, if there are any, until this is left."""
     watch = Watch(processes)
-    if processes.several:
+    if processes.connected:
         watch.begin()
     try:
         yield watch

@@ -529,7 +529,11 @@ def own_files() -> dict[str, str]:
 
 
 def capture_of_a_failure() -> str:
-    text = (ROOT / "docs" / "own_model.md").read_text(encoding="utf-8").partition("<!-- capture: pytest --tb=short -->\n")[2]
+    text = (
+        (ROOT / "docs" / "own_model.md")
+        .read_text(encoding="utf-8")
+        .partition("<!-- capture: pytest --tb=short -->\n")[2]
+    )
     return re.match(r"```text\n(.*?)\n```", text, re.DOTALL)[1]
 
 
