@@ -63,13 +63,16 @@ class Diagnosis:
         if self.rows:
             lines += ["", *_table(self.headings, self.rows)]
         lines += ["", *textwrap.wrap(f"Try: {self.remedy}", width, break_on_hyphens=False, break_long_words=False)]
-        if not exercise:
-            return "\n".join(lines)
+        if exercise and (lesson := self.lesson(exercise)):
+            lines.append(f"Read: {lesson}")
+        return "\n".join(lines)
+
+    def lesson(self, exercise: str) -> str:
+        """The command that shows what explains it; empty for a code that may concern any part of a whole run."""
         lesson, _, heading = self.anchor.partition("#")
         # A code that may concern any exercise leads to the lesson of the one that it concerns.
-        if lesson or exercise != "run":
-            lines.append(f"Read: kit lesson {lesson or exercise}" + (f' "{heading}"' if heading else ""))
-        return "\n".join(lines)
+        name = lesson or (exercise if exercise != "run" else "")
+        return name and f"kit lesson {name}" + (f' "{heading}"' if heading else "")
 
 
 class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error

@@ -20,6 +20,7 @@ COMMANDS = {
     "hint": ("kit.cli.hint", "Show the next hint for an exercise."),
     "reset": ("kit.cli.reset", "Begin an exercise anew, and keep a copy of yours."),
     "solution": ("kit.cli.solution", "Show the solution of an exercise that you have solved."),
+    "grade": ("kit.cli.grade", "Judge a class's exercises, and count the mistakes that it makes."),
     "doctor": ("kit.cli.doctor", "Look at what this machine has, and say what is missing."),
     "bundle": ("kit.cli.bundle", "Collect in a folder all that a workshop without a network needs."),
     "dev": ("kit.cli.dev", "For those who work on the kit itself."),

@@ -1,18 +1,12 @@
 """The report of a run: one page that needs no network, from the files in the run's folder. Imports no framework."""
 
-import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from kit import __version__
-from kit.errors import UserError
-from kit.files import write_text
-from kit.narrator import as_bytes, as_count, as_share
 from kit.report.loss_curve import loss_curve
+from kit.report.page import render_page, write_page
 from kit.report.run_files import EMBEDDINGS, Axes, Run, read_run
 from kit.report.sharding_picture import draw
 
@@ -38,18 +32,22 @@ def write_report(folder: Path) -> Path:
 
     """
     page = render(read_run(folder))
-    file = folder / REPORT_FILE
-    try:
-        write_text(file, page)
-    except OSError as error:
-        raise UserError(f"{file}: it cannot be written ({error.strerror}).") from None
-    return file
+    write_page(folder / REPORT_FILE, page)
+    return folder / REPORT_FILE
 
 
 def render(run: Run) -> str:
     """The page as a text."""
     pictures = [draw(variable, run.mesh, run.devices) for variable in run.variables]
-    page = _template().render(
+    return render_page(
+        "run_report.html",
+        {
+            "spec": _as_spec,
+            "nats": lambda value: f"{value:.4f}",
+            "gain": lambda value: f"{value:+.4f}",
+            "number": _as_number,
+            "within": lambda path: path.partition("/")[2] if path.startswith("decoder_block_1/") else path,
+        },
         run=run,
         title=_title(run),
         curve=loss_curve(run.steps, run.resumed),
@@ -60,33 +58,7 @@ def render(run: Run) -> str:
         replicated=_replicated(run),
         settings=_settings(run),
         started=f"{run.started.day} {run.started:%B %Y, %H:%M} {run.started.tzname() or ''}".strip(),
-        version=__version__,
     )
-    # JSON may hold half of a character that takes two, which no file in UTF-8 can.
-    return page.encode("utf-8", "replace").decode("utf-8")
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        # What a model wrote, a path or a setting may hold HTML.
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "bytes": as_bytes,
-        "count": as_count,
-        "share": as_share,
-        "spec": _as_spec,
-        "nats": lambda value: f"{value:.4f}",
-        "gain": lambda value: f"{value:+.4f}",
-        "number": _as_number,
-        "within": lambda path: path.partition("/")[2] if path.startswith("decoder_block_1/") else path,
-    }
-    return environment.get_template("run_report.html")
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def test_help_names_all_commands(tmp_path: Path) -> None:
         "hint",
         "reset",
         "solution",
+        "grade",
         "doctor",
         "dev",
     ):

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 #: Where the options of a command are listed.
-OPTIONS = {"run": "running", "export": "running", "plan": "planning"}
+OPTIONS = {"run": "running", "export": "running", "plan": "planning", "grade": "course"}
 
 
 def quick_start() -> list[str]:
@@ -72,7 +72,7 @@ def test_commands_that_are_named_are_there(document: Path) -> None:
             found.make_context(command, arguments)
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("run", 15), ("plan", 10), ("export", 3)])
+@pytest.mark.parametrize(("name", "at_least"), [("run", 15), ("plan", 10), ("export", 3), ("grade", 6)])
 def test_every_option_is_in_a_document(name: str, at_least: int) -> None:
     command = importlib.import_module(f"kit.cli.{name}").command
     text = (ROOT / "docs" / f"{OPTIONS[name]}.md").read_text(encoding="utf-8")

@@ -1,9 +1,10 @@
-"""The report in a browser: wide, on a phone and in print, light and dark, by keyboard and to a screen reader."""
+"""The reports of a run and of a class in a browser: wide, on a phone and in print, light and dark, by keyboard and to a screen reader."""
 
 import itertools
 import os
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ import pytest
 from chromium import Browser, browser, find_chromium
 from made_run import made_run
 
+from kit.checks.diagnosis import Failed
+from kit.course.grading import ClassGrades, Finding, Grade
+from kit.parts import EXERCISE_FUNCTIONS
+from kit.report.class_report import write_class_report
 from kit.report.run_report import write_report
 
 #: In CSS pixels: a desktop, a phone, and the narrowest that WCAG 2.1 asks for (1.4.10).
@@ -83,11 +88,11 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield opened
 
 
-def faults(chromium: Browser) -> list[str]:
-    """What cannot be read: texts and lines with too little contrast, and what is wider than the page."""
+def faults(chromium: Browser, texts: int = 300, lines: int = 3 + 8) -> list[str]:
+    """What cannot be read: texts and lines with too little contrast, and what is wider than the page. More texts and as many lines must be there."""
     found = chromium.evaluate(CONTRASTS)
-    assert sum(kind == "text" for kind, _, _ in found) > 300
-    assert sum(kind == "line" for kind, _, _ in found) == 3 + 8
+    assert sum(kind == "text" for kind, _, _ in found) > texts
+    assert sum(kind == "line" for kind, _, _ in found) == lines
     least = {"text": 4.5, "line": 3.0}
     weak = [f"{kind} {name}: {contrast:.2f}" for kind, name, contrast in found if contrast < least[kind]]
     wide = chromium.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
@@ -229,3 +234,38 @@ def test_the_rules_of_axe(chromium: Browser, page: Path, scheme: str) -> None:
     answer = chromium.evaluate("axe.run(document)")
     assert [(rule["id"], rule["nodes"][0]["html"]) for rule in answer["violations"]] == []
     assert len(answer["passes"]) > 30
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_page_of_a_class_is_legible(chromium: Browser, class_page: Path, width: int, scheme: str) -> None:
+    chromium.open(class_page, width, scheme)
+    chromium.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    assert faults(chromium, texts=100, lines=0) == []
+    # A table or a panel that is wider than a phone is moved within itself, by keyboard too.
+    wide = chromium.evaluate(
+        "[...document.querySelectorAll('.wide, pre')].filter(part => part.scrollWidth > part.clientWidth).map(part => part.tabIndex)"
+    )
+    assert set(wide) == {0} or (width == 1280 and not wide)
+
+
+@pytest.fixture(scope="module")
+def class_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty learners in all exercises, every third of whom has made a mistake in each."""
+    diagnosis = Failed(
+        "LAYOUT_MATRIX_REPLICATED",
+        "Every device holds 28 matrices of Gemma 7B on the mesh (1, 8) whole: 8.46 GB.",
+        ("your rule", "matches"),
+        [("decoder_block.*attention.*(query|key|value)/kernel", "84 variables, 4.23 GB")],
+    ).diagnosis
+    names = tuple(EXERCISE_FUNCTIONS)
+
+    def grade(exercise: str, number: int) -> Grade:
+        if number % 3 == 0:
+            return Grade(exercise, "wrong", 6, (Finding("Something is asked.", diagnosis),))
+        return Grade(exercise, "right" if number % 3 == 1 else "to do", 6)
+
+    grades = {f"learner-{number:02}": {name: grade(name, number) for name in names} for number in range(30)}
+    file = tmp_path_factory.mktemp("class") / "class.html"
+    write_class_report(file, "of thirty", ClassGrades(names, grades), datetime(2026, 11, 27, tzinfo=UTC))
+    return file
