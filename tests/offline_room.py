@@ -1,8 +1,9 @@
 """A room without a network: makes a bundle, and installs and uses it where there is none, as a learner does.
 
-The room is a network namespace of its own with nothing in it, a home that is empty, and no more on the PATH than /usr/bin and
-/bin. There install.sh runs, then the tests of the layers that need no training, a short run, and the first exercise: red on its
-stub, and green when it is written. Takes 9 minutes on 2 cores, 2 of them for the download, and 8 GB on the disk. Linux alone.
+The room is a network namespace of its own with nothing in it but the machine's own address, a home that is empty, and no more on the
+PATH than /usr/bin and /bin. There install.sh runs, then all tests, a short run, and the first exercise: red on its stub, and green
+when it is written. Takes a quarter of an hour on 2 cores, 2 minutes of it for the download, and 8 GB on the disk. Linux alone, with
+iproute2.
 
 Usage: python tests/offline_room.py [--bundle FOLDER] [--python COMMAND]
 """
@@ -17,6 +18,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+#: What a command is started with, so that there is no network.
+NAMESPACE = ("unshare", "--map-root-user", "--net", "--")
 
 #: Asks for a host by its address, so that no resolver is to blame, and for the way out.
 NO_NETWORK = """
@@ -36,6 +40,8 @@ class Room:
 
     home: Path
     python: str
+    #: Of iproute2.
+    ip: str
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -56,7 +62,7 @@ class Room:
             environment["PYTHON"] = self.python
         started = time.perf_counter()
         done = subprocess.run(
-            ["unshare", "--map-root-user", "--net", "--", *command],
+            [*NAMESPACE, "sh", "-c", f'{self.ip} link set lo up && exec "$@"', "sh", *command],
             cwd=self.course if self.course.is_dir() else self.home,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -80,13 +86,14 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, help="a bundle that is there; by default one is made")
     parser.add_argument("--python", default="", help="the room's Python, if it is not /usr/bin/python3")
     options = parser.parse_args()
-    if subprocess.run(["unshare", "--map-root-user", "--net", "true"], check=False).returncode:
-        parser.error("this system makes no network namespace (unshare --map-root-user --net)")
+    ip = shutil.which("ip", path=f"{os.defpath}:/usr/sbin:/sbin")
+    if ip is None or subprocess.run([*NAMESPACE, ip, "link", "set", "lo", "up"], check=False).returncode:
+        parser.error(f"this system makes no network namespace ({' '.join(NAMESPACE)}), or has no ip (iproute2)")
     with tempfile.TemporaryDirectory(prefix="kit-room-") as scratch:
         bundle = options.bundle or Path(scratch, "bundle")
         if options.bundle is None:
             subprocess.run([str(Path(sys.executable).with_name("kit")), "bundle", str(bundle)], check=True)
-        room = Room(Path(scratch, "home"), options.python)
+        room = Room(Path(scratch, "home"), options.python, ip)
         room.home.mkdir()
         room.run("is the network off", ["python3", "-c", NO_NETWORK], says="no network:")
         room.run("install.sh", ["sh", str(bundle.resolve() / "install.sh")], says="Done. Next: ")
@@ -105,8 +112,7 @@ def use(room: Room) -> None:
     """Do what a learner and a cautious lead do first."""
     commands = room.course / ".venv" / "bin"
     room.run("kit doctor", [str(commands / "kit"), "doctor"], says="`kit run` can run here.")
-    layers = ["--impl=reference", "-q", "-m", "interface or spec or params"]
-    room.run("pytest --impl=reference -m ...", [str(commands / "pytest"), *layers], says=" passed")
+    room.run("pytest --impl=reference", [str(commands / "pytest"), "--impl=reference", "-q"], says=" passed")
     room.run("kit run --batches 20", [str(commands / "kit"), "run", "--batches", "20"], says="Saved")
     mesh = [str(commands / "pytest"), "-q", "tests/exercises/test_mesh.py"]
     room.run("pytest tests/exercises/test_mesh.py, a stub", mesh, says="NOT_IMPLEMENTED", exit_code=1)
