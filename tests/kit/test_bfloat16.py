@@ -6,6 +6,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import chex
 import keras
 import ml_dtypes
 import numpy as np
@@ -153,9 +154,9 @@ def test_these_layers_are_tuned_saved_merged_and_generate(
     for other in (model, fresh):
         training.finetune(other, [reviews[8:]])
     assert len(model.trainable_variables) == 4
-    for one, two in zip(model.trainable_variables, fresh.trainable_variables, strict=True):
-        assert one.dtype == "float32"
-        np.testing.assert_array_equal(np.asarray(one.value), np.asarray(two.value))
+    one, two = ({variable.path: variable.value for variable in each.trainable_variables} for each in (model, fresh))
+    chex.assert_type(list(one.values()), "float32")
+    chex.assert_trees_all_equal(one, two, strict=True)
     text = generation.complete(model, "The film", 12)
     assert text == generation.complete(fresh, "The film", 12)
     before = np.asarray(model.predict_on_batch(reviews[:8]), "float32")

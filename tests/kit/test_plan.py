@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import chex
 import jax
 import keras
 import keras_hub
@@ -155,9 +156,15 @@ class TestStep:
         keras.distribution.set_distribution(None)
         assert float(logs["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-6)
         assert len(after[0]) >= 4
-        for variable, value in zip(model.trainable_variables, after[0], strict=True):
-            assert value.sharding.is_equivalent_to(variable.value.sharding, value.ndim)
-            np.testing.assert_allclose(value, variable.value, rtol=1e-6, atol=1e-7)
+        found = {variable.path: value for variable, value in zip(model.trainable_variables, after[0], strict=True)}
+        trained = {variable.path: variable.value for variable in model.trainable_variables}
+        chex.assert_trees_all_equal_comparator(
+            lambda mine, right: mine.sharding.is_equivalent_to(right.sharding, mine.ndim),
+            lambda mine, right: f"{mine.sharding} is not {right.sharding}",
+            found,
+            trained,
+        )
+        chex.assert_trees_all_close(found, trained, rtol=1e-6, atol=1e-7)
 
     def test_a_moment_is_where_its_variable_is(self) -> None:
         step = lower_step(SMALL, StepSettings((2, 4), rank=0), RIGHT, jax.devices(), None)

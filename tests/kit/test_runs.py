@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import chex
 import jax
 import keras
 import numpy as np
@@ -225,10 +226,15 @@ class TestSparingLoading:
         with sparing_loading() as report:
             spared = parts.loading.load_distributed(str(BUNDLED_FOLDER), layout_map, dtype="bfloat16")
         assert len(spared.variables) == len(plain.variables) >= 30
-        for one, other in zip(spared.variables, plain.variables, strict=True):
-            assert (one.path, one.dtype) == (other.path, other.dtype)
-            assert one.value.sharding.is_equivalent_to(other.value.sharding, one.ndim)
-            np.testing.assert_array_equal(*(np.asarray(v.value).astype("float32") for v in (one, other)))
+        one, other = ({variable.path: variable.value for variable in each.variables} for each in (spared, plain))
+        chex.assert_trees_all_equal_comparator(
+            lambda mine, right: mine.sharding.is_equivalent_to(right.sharding, mine.ndim),
+            lambda mine, right: f"{mine.sharding} is not {right.sharding}",
+            one,
+            other,
+        )
+        # With their dtypes.
+        chex.assert_trees_all_equal(one, other, strict=True)
         assert set(report.peak_nbytes) == {f"cpu:{number}" for number in range(8)}
         # What Keras does otherwise is as it was.
         variable = keras.Variable(np.ones(3), name="after")
