@@ -19,6 +19,7 @@ from kit.checks.oracle import device_mesh
 from kit.errors import UserError
 from kit.evidence.merging import kernel_updates, update_kept
 from kit.export import ExportOptions, export
+from kit.models.preprocessor import build_preprocessor
 from kit.models.presets import BUNDLED_FOLDER, find_preset
 from kit.models.settings import FinetuningSettings
 from kit.models.sparing import sparing_loading
@@ -63,6 +64,7 @@ def tuned_model(rank: int) -> Any:
         parts.lora.enable_lora(model, rank)
     parts.training.compile_for_finetuning(model, 5e-3, 0.01)
     model.preprocessor.sequence_length = 24
+    build_preprocessor(model)
     parts.training.finetune(model, [TEXTS] * 2)
     return model, mark
 
