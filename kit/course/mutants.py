@@ -1,6 +1,7 @@
 """Mutants: the reference with one small mistake, to see whether the checks find it."""
 
 import ast
+import copy
 import itertools
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -77,28 +78,29 @@ def make_mutants(exercise: str) -> list[Mutant]:
 
     def statement_of(tree: ast.AST, node: ast.AST) -> ast.stmt | None:
         """The smallest statement around a node."""
-        around = [s for s in ast.walk(tree) if isinstance(s, ast.stmt) and any(child is node for child in ast.walk(s))]
-        return min(around, key=lambda s: len(list(ast.walk(s))), default=None)
+        parents = {child: parent for parent in ast.walk(tree) for child in ast.iter_child_nodes(parent)}
+        around: ast.AST | None = node
+        while around is not None and not isinstance(around, ast.stmt):
+            around = parents.get(around)
+        return around
 
     found: dict[str, Mutant] = {}
-    count = len(list(ast.walk(ast.parse(source))))
-    for position, change in itertools.product(range(count), _CHANGES):
+    whole = ast.parse(source)
+    # The wording of a message is nobody's mistake; the numbers in it are.
+    wording = {id(value) for parent in ast.walk(whole) if isinstance(parent, ast.JoinedStr) for value in parent.values}
+    for (position, candidate), change in itertools.product(enumerate(ast.walk(whole)), _CHANGES):
+        line = getattr(candidate, "lineno", 0)
+        if isinstance(candidate, ast.Constant) and id(candidate) in wording:
+            continue
+        if not any(region.start < line <= region.stop for region in regions) or not change(copy.deepcopy(candidate)):
+            continue
         tree = ast.parse(source)
         node = next(itertools.islice(ast.walk(tree), position, None))
-        line = getattr(node, "lineno", 0)
-        # The wording of a message is nobody's mistake; the numbers in it are.
-        if isinstance(node, ast.Constant) and any(
-            node in parent.values for parent in ast.walk(tree) if isinstance(parent, ast.JoinedStr)
-        ):
-            continue
-        if not any(region.start < line <= region.stop for region in regions):
-            continue
         statement = statement_of(tree, node)
         if statement is None:
             continue
         before = _in_a_line(statement)
-        if not change(node):
-            continue
+        change(node)
         ast.fix_missing_locations(tree)
         mutated = ast.unparse(tree)
         mutant = Mutant(exercise, line, before, _in_a_line(statement), mutated)

@@ -18,6 +18,7 @@ from kit.checks.codes import CODES
 from kit.cli.main import cli, main
 from kit.course import course as course_module
 from kit.course.course import COURSE_FILE, LESSONS_FOLDER, course, lesson, section, sections
+from kit.course.mutants import equivalent_mutants, make_mutants
 from kit.course.proof import CHAFFS_FOLDER
 from kit.course.room import Room, stub
 from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, cut, find_regions, functions_in
@@ -467,3 +468,10 @@ def test_an_exercise_that_cannot_be_read(room: Path, kit: Kit, command: list[str
     assert code == 2
     assert message.startswith("kit: exercises/mesh.py cannot be read (")
     assert message.count("\n") == 1
+
+
+def test_what_computes_the_same_is_still_a_mutant() -> None:
+    """No entry is left over from a solution that was written anew."""
+    made = {mutant.key for exercise in EXERCISE_FUNCTIONS for mutant in make_mutants(exercise)}
+    assert len(equivalent_mutants()) > 20
+    assert not equivalent_mutants().keys() - made
