@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from kit.cli.run import MeshShape, failure
+from kit.cli.run import MeshShape, failures_of
 from kit.errors import UserError
 from kit.models.settings import FinetuningSettings
-from kit.parts import REFERENCE, find_parts
+from kit.parts import find_parts
 from kit.run_folder import FinishedRun, finished_run
 from kit.runtime.processes import ADDRESSES, processes_of_environment
 
@@ -55,14 +55,8 @@ def command(
     options = ExportOptions(
         found, target, str(folder), preset, settings, dtype, fitting_mesh(mesh, runtime.device_count)
     )
-    try:
+    with failures_of(parts, narrator):
         export(options, runtime, parts, narrator)
-    except UserError:
-        raise
-    except Exception as error:
-        if parts.name == REFERENCE:
-            raise
-        raise UserError(failure(error, parts, f'the step "{narrator.titles[-1]}"')) from error
 
 
 def _checked(run: str, folder: Path, dtype: str) -> tuple[FinishedRun, FinetuningSettings, Path]:

@@ -4,14 +4,18 @@ import contextlib
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kit.errors import UserError
 from kit.parts import REFERENCE, Parts, find_parts
 from kit.runtime.processes import Processes, keep_standard_output_for_python, processes_of_environment, watched
+
+if TYPE_CHECKING:
+    from kit.narrator import Narrator
 
 
 class MeshShape(click.ParamType):
@@ -175,15 +179,21 @@ def _run(
         narrator = ConsoleNarrator() if processes.is_main else Narrator()
         if not processes.is_main:
             keras.config.disable_interactive_logging()
-        try:
+        with failures_of(parts, narrator):
             return pipeline.run(options, runtime, parts, narrator)
-        except UserError:
+
+
+@contextlib.contextmanager
+def failures_of(parts: Parts, narrator: "Narrator") -> Iterator[None]:
+    """Within this, what a person's own parts raise, or make a run raise by what they return, is told in a sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if parts.name == REFERENCE:
             raise
-        except Exception as error:
-            if parts.name == REFERENCE:
-                raise
-            # Whatever a person's own parts raise, or make a run raise by what they return.
-            raise UserError(failure(error, parts, f'the step "{narrator.titles[-1]}"')) from error
+        raise UserError(failure(error, parts, f'the step "{narrator.titles[-1]}"')) from error
 
 
 def failure(error: Exception, parts: Parts, what: str) -> str:
