@@ -22,7 +22,11 @@ DTYPES = ("float32", "bfloat16")
 @click.option(
     "--dtype", default="float32", help="Of the weights that are written: float32, or bfloat16 with half the bytes."
 )
-@click.option("--mesh", type=MeshShape(), help='Sizes of the axes "batch" and "model".  [default: those of the run]')
+@click.option(
+    "--mesh",
+    type=MeshShape(),
+    help='Sizes of the axes "batch" and "model".  [default: those of the run, on an accelerator 1 x all]',
+)
 @click.option("--platform", default="auto", help="auto, cpu (simulated devices), gpu or tpu.")
 @click.option("--devices", type=int, help="How many devices to simulate.  [default: as many as the run's mesh takes]")
 def command(
@@ -38,7 +42,9 @@ def command(
     from kit.runtime import platform as runtime_platform
 
     found, settings, target = _checked(run, folder, dtype)
-    mesh = mesh or (None if devices else found.mesh)
+    # An accelerator has the devices that it has: there the run's own mesh need not fit.
+    if mesh is None and devices is None and runtime_platform.choose_platform(platform) == "cpu":
+        mesh = found.mesh
     chosen, simulated = runtime_platform.choose_devices(platform, devices or (mesh and mesh[0] * mesh[1]))
     runtime_platform.prepare_environment(chosen, simulated)
     parts = find_parts(found.implementation, found.filled)
