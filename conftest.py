@@ -12,7 +12,7 @@ from kit.checks.catalog import LAYERS, Check, can_be_made, checks_of
 from kit.checks.runner import Runner
 from kit.errors import UserError
 from kit.parts import ADVANCED, EXERCISE_FUNCTIONS, EXERCISES, REFERENCE, find_parts
-from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, choose_platform, prepare_environment
+from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform, choose_platform_of_checks, prepare_environment
 
 ROOT = Path(__file__).parent
 KIT_TESTS = ROOT / "tests" / "kit"
@@ -30,7 +30,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--long", action="store_true", help="Also the tests of the kit that take long: whole commands, on their own."
     )
-    group.addoption("--platform", default="auto", help="auto, cpu (8 simulated devices), gpu or tpu.")
+    group.addoption(
+        "--platform",
+        default="auto",
+        help="auto (several TPU chips, else several GPUs, else cpu), cpu (8 simulated devices), gpu or tpu.",
+    )
+
+
+def _platform(config: pytest.Config) -> Platform:
+    return choose_platform_of_checks(config.getoption("--platform"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,22 +46,28 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{layer}: {answers}")
     config.addinivalue_line("markers", "long: takes long, and is left out without --long; CI runs it")
     try:
-        platform = choose_platform(config.getoption("--platform"))
+        platform = _platform(config)
         prepare_environment(platform, DEFAULT_SIMULATED_DEVICES)
         find_parts(config.getoption("--impl"))
     except UserError as error:
         raise pytest.UsageError(str(error)) from None
-    if config.getoption("--impl") != REFERENCE and any(
+    if not _tests_the_kit(config) and any(
         KIT_TESTS in (path := Path(arg.partition("::")[0]).resolve()).parents or path == KIT_TESTS
         for arg in config.args
     ):
-        raise pytest.UsageError("tests/kit are the tests of the kit itself: `pytest --impl=reference tests/kit`.")
+        raise pytest.UsageError(
+            "tests/kit are the tests of the kit itself, on simulated devices: `pytest --impl=reference --platform=cpu tests/kit`."
+        )
     _begin_to_import(config)
 
 
+def _tests_the_kit(config: pytest.Config) -> bool:
+    return bool(config.getoption("--impl") == REFERENCE) and _platform(config) == "cpu"
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The kit's own tests are run with the reference alone."""
-    return True if collection_path == KIT_TESTS and config.getoption("--impl") != REFERENCE else None
+    """The kit's own tests are run with the reference alone, and on simulated devices: they need eight."""
+    return True if collection_path == KIT_TESTS and not _tests_the_kit(config) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -77,7 +91,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     if config.getoption("collectonly"):
         return
-    runner = config.stash.setdefault(RUNNER, Runner(choose_platform(config.getoption("--platform"))))
+    runner = config.stash.setdefault(RUNNER, Runner(_platform(config)))
     checks = [
         item.callspec.params["check"]
         for item in session.items
@@ -102,7 +116,7 @@ def _begin_to_import(config: pytest.Config) -> None:
     paths = [Path(arg.partition("::")[0]).resolve() for arg in config.args]
     whole = any(path in (ROOT, EXERCISE_TESTS.parent, EXERCISE_TESTS) for path in paths)
     named = [path.stem.removeprefix("test_") for path in paths if path.parent == EXERCISE_TESTS]
-    runner = Runner(choose_platform(config.getoption("--platform")))
+    runner = Runner(_platform(config))
     impl = config.getoption("--impl")
     for exercise in EXERCISE_FUNCTIONS if whole else [name for name in named if name in EXERCISE_FUNCTIONS]:
         if any(runner.needs_running(impl, check) for check in checks_of(exercise)):
@@ -138,7 +152,7 @@ def judge(request: pytest.FixtureRequest, _told: dict[object, str]) -> Callable[
 
     def run(check: Check) -> None:
         __tracebackhide__ = True
-        if check.layer == "tpu" and choose_platform(request.config.getoption("--platform")) != "tpu":
+        if check.layer == "tpu" and _platform(request.config) != "tpu":
             pytest.skip("needs a TPU, and this machine has none: this is the tutorial itself with gemma_7b_en")
         if not can_be_made(check):
             pytest.skip(

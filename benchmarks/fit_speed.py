@@ -16,6 +16,7 @@ import keras  # noqa: E402
 import keras_hub  # noqa: E402
 import numpy as np  # noqa: E402
 
+from kit.models.preprocessor import preprocess_one_at_a_time  # noqa: E402
 from kit.models.presets import BUNDLED_FOLDER  # noqa: E402
 from kit.recording import prepare_for_recording  # noqa: E402
 from kit.reference import layout, lora, mesh, training  # noqa: E402
@@ -61,6 +62,7 @@ def build(adapters_are_split: bool):
     training.compile_for_finetuning(model, 1e-3, 0.01)
     model.optimizer.build(model.trainable_variables)
     prepare_for_recording(model)
+    preprocess_one_at_a_time(model)
     return model
 
 

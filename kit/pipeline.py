@@ -27,7 +27,7 @@ from kit.evidence.placement import nbytes_per_device
 from kit.evidence.style import Judge, Verdict, share_without_copies, shuffled_words, train_judge
 from kit.files import write_text
 from kit.models.layouts import check_coverage
-from kit.models.preprocessor import build_preprocessor
+from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import Preset, download_all, require_memory
 from kit.models.settings import FinetuningSettings
 from kit.models.several import main_alone, own_share, whole_values
@@ -124,10 +124,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     narrator.step("Devices")
     mesh_shape = options.mesh_shape(runtime.device_count)
     names = keras.distribution.list_devices()
-    narrator.say(
-        f"{len(names)} {'simulated devices on the CPU' if runtime.simulated else runtime.device_kind + ' devices'}: "
-        f"{names[0]} to {names[-1]}" + (f", of {processes.count} processes" if processes.several else "")
-    )
+    narrator.say(_named_devices(names, runtime) + (f", of {processes.count} processes" if processes.several else ""))
     result["devices"] = {"platform": runtime.platform, "kind": runtime.device_kind, "count": len(names)}
     result["processes"] = processes.count
 
@@ -205,7 +202,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         + ("; control: the words of each are shuffled" if options.control else "")
     )
     model.preprocessor.sequence_length = settings.sequence_length
-    build_preprocessor(model)
+    preprocess_one_at_a_time(model)
 
     total_before = parts.lora.count_parameters(model)
     if settings.rank:
@@ -379,6 +376,12 @@ def _leave(folder: RunFolder | None, shown: str, error: BaseException, narrator:
             raise UserError(
                 f"{shown} cannot be written to ({error.strerror or error}): make room, then `kit run --resume {shown}` goes on."
             ) from error
+
+
+def _named_devices(names: list[str], runtime: Runtime) -> str:
+    many = "devices" if len(names) > 1 else "device"
+    kind = f"simulated {many} on the CPU" if runtime.simulated else f"{many}, {runtime.device_kind}"
+    return f"{len(names)} {kind}: {names[0]}" + (f" to {names[-1]}" if len(names) > 1 else "")
 
 
 def mark_of_weights(model: Any) -> str:

@@ -76,10 +76,14 @@ def fitting_mesh(mesh: tuple[int, int] | None, device_count: int) -> tuple[int, 
     batch, model = mesh or (1, device_count)
     if batch * model != device_count:
         raise UserError(
-            f"--mesh {batch}x{model}: that takes {batch * model} devices, and {device_count} are here; choose two factors of "
-            f"{device_count}, or simulate others with `--platform cpu --devices {batch * model}`."
+            f"--mesh {batch}x{model}: that takes {_so_many(batch * model)}, and {device_count} {'is' if device_count == 1 else 'are'} here; "
+            f"choose two factors of {device_count}, or simulate others with `--platform cpu --devices {batch * model}`."
         )
     return batch, model
+
+
+def _so_many(devices: int) -> str:
+    return f"{devices} device{'' if devices == 1 else 's'}"
 
 
 def prepare(

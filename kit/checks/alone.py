@@ -51,10 +51,12 @@ def run(request: dict[str, Any], platform: Platform, devices: int) -> dict[str, 
 def main() -> None:
     """``python -m kit.checks.alone PLATFORM DEVICES REQUEST FILE``."""
     platform, devices, text, file = sys.argv[1:]
+    request = json.loads(text)
+    if "precision" in request:
+        os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = request["precision"]
     prepare_environment(platform, int(devices))  # type: ignore[arg-type]  # a word that `run` wrote
     from kit.checks.child import execute
 
-    request = json.loads(text)
     verdict = execute(request["impl"], request["exercise"], request["check"])
     unfinished = Path(file + ".unfinished")
     unfinished.write_text(json.dumps(verdict), encoding="utf-8")

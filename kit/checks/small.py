@@ -11,7 +11,7 @@ import keras_hub
 import numpy as np
 
 from kit.checks import oracle
-from kit.models.preprocessor import build_preprocessor
+from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import BUNDLED_FOLDER
 from kit.models.weightless import build_backbone, no_weights
 
@@ -64,7 +64,7 @@ def small_model(rank: int, dtype: str = "float32", **sizes: Any) -> keras_hub.mo
         str(BUNDLED_FOLDER), sequence_length=SEQUENCE_LENGTH
     )
     model = keras_hub.models.GemmaCausalLM(backbone, preprocessor)
-    build_preprocessor(model)
+    preprocess_one_at_a_time(model)
     return model
 
 
@@ -106,5 +106,5 @@ def values(variables: Sequence[keras.Variable]) -> dict[str, np.ndarray]:
 def bundled_model() -> keras_hub.models.CausalLM:
     """The bundled model under the distribution that is set."""
     model = keras_hub.models.CausalLM.from_preset(str(BUNDLED_FOLDER))
-    build_preprocessor(model)
+    preprocess_one_at_a_time(model)
     return model

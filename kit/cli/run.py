@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -149,8 +150,11 @@ def _run(
         request = unfinished.request
         preset_name, impl, fill_with_reference = request["preset"], request["implementation"], request["filled"]
         control, save_every, given = request["control"], request["save_every"], request["settings"]
-        # Another number of devices needs another mesh.
-        mesh = mesh or (None if devices else tuple(request["mesh"]))
+        # Another number of devices needs another mesh. Those of the run are simulated again, however many they were.
+        if mesh is None and devices is None:
+            mesh = tuple(request["mesh"])
+            if runtime_platform.choose_platform(platform) == "cpu" and math.prod(mesh) % processes.count == 0:
+                devices = math.prod(mesh) // processes.count
     chosen, simulated = runtime_platform.choose_devices(platform, devices, processes)
     runtime_platform.prepare_environment(chosen, simulated)
     parts = find_parts(impl, fill_with_reference)

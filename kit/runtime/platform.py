@@ -68,13 +68,35 @@ def gpu_is_attached() -> bool:
     return has_device and any(importlib.util.find_spec(plugin) is not None for plugin in plugins)
 
 
+def attached_devices(platform: Platform) -> int:
+    """How many accelerators there are, by their device files: of GPUs those that CUDA may see, of TPUs the chips."""
+    if platform == "gpu":
+        files = len(list(Path("/dev").glob("nvidia[0-9]*")))
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return max(1, files) if visible is None else min(max(1, files), len(visible.split(",")))
+    return len([*Path("/dev").glob("accel[0-9]*"), *Path("/dev/vfio").glob("[0-9]*")])
+
+
+def choose_platform_of_checks(wanted: str = "auto") -> Platform:
+    """The same for the checks of the course, which need several devices: ``auto`` passes over a GPU or TPU chip that is the only one.
+
+    Raises:
+        UserError: as :func:`choose_platform`.
+
+    """
+    chosen = choose_platform(wanted)
+    return "cpu" if wanted == "auto" and chosen != "cpu" and attached_devices(chosen) < 2 else chosen
+
+
 def choose_platform(wanted: str = "auto") -> Platform:
-    """``auto`` is a TPU if one is attached, then a GPU, else the processor.
+    """``auto`` is a TPU if one is attached, then a GPU, else the processor; with ``JAX_PLATFORMS=cpu`` in the environment it is the processor.
 
     Raises:
         UserError: if a platform is asked for that is not there.
 
     """
+    if wanted == "auto" and os.environ.get("JAX_PLATFORMS") == "cpu":
+        return "cpu"
     if wanted == "auto":
         return "tpu" if tpu_is_attached() else "gpu" if gpu_is_attached() else "cpu"
     if wanted == "tpu" and not tpu_is_attached():
@@ -230,6 +252,10 @@ def start(
             f"--devices {devices}: {len(jax.local_devices())} {chosen} devices are here. On real hardware leave --devices out; "
             "`--platform cpu` simulates any number."
         )
+    if len(found) == 1:
+        from kit.runtime.one_device import keep_variables_on_the_mesh
+
+        keep_variables_on_the_mesh()
     if seed is not None:
         import keras
 

@@ -349,6 +349,46 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
     exported_and_loaded_without_the_kit(result, tmp_path)
 
 
+@pytest.mark.long
+def test_a_killed_run_goes_on_with_the_devices_it_had(tmp_path: Path) -> None:
+    import os
+    import signal
+    import time
+
+    options = [
+        "--batches",
+        "4",
+        "--batch-size",
+        "2",
+        "--sequence-length",
+        "16",
+        "--max-length",
+        "16",
+        "--save-every",
+        "1",
+    ]
+    command = [sys.executable, "-c", "from kit.cli.main import main; main()", "run", "--devices", "2", *options]
+    with (tmp_path / "printed.txt").open("w") as printed:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=printed, stderr=printed, env=dict(os.environ))
+    try:
+        until = time.monotonic() + 240
+        while not (saves := list(tmp_path.glob("runs/*/saves/step-000001"))):
+            assert time.monotonic() < until, "no save within four minutes"
+            assert process.poll() is None, (tmp_path / "printed.txt").read_text()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    finished = kit("run", "--json", "--resume", str(saves[0].parent.parent), cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    result = json.loads(finished.stdout)
+    assert result["mesh"] == {"batch": 1, "model": 2}
+    assert result["devices"]["count"] == 2
+    assert result["training"]["steps"] == 4
+    assert "2 simulated devices on the CPU: cpu:0 to cpu:1" in finished.stderr
+
+
 def exported_and_loaded_without_the_kit(result: dict, cwd: Path) -> None:
     """As a preset it writes what it wrote at the end of its run."""
     finished = kit("export", result["folder"], "tuned", cwd=cwd)

@@ -9,6 +9,7 @@ from typing import Any
 
 import chex
 import h5py
+import jax
 import keras
 import keras_hub
 import numpy as np
@@ -18,8 +19,8 @@ from made_run import made_run, read, write
 from kit.checks.oracle import device_mesh
 from kit.errors import UserError
 from kit.evidence.merging import kernel_updates, update_kept
-from kit.export import ExportOptions, export
-from kit.models.preprocessor import build_preprocessor
+from kit.export import ExportOptions, _merge, export
+from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import BUNDLED_FOLDER, find_preset
 from kit.models.settings import FinetuningSettings
 from kit.models.sparing import sparing_loading
@@ -64,7 +65,7 @@ def tuned_model(rank: int) -> Any:
         parts.lora.enable_lora(model, rank)
     parts.training.compile_for_finetuning(model, 5e-3, 0.01)
     model.preprocessor.sequence_length = 24
-    build_preprocessor(model)
+    preprocess_one_at_a_time(model)
     parts.training.finetune(model, [TEXTS] * 2)
     return model, mark
 
@@ -157,6 +158,21 @@ def test_all_parameters(tmp_path: Path) -> None:
     run, expected = run_of(tmp_path / "a-run", model, mark, 0), logits(model)
     exported(run, tmp_path / "preset")
     np.testing.assert_allclose(logits(loaded(tmp_path / "preset")), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_accelerators_rounding_is_not_merged(tmp_path: Path) -> None:
+    """A GPU multiplies in TF32 unless it is told not to. The processor refuses that, so what is left to it fails."""
+    model, mark = tuned_model(4)
+    run, listener = run_of(tmp_path / "a-run", model, mark, 4), Listener()
+    settings = FinetuningSettings(**run.settings)
+    options = ExportOptions(run, tmp_path, "preset", find_preset("bundled"), settings, "float32", (1, 8))
+    with jax.default_matmul_precision("TF32_TF32_F32"):
+        with pytest.raises(ValueError, match="TF32_TF32_F32"):
+            logits(model)
+        with pytest.raises(ValueError, match="TF32_TF32_F32"):
+            keras.ops.matmul(np.ones((2, 2)), np.ones((2, 2)))
+        _merge(find_parts("reference"), model, options, listener)
+    assert listener.said[-1].startswith("1.0000 of the adapters' updates is in the kernels of 8 layers; ")
 
 
 def test_half_the_bytes(tuned: Any, preset: tuple[Path, list[str]], tmp_path: Path) -> None:
