@@ -20,7 +20,7 @@ from kit.models.sparing import sparing_loading
 from kit.models.weightless import weightless_variables
 from kit.narrator import Narrator, as_bytes, as_count
 from kit.parts import REFERENCE, Parts
-from kit.pipeline import load_model, mark_of_weights
+from kit.pipeline import complete, load_model, mark_of_weights
 from kit.run_folder import FinishedRun
 from kit.runtime.platform import Runtime
 
@@ -84,7 +84,7 @@ def export(options: ExportOptions, runtime: Runtime, parts: Parts, narrator: Nar
         narrator.step("Merged")
         _merge(parts, model, options, narrator)
     narrator.step("Completion")
-    completion = parts.generation.complete(model, settings.prompt, settings.max_length)
+    completion = complete(model, parts, settings.prompt, settings.max_length)
     narrator.text(completion)
     if completion == run.completion:
         narrator.say("which is what the run wrote when it had been tuned")

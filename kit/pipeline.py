@@ -428,7 +428,7 @@ def versions() -> dict[str, str]:
 
 def style_evidence(model: Any, parts: Parts, prompts: Sequence[str], max_length: int, judge: Judge) -> StyleEvidence:
     """Complete the prompts, judge the completions, and measure how probable held-out texts of both styles are."""
-    completions = tuple(parts.generation.complete(model, prompt, max_length) for prompt in prompts)
+    completions = tuple(complete(model, parts, prompt, max_length) for prompt in prompts)
     verdicts = tuple(judge(text[len(prompt) :]) for text, prompt in zip(completions, prompts, strict=True))
     texts = {"reviews": held_out_reviews(HELD_OUT_TEXTS), "lists": lists_of_known_films(HELD_OUT_TEXTS, seed=0)}
     length, model.preprocessor.sequence_length = model.preprocessor.sequence_length, HELD_OUT_LENGTH
@@ -459,6 +459,25 @@ def load_model(parts: Parts, preset: Preset, layout_map: Any, dtype: str) -> Any
         raise UserError(
             f"--preset {preset.name}: it could not be loaded ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); "
             "write the preset again with save_to_preset, or download it again."
+        ) from error
+
+
+def complete(model: Any, parts: Parts, prompt: str, max_length: int) -> str:
+    """A completion, by the part ``complete``.
+
+    Raises:
+        UserError: if the model writes a token that its tokenizer does not know.
+
+    """
+    try:
+        return parts.generation.complete(model, prompt, max_length)
+    except IndexError as error:
+        pieces, rows = model.preprocessor.tokenizer.vocabulary_size(), model.backbone.vocabulary_size
+        if pieces >= rows:
+            raise
+        raise UserError(
+            f"The model wrote a token that its tokenizer does not know: it has embeddings for {as_count(rows)}, and the tokenizer "
+            f"{as_count(pieces)} pieces; put the tokenizer that the model was trained with into the preset."
         ) from error
 
 
@@ -520,7 +539,7 @@ def _complete(
 ) -> str:
     if settings.prompt in prompts:
         return evidence.completions[prompts.index(settings.prompt)]
-    return parts.generation.complete(model, settings.prompt, settings.max_length)
+    return complete(model, parts, settings.prompt, settings.max_length)
 
 
 def _tell_coverage(coverage: RuleCoverage, loaded: RuleCoverage, narrator: Narrator) -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import chex
@@ -14,11 +15,12 @@ import pytest
 
 from kit.checks import small
 from kit.errors import UserError
+from kit.models.presets import BUNDLED_FOLDER
 from kit.models.several import own_rows, own_share
 from kit.models.sparing import sparing_loading
 from kit.narrator import Narrator
 from kit.parts import find_parts
-from kit.pipeline import _resume, _train
+from kit.pipeline import _resume, _train, complete
 from kit.recording import LossIsNotFiniteError, LossOfStep, StepRecorder, prepare_for_recording
 from kit.run_folder import RunFolder, new_run, unfinished_run
 from kit.runtime.processes import Processes, processes_of_environment
@@ -249,6 +251,28 @@ class TestSparingLoading:
                 variable.assign(np.ones((2, 8)))
         # It was never given a value, and has its initial one.
         assert variable.value.tolist() == np.zeros((8, 2)).tolist()
+
+
+def test_a_token_that_the_tokenizer_does_not_know() -> None:
+    """Of a model with more embeddings than its tokenizer has pieces, as one of random weights may write it."""
+    import sentencepiece
+
+    vocabulary = (BUNDLED_FOLDER / "assets" / "tokenizer" / "vocabulary.spm").read_bytes()
+    tokenizer = sentencepiece.SentencePieceProcessor(model_proto=vocabulary)
+    parts = SimpleNamespace(
+        generation=SimpleNamespace(complete=lambda model, prompt, length: tokenizer.decode([length]))
+    )
+
+    def model(rows: int) -> Any:
+        preprocessor = SimpleNamespace(tokenizer=SimpleNamespace(vocabulary_size=tokenizer.vocab_size))
+        return SimpleNamespace(preprocessor=preprocessor, backbone=SimpleNamespace(vocabulary_size=rows))
+
+    assert isinstance(complete(model(4096), parts, "", 2047), str)
+    with pytest.raises(UserError, match="has embeddings for 4,096, and the tokenizer 2,048 pieces"):
+        complete(model(4096), parts, "", 2048)
+    # Any other mistake is told as what it is.
+    with pytest.raises(IndexError):
+        complete(model(2048), parts, "", 2048)
 
 
 class TestProcesses:
