@@ -57,8 +57,7 @@ class Runtime:
 
 def tpu_is_attached() -> bool:
     """Whether this machine has a TPU: its device files, and a libtpu to drive it. Starts nothing and asks no server."""
-    has_device = any(Path("/dev").glob("accel[0-9]*")) or any(Path("/dev/vfio").glob("[0-9]*"))
-    return has_device and importlib.util.find_spec("libtpu") is not None
+    return attached_devices("tpu") > 0 and importlib.util.find_spec("libtpu") is not None
 
 
 def gpu_is_attached() -> bool:
