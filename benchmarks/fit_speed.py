@@ -5,8 +5,6 @@ batches that lie on the devices already. Both are timed in turns, and the least 
 weighs less. Takes two minutes on 2 cores. Usage: python benchmarks/fit_speed.py
 """
 
-import time
-
 from kit.runtime.platform import start
 
 start("cpu", 8, 0)
@@ -15,6 +13,7 @@ import jax  # noqa: E402
 import keras  # noqa: E402
 import keras_hub  # noqa: E402
 import numpy as np  # noqa: E402
+from timing import Clock, timed_bare  # noqa: E402
 
 from kit.models.preprocessor import preprocess_one_at_a_time  # noqa: E402
 from kit.models.presets import BUNDLED_FOLDER  # noqa: E402
@@ -66,35 +65,11 @@ def build(adapters_are_split: bool):
     return model
 
 
-class Clock(keras.callbacks.Callback):
-    """When each step was done."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        """A step is done."""
-        self.times.append(time.perf_counter())
-
-    def on_train_begin(self, logs=None):
-        """All begins."""
-        self.times = []
-
-
 def timed_fit(model, batches) -> float:
     """Seconds a step, the first left out."""
     clock = Clock()
     training.finetune(model, batches, callbacks=[clock])
     return float(np.median(np.diff(clock.times)))
-
-
-def timed_bare(model, step, data) -> float:
-    """Seconds a step, the first left out."""
-    groups = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
-    state = tuple([jax.numpy.copy(variable.value) for variable in variables] for variables in groups)
-    times = []
-    for batch in data:
-        state, loss = step(state, batch)
-        float(loss)
-        times.append(time.perf_counter())
-    return float(np.median(np.diff(times)))
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import grain  # noqa: E402
 import jax  # noqa: E402
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
+from timing import Clock, timed_bare  # noqa: E402
 
 from kit.data.reviews import load_movie_reviews  # noqa: E402
 from kit.models.preprocessor import preprocess_one_at_a_time  # noqa: E402
@@ -25,33 +26,9 @@ from kit.reference import layout, loading, lora, mesh, training  # noqa: E402
 BATCHES, BATCH, LENGTH = 60, 8, 128
 
 
-class Clock(keras.callbacks.Callback):
-    """When each step was done."""
-
-    def on_train_begin(self, logs=None):
-        """All begins."""
-        self.times = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        """A step is done."""
-        self.times.append(time.perf_counter())
-
-
 def report(what: str, milliseconds: float) -> None:
     """Print a row."""
     print(f"| {what} | {milliseconds:.1f} |", flush=True)
-
-
-def bare_step(model, batch) -> float:
-    """Milliseconds of the compiled step alone, over a batch that is there already."""
-    step, data = training.make_train_step(model), jax.tree.map(jax.numpy.asarray, model.preprocessor(batch))
-    groups = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
-    state, times = tuple([jax.numpy.copy(variable.value) for variable in variables] for variables in groups), []
-    for _ in range(40):
-        state, loss = step(state, data)
-        float(loss)
-        times.append(time.perf_counter())
-    return float(np.median(np.diff(times))) * 1000
 
 
 def main() -> None:
@@ -85,7 +62,8 @@ def main() -> None:
         training.finetune(model, batches, callbacks=[clock])
         report(what, (clock.times[-1] - clock.times[0]) / (BATCHES - 1) * 1000)
         preprocess_one_at_a_time(model)
-    report("the step alone", bare_step(model, batches[0]))
+    data = jax.tree.map(jax.numpy.asarray, model.preprocessor(batches[0]))
+    report("the step alone", timed_bare(model, training.make_train_step(model), [data] * 40) * 1000)
 
 
 if __name__ == "__main__":

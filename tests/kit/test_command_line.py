@@ -239,23 +239,28 @@ def test_two_processes_make_the_losses_of_one(tmp_path: Path) -> None:
 
 def two_processes_of_which_one_is_killed(options: list[str], cwd: Path) -> tuple[Path, int, str]:
     """The run's folder, and how the other ended: its status, and what it said at the last."""
-    import signal
-    import time
-
     processes = connected(2, options, cwd)
     try:
-        until = time.monotonic() + 240
-        while not (lines := list(cwd.glob("runs/*/saves/step-000001"))):
-            assert time.monotonic() < until, "no save within four minutes"
-            assert all(process.poll() is None for process in processes), (cwd / "process-0.txt").read_text()
-            time.sleep(0.01)
-        processes[1].send_signal(signal.SIGKILL)
+        folder = run_with_a_save(processes, cwd, cwd / "process-0.txt")
+        processes[1].kill()
         status = processes[0].wait(timeout=60)
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    return lines[0].parent.parent, status, (cwd / "process-0.txt").read_text()
+    return folder, status, (cwd / "process-0.txt").read_text()
+
+
+def run_with_a_save(processes: list[subprocess.Popen], cwd: Path, printed: Path) -> Path:
+    """The folder of the run that these processes make, when it has its first save."""
+    import time
+
+    until = time.monotonic() + 240
+    while not (saves := list(cwd.glob("runs/*/saves/step-000001"))):
+        assert time.monotonic() < until, "no save within four minutes"
+        assert all(process.poll() is None for process in processes), printed.read_text()
+        time.sleep(0.01)
+    return saves[0].parent.parent
 
 
 @pytest.mark.long
@@ -351,11 +356,9 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_a_killed_run_goes_on_with_the_devices_it_had(tmp_path: Path) -> None:
-    import os
-    import signal
-    import time
-
     options = [
+        "--devices",
+        "2",
         "--batches",
         "4",
         "--batch-size",
@@ -367,20 +370,16 @@ def test_a_killed_run_goes_on_with_the_devices_it_had(tmp_path: Path) -> None:
         "--save-every",
         "1",
     ]
-    command = [sys.executable, "-c", "from kit.cli.main import main; main()", "run", "--devices", "2", *options]
-    with (tmp_path / "printed.txt").open("w") as printed:
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=printed, stderr=printed, env=dict(os.environ))
+    command = [sys.executable, "-c", "from kit.cli.main import main; main()", "run", *options]
+    printed = tmp_path / "printed.txt"
+    with printed.open("w") as output:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=output)
     try:
-        until = time.monotonic() + 240
-        while not (saves := list(tmp_path.glob("runs/*/saves/step-000001"))):
-            assert time.monotonic() < until, "no save within four minutes"
-            assert process.poll() is None, (tmp_path / "printed.txt").read_text()
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+        folder = run_with_a_save([process], tmp_path, printed)
     finally:
         process.kill()
         process.wait()
-    finished = kit("run", "--json", "--resume", str(saves[0].parent.parent), cwd=tmp_path)
+    finished = kit("run", "--json", "--resume", str(folder), cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     result = json.loads(finished.stdout)
     assert result["mesh"] == {"batch": 1, "model": 2}

@@ -12,8 +12,10 @@ import keras
 import pytest
 
 from kit.checks import alone, small
+from kit.checks.catalog import checks_of
+from kit.checks.runner import Runner
 from kit.models.preprocessor import preprocess_one_at_a_time
-from kit.parts import find_parts
+from kit.parts import EXERCISE_FUNCTIONS, find_parts
 from kit.runtime import platform
 
 
@@ -138,6 +140,20 @@ class TestPreprocessing:
         parts.training.finetune(model, [small.texts(2)] * 8)
         assert calls[0] >= 8
         assert most[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "expected"), [("gpu", "train", "highest"), ("gpu", "style", None), ("cpu", "train", None)]
+)
+def test_what_is_asked_for_float32(
+    monkeypatch: pytest.MonkeyPatch, kind: platform.Platform, layer: str, expected: str | None
+) -> None:
+    """A whole run is as fast as the accelerator makes it."""
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(alone, "run", lambda request, *rest: asked.append(request) or {})
+    check = next(check for name in [*EXERCISE_FUNCTIONS, "run"] for check in checks_of(name) if check.layer == layer)
+    Runner(kind, fork=False)._run_anew("reference", check)
+    assert [request.get("precision") for request in asked] == [expected]
 
 
 def test_checks_on_an_accelerator_multiply_in_float32(tmp_path: Any) -> None:
