@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kit.checks.catalog import LAYERS, Check, can_be_made, checks_of
-from kit.checks.runner import Runner
+from kit.judge.catalogue import LAYERS, Check, can_be_made, checks_of
+from kit.judge.runner import Runner
 from kit.errors import UserError
-from kit.parts import ADVANCED, EXERCISE_FUNCTIONS, EXERCISES, REFERENCE, find_parts
+from kit.parts.implementation import ADVANCED, EXERCISE_FUNCTIONS, EXERCISES, REFERENCE, find_parts
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform, choose_platform_of_checks, prepare_environment
 
 ROOT = Path(__file__).parent

@@ -11,10 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from kit.checks.catalog import checks_of
-from kit.checks.runner import Runner
-from kit.course.stubs import STUBS_FOLDER
-from kit.parts import REFERENCE
+from kit.judge.catalogue import checks_of
+from kit.judge.runner import Runner
+from kit.course.regions import STUBS_FOLDER
+from kit.parts.implementation import REFERENCE
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 3

@@ -17,7 +17,7 @@ from timing import Clock, timed_bare  # noqa: E402
 
 from kit.models.preprocessor import preprocess_one_at_a_time  # noqa: E402
 from kit.models.presets import BUNDLED_FOLDER  # noqa: E402
-from kit.recording import prepare_for_recording  # noqa: E402
+from kit.run.recorder import prepare_for_recording  # noqa: E402
 from kit.reference import layout, lora, mesh, training  # noqa: E402
 
 BLOCKS, ROUNDS, STEPS, BATCH, LENGTH = 28, 15, 20, 2, 16

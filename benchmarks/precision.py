@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kit.parts import PARTS
+from kit.parts.implementation import PARTS
 
 #: In a folder of parts: Keras' own form, and one whose layers are replaced whoever runs it.
 AS_KERAS_HAS_IT = "def add_adapters_in_float32(model):\n    pass\n"

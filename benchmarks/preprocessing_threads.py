@@ -20,7 +20,7 @@ from timing import Clock, timed_bare  # noqa: E402
 from kit.data.reviews import load_movie_reviews  # noqa: E402
 from kit.models.preprocessor import preprocess_one_at_a_time  # noqa: E402
 from kit.models.presets import BUNDLED_FOLDER  # noqa: E402
-from kit.recording import prepare_for_recording  # noqa: E402
+from kit.run.recorder import prepare_for_recording  # noqa: E402
 from kit.reference import layout, loading, lora, mesh, training  # noqa: E402
 
 BATCHES, BATCH, LENGTH = 60, 8, 128

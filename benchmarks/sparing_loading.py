@@ -45,7 +45,7 @@ def load(folder: str, how: str) -> None:
 
     import jax
 
-    from kit.models.sparing import LoadingReport, sparing_loading
+    from kit.models.sharded_loading import LoadingReport, sparing_loading
     from kit.reference.layout import gemma_layout_map
     from kit.reference.loading import load_distributed
     from kit.reference.mesh import make_device_mesh

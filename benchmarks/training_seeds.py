@@ -8,10 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kit.checks.catalog import checks_of
-from kit.checks.runner import Job, Runner, Verdict
-from kit.course.proof import find_chaffs, lay_out
-from kit.parts import PARTS, REFERENCE
+from kit.judge.catalogue import checks_of
+from kit.judge.runner import Job, Runner, Verdict
+from kit.dev.proof import find_chaffs, lay_out
+from kit.parts.implementation import PARTS, REFERENCE
 
 LAYER = "train"
 

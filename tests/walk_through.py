@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kit.checks.catalog import checks_of
-from kit.checks.runner import Job, Runner, Verdict
-from kit.course.proof import PASSES
-from kit.course.stubs import STUBS_FOLDER
-from kit.parts import EXERCISE_FUNCTIONS
+from kit.judge.catalogue import checks_of
+from kit.judge.runner import Job, Runner, Verdict
+from kit.dev.proof import PASSES
+from kit.course.regions import STUBS_FOLDER
+from kit.parts.implementation import EXERCISE_FUNCTIONS
 
 STEPS_FOLDER = Path(__file__).parent / "walk"
 #: Walks at the same time. A check mostly keeps one core busy.

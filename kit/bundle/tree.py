@@ -8,9 +8,9 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from kit.course.stubs import STUBS_FOLDER
+from kit.course.regions import STUBS_FOLDER
 from kit.errors import UserError
-from kit.parts import EXERCISES
+from kit.parts.implementation import EXERCISES
 
 #: What arises by working in the tree, and is no part of it.
 LEFT_OUT = ("__pycache__", "runs", "packages", "build", "dist", "install.log", ".from-bundle", ".course-unpacked")

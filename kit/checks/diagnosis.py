@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kit.checks.codes import CODES
+from kit.checks.codes import COMMON_CODES
 
 WIDTH = 112
 #: Colours that libraries put into their errors.
@@ -17,25 +17,17 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 class Diagnosis:
     """Why a solution is not right."""
 
-    #: Stable, one of :data:`kit.checks.codes.CODES`.
+    #: Stable: one of :data:`kit.checks.codes.COMMON_CODES`, or of the exercise's own codes.
     code: str
     #: One sentence.
     cause: str
     #: A small table with at least one value that was computed from this submission.
     headings: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
-    #: One sentence; the code's own where it is empty.
-    advice: str = ""
-
-    @property
-    def remedy(self) -> str:
-        """What to try."""
-        return self.advice or CODES[self.code].remedy
-
-    @property
-    def anchor(self) -> str:
-        """The lesson that explains it, for example ``layout#rules``."""
-        return CODES[self.code].anchor
+    #: What to try, in one sentence. The engine fills in that of the code where it is empty.
+    remedy: str = ""
+    #: Lesson and section that explain it, for example ``layout#Rules``. The engine fills it in.
+    anchor: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For a pipe or a report."""
@@ -43,13 +35,14 @@ class Diagnosis:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Diagnosis":
-        """What :meth:`as_dict` gave, perhaps through JSON."""
+        """The diagnosis from what :meth:`as_dict` returned, also from JSON of an older kit, which wrote "advice"."""
         return cls(
             content["code"],
             content["cause"],
             tuple(content["headings"]),
             tuple(tuple(row) for row in content["rows"]),
-            content["advice"],
+            content.get("remedy", content.get("advice", "")),
+            content.get("anchor", ""),
         )
 
     def panel(self, exercise: str = "", width: int = WIDTH) -> str:
@@ -88,14 +81,14 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
     ) -> None:
         """Take what a :class:`Diagnosis` has; the rows' values become text."""
         super().__init__(f"{code}: {cause}")
-        if code not in CODES:
-            raise ValueError(f"there is no code {code}")
+        common = COMMON_CODES.get(code)
         self.diagnosis = Diagnosis(
             code,
             _COLOURS.sub("", cause),
             tuple(headings),
             tuple(tuple(_COLOURS.sub("", str(value)) for value in row) for row in rows),
-            advice,
+            advice or (common.remedy if common else ""),
+            common.anchor if common else "",
         )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from kit.evidence.adapters import AdaptableLayer, Adapters
     from kit.evidence.invariance import Trajectory
-    from kit.evidence.layouts import RuleCoverage, RuleMatch
+    from kit.evidence.rule_coverage import RuleCoverage, RuleMatch
     from kit.models.weightless import VariableInfo
 
 _Parameters = ParamSpec("_Parameters")
@@ -313,7 +313,7 @@ def _described(model_or_variables: Any) -> "list[VariableInfo]":
 def _cover(
     layout_map: "keras.distribution.LayoutMap", model_or_variables: Any
 ) -> "tuple[RuleCoverage, list[VariableInfo]]":
-    from kit.evidence.layouts import rule_coverage
+    from kit.evidence.rule_coverage import rule_coverage
 
     variables = _described(model_or_variables)
     if not variables:

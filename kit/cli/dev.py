@@ -19,7 +19,7 @@ def films(packages: Path) -> None:
     """Write kit/data/films.json from the package vega-datasets in the folder PACKAGES."""
     _start()
     from kit.data.films import FILMS_FILE
-    from kit.models.pretraining import check_packages, films_as_json, read_films
+    from kit.dev.pretraining import check_packages, films_as_json, read_films
 
     check_packages(packages)
     found = read_films(packages)
@@ -42,7 +42,7 @@ def pretrain(packages: Path, output: Path, steps: int | None, seed: int) -> None
     _start()
     from dataclasses import replace
 
-    from kit.models.pretraining import PretrainingSettings, pretrain
+    from kit.dev.pretraining import PretrainingSettings, pretrain
 
     settings = replace(PretrainingSettings(), seed=seed)
     if steps:
@@ -61,9 +61,9 @@ def pretrain(packages: Path, output: Path, steps: int | None, seed: int) -> None
 @command.command("build")
 def build() -> None:
     """Cut the stubs from the reference, into exercises/ and kit/course/stubs/."""
-    from kit.course.room import Room
-    from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, cut
-    from kit.parts import EXERCISE_FUNCTIONS, EXERCISES
+    from kit.course.workspace import Room
+    from kit.course.regions import REFERENCE_FOLDER, STUBS_FOLDER, cut
+    from kit.parts.implementation import EXERCISE_FUNCTIONS, EXERCISES
 
     room = Room(REFERENCE_FOLDER.parents[1] / EXERCISES)
     for folder in (room.folder, STUBS_FOLDER):
@@ -93,9 +93,9 @@ def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool) -> None:
     """
     import tempfile
 
-    from kit.course.course import find_exercise
-    from kit.course.proof import PASSES, Tried, problems_of_material, prove
-    from kit.parts import EXERCISE_FUNCTIONS
+    from kit.course.lessons import find_exercise
+    from kit.dev.proof import PASSES, Tried, problems_of_material, prove
+    from kit.parts.implementation import EXERCISE_FUNCTIONS
 
     for name in exercises:
         find_exercise(name)
@@ -136,9 +136,9 @@ def mutate(exercises: tuple[str, ...], at_once: int) -> None:
     """Make small mistakes in the reference, for all EXERCISES or some, and count how many the checks find."""
     import tempfile
 
-    from kit.course.course import find_exercise
-    from kit.course.mutants import Trial, equivalent_mutants, try_mutants
-    from kit.parts import EXERCISE_FUNCTIONS
+    from kit.course.lessons import find_exercise
+    from kit.dev.mutants import Trial, equivalent_mutants, try_mutants
+    from kit.parts.implementation import EXERCISE_FUNCTIONS
 
     for name in exercises:
         find_exercise(name)
@@ -172,13 +172,13 @@ def mutate(exercises: tuple[str, ...], at_once: int) -> None:
 
 @command.command("golden")
 def golden() -> None:
-    """Write down what the right layout and step need on a TPU, by the libtpu that is installed: kit/checks/golden_tpu.json."""
+    """Write down what the right layout and step need on a TPU, by the libtpu that is installed: kit/course/shared/golden_tpu.json."""
     from kit.runtime.platform import prepare_environment
     from kit.tpu.compiler import libtpu_version, require_libtpu
 
     require_libtpu()
     prepare_environment("cpu", 8)
-    from kit.checks.tpu import write_golden
+    from kit.course.shared.tpu_step import write_golden
 
     for name, found in write_golden().items():
         click.echo(
@@ -216,8 +216,8 @@ def layouts(presets: tuple[str, ...], name: str | None) -> None:
     topology = find_topology(name)
     prepare_environment("cpu", topology.devices)
     from kit.models.architectures import ARCHITECTURES, find_architecture
-    from kit.parts import REFERENCE, find_parts
-    from kit.tpu.search import keep, needs_a_search, search, tutorial_entry
+    from kit.parts.implementation import REFERENCE, find_parts
+    from kit.dev.layout_search import keep, needs_a_search, search, tutorial_entry
     from kit.tpu.step import StepParts
 
     reference = find_parts(REFERENCE)

@@ -10,7 +10,7 @@ import click
 @click.option("--runs", default="runs", type=click.Path(path_type=Path), help="Where runs are to be saved.")
 def command(runs: Path) -> None:
     """Look at what this machine has, and say what is missing. Exit code 1 if the bundled model could not be tuned."""
-    from kit.runtime.doctor import examine
+    from kit.doctor import examine
 
     marks = {"good": "ok     ", "missing": "without", "broken": "BROKEN "}
     broken = 0

@@ -8,8 +8,8 @@ import click
 from kit.cli.run import MeshShape, failures_of
 from kit.errors import UserError
 from kit.models.settings import FinetuningSettings
-from kit.parts import find_parts
-from kit.run_folder import FinishedRun, finished_run
+from kit.parts.implementation import find_parts
+from kit.run.folder import FinishedRun, finished_run
 from kit.runtime.processes import ADDRESSES, processes_of_environment
 
 #: What weights can be written in.
@@ -38,7 +38,7 @@ def command(
     the one with adapters before anything is written.
     """
     from kit.models.presets import find_preset
-    from kit.preflight import fitting_mesh
+    from kit.run.options import fitting_mesh
     from kit.runtime import platform as runtime_platform
 
     found, settings, target = _checked(run, folder, dtype)
@@ -55,7 +55,7 @@ def command(
     parts.check()
 
     from kit.cli.console import ConsoleNarrator
-    from kit.export import ExportOptions, export
+    from kit.run.export import ExportOptions, export
 
     narrator = ConsoleNarrator()
     options = ExportOptions(

@@ -5,7 +5,7 @@ import textwrap
 import click
 
 from kit.errors import UserError
-from kit.parts import EXERCISES
+from kit.parts.implementation import EXERCISES
 
 WIDTH = 100
 
@@ -18,9 +18,9 @@ WIDTH = 100
 )
 def command(exercise: str | None, number: int | None, folder: str) -> None:
     """Show the next hint for EXERCISE; each goes further than the one before."""
-    from kit.course.course import find_exercise
+    from kit.course.lessons import find_exercise
     from kit.course.progress import Progress
-    from kit.course.room import find_room
+    from kit.course.workspace import find_room
 
     chosen = find_exercise(exercise)
     count = len(chosen.hints)

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from kit.parts import EXERCISES
+from kit.parts.implementation import EXERCISES
 
 
 @click.command("lesson", context_settings={"show_default": True})
@@ -16,7 +16,7 @@ def command(exercise: str | None, heading: tuple[str, ...], folder: str) -> None
     if exercise is None:
         _list(folder)
         return
-    from kit.course.course import lesson, section
+    from kit.course.lessons import lesson, section
 
     text = section(exercise, " ".join(heading)) if heading else lesson(exercise)
     if sys.stdout.isatty():
@@ -47,8 +47,8 @@ def _list(folder: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from kit.course.course import course
-    from kit.course.room import find_room
+    from kit.course.lessons import course
+    from kit.course.workspace import find_room
 
     room = find_room(folder)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")

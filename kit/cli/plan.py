@@ -11,7 +11,7 @@ import click
 
 from kit.cli.run import MeshShape, failure
 from kit.errors import UserError
-from kit.parts import REFERENCE, Parts, find_parts
+from kit.parts.implementation import REFERENCE, Parts, find_parts
 
 if TYPE_CHECKING:
     from kit.tpu.plan import Plan
@@ -201,8 +201,8 @@ def _plan(asked: _Asked, impl: str, said: bool) -> "Plan":
 
 def _step_parts(asked: _Asked, parts: Parts) -> "StepParts":
     """Their layout, and what they have of the rest; what is still to be written comes from the reference."""
-    from kit.bfloat16 import keep_small_updates
-    from kit.models.layouts import layout_of
+    from kit.run.small_updates import keep_small_updates
+    from kit.models.known_layouts import layout_of
     from kit.tpu.step import StepParts
 
     reference = find_parts(REFERENCE)

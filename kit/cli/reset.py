@@ -2,7 +2,7 @@
 
 import click
 
-from kit.parts import EXERCISES
+from kit.parts.implementation import EXERCISES
 
 
 @click.command("reset", context_settings={"show_default": True})
@@ -10,8 +10,8 @@ from kit.parts import EXERCISES
 @click.option("--folder", default=EXERCISES, help="The folder with your exercises.")
 def command(exercise: str | None, folder: str) -> None:
     """Begin EXERCISE anew: put its stub back, and keep a copy of what was there."""
-    from kit.course.course import find_exercise
-    from kit.course.room import find_room, shown
+    from kit.course.lessons import find_exercise
+    from kit.course.workspace import find_room, shown
 
     name = find_exercise(exercise).name
     room = find_room(folder)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kit.errors import UserError
-from kit.parts import REFERENCE, Parts, find_parts
+from kit.parts.implementation import REFERENCE, Parts, find_parts
 from kit.runtime.processes import Processes, keep_standard_output_for_python, processes_of_environment, watched
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _run(
     save_every: int | None,
     resume: str | None,
 ) -> dict[str, Any]:
-    from kit.preflight import check_options_agree, find_unfinished, prepare
+    from kit.run.options import check_options_agree, find_unfinished, prepare
     from kit.runtime import platform as runtime_platform
 
     unfinished = None
@@ -173,7 +173,7 @@ def _run(
 
         import keras
 
-        from kit import pipeline
+        from kit.run import pipeline
         from kit.cli.console import ConsoleNarrator
         from kit.narrator import Narrator
 

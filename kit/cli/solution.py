@@ -3,7 +3,7 @@
 import click
 
 from kit.errors import UserError
-from kit.parts import EXERCISES
+from kit.parts.implementation import EXERCISES
 
 
 @click.command("solution", context_settings={"show_default": True})
@@ -12,7 +12,7 @@ from kit.parts import EXERCISES
 @click.option("--folder", default=EXERCISES, help="The folder with your exercises.")
 def command(exercise: str | None, give_up: bool, folder: str) -> None:
     """Show how the kit solves EXERCISE, once yours passes all of its checks."""
-    from kit.course.course import find_exercise, solution
+    from kit.course.lessons import find_exercise, solution
 
     name = find_exercise(exercise).name
     text = solution(name)
@@ -22,9 +22,9 @@ def command(exercise: str | None, give_up: bool, folder: str) -> None:
 
 
 def _require_passed(exercise: str, folder: str) -> None:
-    from kit.checks.catalog import can_be_made, checks_of
-    from kit.checks.runner import Runner
-    from kit.course.room import find_room
+    from kit.judge.catalogue import can_be_made, checks_of
+    from kit.judge.runner import Runner
+    from kit.course.workspace import find_room
 
     checks = [check for check in checks_of(exercise) if can_be_made(check)]
     if not checks:

@@ -17,10 +17,10 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
     The libraries are imported once, so that a verdict comes about a second after a save. Checks are made in the order in which
     you meet them, up to the first that fails.
     """
-    from kit.checks.catalog import checks_of
-    from kit.checks.runner import Runner
-    from kit.course.course import find_exercise
-    from kit.parts import EXERCISE_FUNCTIONS, find_parts
+    from kit.judge.catalogue import checks_of
+    from kit.judge.runner import Runner
+    from kit.course.lessons import find_exercise
+    from kit.parts.implementation import EXERCISE_FUNCTIONS, find_parts
 
     for name in exercises:
         find_exercise(name)

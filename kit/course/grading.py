@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kit import __version__
-from kit.checks.catalog import LAYERS, RUN, Check, can_be_made, checks_of
+from kit.judge.catalogue import LAYERS, RUN, Check, can_be_made, checks_of
 from kit.checks.diagnosis import Diagnosis
-from kit.checks.runner import Job, Runner
-from kit.course.room import Room
+from kit.judge.runner import Job, Runner
+from kit.course.workspace import Room
 from kit.errors import UserError
 from kit.files import write_json
-from kit.parts import EXERCISE_FUNCTIONS, EXERCISES, PARTS
+from kit.parts.implementation import EXERCISE_FUNCTIONS, EXERCISES, PARTS
 
 #: What is asked unless told otherwise: seconds for each exercise, and no TPU compiler.
 DEFAULT_LAYERS = ("interface", "spec", "params", "program", "train")

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from kit.course.room import Room
+from kit.course.workspace import Room
 from kit.errors import UserError
 from kit.files import write_json
 

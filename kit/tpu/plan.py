@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kit.evidence.attribution import AttributedCollective, Cause, Rule, attribute, causes, without_block_number
-from kit.evidence.layouts import RuleCoverage
+from kit.evidence.rule_coverage import RuleCoverage
 from kit.narrator import as_bytes, as_tuple
 from kit.tpu.compiler import DoesNotFit, compile_for_tpu, topology_devices, usable_nbytes
 from kit.tpu.step import LoweredStep, Slot, StepParts, StepSettings, lower_step

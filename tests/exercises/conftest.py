@@ -2,7 +2,7 @@
 
 import pytest
 
-from kit.checks.catalog import checks_of
+from kit.judge.catalogue import checks_of
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

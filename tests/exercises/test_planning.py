@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kit.checks.catalog import Check
+from kit.judge.catalogue import Check
 
 
 def test_planning(check: Check, judge: Callable[[Check], None]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kit.checks.child import UNOPTIMIZED
+from kit.judge.check_process import UNOPTIMIZED
 
 HERE = Path(__file__).parent
 

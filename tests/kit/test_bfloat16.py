@@ -12,13 +12,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from kit.bfloat16 import keep_small_updates
-from kit.checks.small import set_distribution, small_model
-from kit.course.stubs import STUBS_FOLDER
+from kit.run.small_updates import keep_small_updates
+from kit.course.shared.small_models import set_distribution, small_model
+from kit.course.regions import STUBS_FOLDER
 from kit.errors import UserError
 from kit.models.architectures import find_architecture
 from kit.models.weightless import build_backbone, no_weights
-from kit.parts import find_parts
+from kit.parts.implementation import find_parts
 from kit.reference import checkpoint, generation, lora, precision, training
 
 OWN = "CALLED = []\n\n\ndef add_adapters_in_float32(model):\n    CALLED.append(model)\n"

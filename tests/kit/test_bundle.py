@@ -26,7 +26,7 @@ from kit.bundle import tree
 from kit.bundle.folder import make_bundle, sha256
 from kit.bundle.targets import Target, find_target
 from kit.bundle.wheels import find_pip
-from kit.course.stubs import STUBS_FOLDER
+from kit.course.regions import STUBS_FOLDER
 from kit.errors import UserError
 
 #: Not that of the kit's own environment, which is none that a learner begins from.

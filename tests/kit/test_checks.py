@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from kit.checks.catalog import LAYERS, can_be_made, checks_of, find_check
+from kit.judge.catalogue import LAYERS, can_be_made, checks_of, find_check
 from kit.checks.codes import CODES
 from kit.checks.diagnosis import Diagnosis, Failed
-from kit.checks.runner import Runner
-from kit.course.proof import CHAFFS_FOLDER, find_chaffs
-from kit.course.stubs import STUBS_FOLDER, cut, find_regions, missing_functions, untouched
-from kit.parts import EXERCISE_FUNCTIONS, PARTS
+from kit.judge.runner import Runner
+from kit.dev.proof import CHAFFS_FOLDER, find_chaffs
+from kit.course.regions import STUBS_FOLDER, cut, find_regions, missing_functions, untouched
+from kit.parts.implementation import EXERCISE_FUNCTIONS, PARTS
 
 ROOT = Path(__file__).parents[2]
 #: Right solutions that import nothing of kit/reference.
@@ -140,8 +140,8 @@ class TestPanels:
 class TestOracles:
     def test_what_a_device_is_to_hold_is_what_the_compiler_found(self, devices: list[str]) -> None:
         """The oracle of the exercise planning, which counts Keras' variables, beside what the TPU compiler was seen to hold."""
-        from kit.checks import tpu
-        from kit.checks.planning import TOLERANCE, Asked, expected_nbytes
+        from kit.course.shared import tpu_step as tpu
+        from kit.course.planning.checks import TOLERANCE, Asked, expected_nbytes
         from kit.models.architectures import GEMMA_7B, gemma_config
 
         few = gemma_config(**{**GEMMA_7B["config"], "num_layers": tpu.LAYERS})
@@ -153,7 +153,7 @@ class TestOracles:
                 assert held == pytest.approx(golden[name]["arguments"], rel=TOLERANCE), (version, name)
 
     def test_all_reduces_go_in_a_straight_line(self) -> None:
-        from kit.checks.planning import COMPILED, _activations
+        from kit.course.planning.checks import COMPILED, _activations
 
         assert [_activations(layers, 4) for layers in (1, 2, 3, 28)] == [5, 9, 13, 113]
         assert [_activations(layers, 0) for layers in (1, 2, 3, 28)] == [6, 10, 14, 114]

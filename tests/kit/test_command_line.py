@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kit.errors import UserError
-from kit.parts import find_parts
+from kit.parts.implementation import find_parts
 
 FRAMEWORKS = {"jax", "keras", "tensorflow", "keras_hub", "numpy"}
 
@@ -272,7 +272,7 @@ def test_other_settings_and_parts_of_ones_own(tmp_path: Path) -> None:
     """
     import shutil
 
-    from kit.course.stubs import STUBS_FOLDER
+    from kit.course.regions import STUBS_FOLDER
 
     texts = [f"This is review number {number}, and I liked it. It was good." for number in range(8)]
     (tmp_path / "mine.txt").write_text("\n".join(texts), encoding="utf-8")

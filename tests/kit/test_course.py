@@ -16,14 +16,14 @@ import pytest
 
 from kit.checks.codes import CODES
 from kit.cli.main import cli, main
-from kit.course import course as course_module
-from kit.course.course import COURSE_FILE, LESSONS_FOLDER, course, lesson, section, sections
-from kit.course.mutants import equivalent_mutants, make_mutants
-from kit.course.proof import CHAFFS_FOLDER
-from kit.course.room import Room, stub
-from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER, cut, find_regions, functions_in
+from kit.course import lessons as course_module
+from kit.course.lessons import COURSE_FILE, LESSONS_FOLDER, course, lesson, section, sections
+from kit.dev.mutants import equivalent_mutants, make_mutants
+from kit.dev.proof import CHAFFS_FOLDER
+from kit.course.workspace import Room, stub
+from kit.course.regions import REFERENCE_FOLDER, STUBS_FOLDER, cut, find_regions, functions_in
 from kit.errors import UserError
-from kit.parts import EXERCISE_FUNCTIONS
+from kit.parts.implementation import EXERCISE_FUNCTIONS
 
 ROOT = Path(__file__).parents[2]
 NAMES = tuple(EXERCISE_FUNCTIONS)
@@ -213,8 +213,8 @@ def test_a_patient_that_is_put_back_is_a_chaff(function: str) -> None:
 
 def test_no_framework_and_no_solution_is_imported() -> None:
     code = (
-        "import sys; from kit.course.course import course, lesson, solution; course(); lesson('mesh'); solution('mesh')\n"
-        "import kit.course.room, kit.course.progress\n"
+        "import sys; from kit.course.lessons import course, lesson, solution; course(); lesson('mesh'); solution('mesh')\n"
+        "import kit.course.workspace, kit.course.progress\n"
         "print(sorted(set(sys.modules) & {'jax', 'keras', 'numpy', 'rich', 'kit.reference'}))"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -405,7 +405,7 @@ def test_a_stub_is_no_reason_to_show_the_solution(room: Path, kit: Kit) -> None:
 
 
 def test_a_solution_is_shown_to_who_has_solved_it(room: Path, kit: Kit) -> None:
-    from kit.checks.catalog import checks_of
+    from kit.judge.catalogue import checks_of
 
     shutil.copy(REFERENCE_FOLDER / "mesh.py", room / "mesh.py")
     code, output, message = kit("solution", "mesh")

@@ -71,7 +71,7 @@ def test_reviews_are_kept_apart() -> None:
 
 def test_the_corpus_has_no_word_of_the_prompts() -> None:
     """The films and the headings that the bundled model is trained on, over many documents."""
-    from kit.data.corpus import NAMES_HELD_OUT, Mixture, documents
+    from kit.dev.corpus import NAMES_HELD_OUT, Mixture, documents
 
     texts = documents(["A plain review. It has two sentences."] * 50, Mixture(), np.random.default_rng(0))
     found = [next(texts) for _ in range(3000)]

@@ -82,7 +82,7 @@ def test_every_option_is_in_a_document(name: str, at_least: int) -> None:
 
 
 def test_every_marker_is_in_the_readme() -> None:
-    from kit.checks.catalog import LAYERS
+    from kit.judge.catalogue import LAYERS
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(LAYERS) >= 6
@@ -90,7 +90,7 @@ def test_every_marker_is_in_the_readme() -> None:
 
 
 def test_every_exercise_is_in_the_readme_with_its_minutes() -> None:
-    from kit.course.course import course
+    from kit.course.lessons import course
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for number, exercise in enumerate(course(), 1):

@@ -28,7 +28,7 @@ def layout_map(mesh: Any, rules: dict[str, tuple]) -> Any:
 @pytest.mark.spec
 class TestRuleCoverage:
     def test_who_matches_what(self, mesh_1x8: Any) -> None:
-        from kit.evidence.layouts import rule_coverage
+        from kit.evidence.rule_coverage import rule_coverage
 
         coverage = rule_coverage(
             layout_map(
@@ -59,7 +59,7 @@ class TestRuleCoverage:
         assert not coverage.indivisible
 
     def test_two_rules_for_one_variable(self, mesh_1x8: Any) -> None:
-        from kit.evidence.layouts import rule_coverage
+        from kit.evidence.rule_coverage import rule_coverage
 
         rules = {".*kernel": (None, "model"), ".*ffw_gating_2/kernel": (None, "model")}
         coverage = rule_coverage(layout_map(mesh_1x8, rules), VARIABLES)
@@ -70,7 +70,7 @@ class TestRuleCoverage:
         assert coverage.overlaps[0][1] == tuple(rules)
 
     def test_an_exact_path_goes_before_patterns(self, mesh_1x8: Any) -> None:
-        from kit.evidence.layouts import rule_coverage
+        from kit.evidence.rule_coverage import rule_coverage
 
         rules = {".*kernel": (None, "model"), "decoder_block_0/ffw_gating/kernel": ("model", None)}
         made = layout_map(mesh_1x8, rules)
@@ -82,7 +82,7 @@ class TestRuleCoverage:
     def test_what_does_not_divide(self, devices: list[str]) -> None:
         import keras
 
-        from kit.evidence.layouts import rule_coverage
+        from kit.evidence.rule_coverage import rule_coverage
 
         mesh = keras.distribution.DeviceMesh((1, 7), ["batch", "model"], devices[:7])
         coverage = rule_coverage(layout_map(mesh, {".*kernel": (None, "model")}), VARIABLES)
@@ -93,7 +93,7 @@ class TestRuleCoverage:
     def test_specs_that_do_not_fit_and_what_is_held_whole(self, devices: list[str]) -> None:
         import keras
 
-        from kit.evidence.layouts import rule_coverage
+        from kit.evidence.rule_coverage import rule_coverage
 
         mesh = keras.distribution.DeviceMesh((8, 1), ["batch", "model"], devices)
         coverage = rule_coverage(
@@ -122,7 +122,7 @@ class TestRuleCoverage:
         """What the rules say a device will hold is what its arrays hold, on two meshes."""
         import keras
 
-        from kit.evidence.layouts import rule_coverage
+        from kit.evidence.rule_coverage import rule_coverage
         from kit.evidence.placement import nbytes_per_device
         from kit.models.presets import BUNDLED_FOLDER, find_preset
         from kit.models.weightless import weightless_variables

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.checks.catalog import checks_of
+from kit.judge.catalogue import checks_of
 from kit.cli.main import main
 from kit.course.grading import (
     DEFAULT_LAYERS,
@@ -21,8 +21,8 @@ from kit.course.grading import (
     find_learners,
     grade_class,
 )
-from kit.course.proof import CHAFFS_FOLDER
-from kit.course.stubs import REFERENCE_FOLDER, STUBS_FOLDER
+from kit.dev.proof import CHAFFS_FOLDER
+from kit.course.regions import REFERENCE_FOLDER, STUBS_FOLDER
 from kit.errors import UserError
 from kit.report.class_report import render
 

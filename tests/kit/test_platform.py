@@ -11,11 +11,12 @@ from typing import Any
 import keras
 import pytest
 
-from kit.checks import alone, small
-from kit.checks.catalog import checks_of
-from kit.checks.runner import Runner
+from kit.judge import fresh_process as alone
+from kit.course.shared import small_models as small
+from kit.judge.catalogue import checks_of
+from kit.judge.runner import Runner
 from kit.models.preprocessor import preprocess_one_at_a_time
-from kit.parts import EXERCISE_FUNCTIONS, find_parts
+from kit.parts.implementation import EXERCISE_FUNCTIONS, find_parts
 from kit.runtime import platform
 
 
@@ -64,9 +65,9 @@ warnings.filterwarnings("error", message="Detected a mix")
 import jax
 import keras
 
-from kit.checks import small
-from kit.checks.oracle import device_mesh
-from kit.parts import find_parts
+from kit.course.shared import small_models as small
+from kit.course.shared.tensor_parallel import device_mesh
+from kit.parts.implementation import find_parts
 
 parts = find_parts("reference")
 keras.config.disable_interactive_logging()

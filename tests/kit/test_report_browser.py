@@ -14,7 +14,7 @@ from made_run import made_run
 
 from kit.checks.diagnosis import Failed
 from kit.course.grading import ClassGrades, Finding, Grade
-from kit.parts import EXERCISE_FUNCTIONS
+from kit.parts.implementation import EXERCISE_FUNCTIONS
 from kit.report.class_report import write_class_report
 from kit.report.run_report import write_report
 

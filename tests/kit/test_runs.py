@@ -13,16 +13,16 @@ import keras
 import numpy as np
 import pytest
 
-from kit.checks import small
+from kit.course.shared import small_models as small
 from kit.errors import UserError
 from kit.models.presets import BUNDLED_FOLDER
-from kit.models.several import own_rows, own_share
-from kit.models.sparing import sparing_loading
+from kit.run.multi_process import own_rows, own_share
+from kit.models.sharded_loading import sparing_loading
 from kit.narrator import Narrator
-from kit.parts import find_parts
-from kit.pipeline import _resume, _train, complete
-from kit.recording import LossIsNotFiniteError, LossOfStep, StepRecorder, prepare_for_recording
-from kit.run_folder import RunFolder, new_run, unfinished_run
+from kit.parts.implementation import find_parts
+from kit.run.pipeline import _resume, _train, complete
+from kit.run.recorder import LossIsNotFiniteError, LossOfStep, StepRecorder, prepare_for_recording
+from kit.run.folder import RunFolder, new_run, unfinished_run
 from kit.runtime.processes import Processes, processes_of_environment
 
 
@@ -52,7 +52,7 @@ class TestFolder:
         """Really refused, by the limit of a process on the size of files, in the midst of HDF5's writing."""
         code = """
 import h5py, numpy as np, pathlib, resource, signal, sys
-from kit.run_folder import new_run
+from kit.run.folder import new_run
 folder = new_run(pathlib.Path(sys.argv[1]), "a-run", {}, {})
 def write(path):
     path.mkdir()

@@ -18,8 +18,8 @@ FAILED = {"code": "MULTIHOST_NOT_WHOLE", "cause": "It is not.", "headings": ["yo
 @pytest.fixture
 def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Begins two processes that run these programs, and have said this before."""
-    from kit.checks import multihost
-    from kit.checks.multihost_process import Request
+    from kit.course.multihost import checks as multihost
+    from kit.course.multihost.training_process import Request
 
     monkeypatch.setattr(multihost, "START", 0.5)
     begun = []

@@ -2,7 +2,7 @@
 
 import keras_hub
 
-from kit.checks.oracle import kind_of
+from kit.course.shared.tensor_parallel import kind_of
 from kit.models.weightless import describe, no_weights
 from kit.reference.planning import make_it_fit  # noqa: F401
 

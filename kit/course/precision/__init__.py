@@ -1,0 +1,1 @@
+"""The exercise ``precision``: its data, lesson, stub and checks. Nothing outside ``kit.course`` imports from here."""

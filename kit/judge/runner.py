@@ -1,0 +1,290 @@
+"""Runs checks on a solution: what can be said by reading first, then each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from kit.judge.catalogue import RUN, Check
+from kit.checks.diagnosis import Diagnosis, Failed
+from kit.judge.submission import not_implemented, not_python
+from kit.course.regions import untouched
+from kit.errors import UserError
+from kit.parts.implementation import find_parts
+from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check says of a solution."""
+
+    check: Check
+    #: None if the check is passed.
+    diagnosis: Diagnosis | None
+    #: What the solution printed, its end.
+    output: str = ""
+    seconds: float = 0.0
+    #: Numbers that its margins were judged by.
+    measured: dict[str, float] = field(default_factory=dict)
+    #: Whether this is the verdict of an earlier check on the same function, which never came back.
+    repeated: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was found."""
+        return self.diagnosis is None
+
+
+Job = Generator[Check, Verdict, None]
+
+
+class Runner:
+    """Runs checks, with libraries that are imported once. Use it as a context, or call :meth:`close`."""
+
+    def __init__(
+        self, platform: Platform = "cpu", devices: int = DEFAULT_SIMULATED_DEVICES, fork: bool | None = None
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            platform: Where the checks run. Only "cpu" can fork: an accelerator belongs to one process.
+            devices: Devices to simulate on "cpu".
+            fork: False starts a Python anew for each check; by default that is so where forking is not possible.
+
+        """
+        self._platform = platform
+        self._devices = devices
+        self._fork = platform == "cpu" and hasattr(os, "fork") if fork is None else fork
+        self._server: subprocess.Popen[bytes] | None = None
+        self._next_id = 0
+        self._stuck: dict[tuple[str, str, str], Diagnosis] = {}
+        #: Checks that were sent before they are asked for (by number), and answers that came early.
+        self._begun: dict[int, tuple[str, Check]] = {}
+        self._early: dict[int, dict[str, Any]] = {}
+
+    def __enter__(self) -> "Runner":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the warm parent, if it runs."""
+        if self._server is not None:
+            self._server.stdin.close()  # type: ignore[union-attr]  # it was opened with a pipe
+            self._server.stdout.close()  # type: ignore[union-attr]
+            try:
+                self._server.wait(10)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
+            self._server = None
+
+    def warm_up(self, exercises: Iterable[str]) -> None:
+        """Begin to import what the checks of these exercises need, while this process does something else."""
+        if self._fork:
+            for exercise in exercises:
+                self._ask({"exercise": exercise, "check": None})
+
+    def begin(self, requests: Iterable[tuple[str, Check]]) -> None:
+        """Begin long checks, one after the other, beside those that are asked for in the meantime.
+
+        Their verdicts are given when they are asked for.
+        """
+        if self._fork:
+            for impl, check in requests:
+                if self.needs_running(impl, check):
+                    self._begun[self._send(impl, check, ahead=True)] = (impl, check)
+
+    def _number_of(self, impl: str, check: Check) -> int:
+        """The number of a check that is under way: sent earlier, or now."""
+        for number, begun in self._begun.items():
+            if begun == (impl, check):
+                if number not in self._early:
+                    self._ask({"wanted": number})
+                return number
+        return self._send(impl, check)
+
+    def run(self, impl: str, check: Check) -> Verdict:
+        """Run one check."""
+        found: list[Verdict] = []
+
+        def job() -> Job:
+            found.append((yield check))
+
+        self.run_jobs([(impl, job())])
+        return found[0]
+
+    def run_jobs(self, jobs: Iterable[tuple[str, "Job"]], at_once: int = 1) -> None:
+        """Run several solutions' checks, some solutions at the same time.
+
+        Args:
+            jobs: An implementation, and a generator that gives one check after the other and is sent their verdicts.
+            at_once: Solutions at a time. Each has one check under way.
+
+        """
+        waiting = iter(jobs)
+        under_way: dict[int, tuple[str, Check, Job]] = {}
+        more = True
+        while more or under_way:
+            while more and len(under_way) < at_once:
+                started = next(waiting, None)
+                if started is None:
+                    more = False
+                else:
+                    self._go_on(*started, None, under_way)
+            if under_way:
+                answer = self._receive()
+                if answer["id"] not in under_way:
+                    if answer["id"] in self._begun:
+                        self._early[answer["id"]] = answer
+                    continue
+                impl, check, job = under_way.pop(answer["id"])
+                self._go_on(impl, job, self._verdict(impl, check, answer), under_way)
+
+    def _go_on(
+        self, impl: str, job: "Job", verdict: Verdict | None, under_way: dict[int, tuple[str, Check, "Job"]]
+    ) -> None:
+        """Send a job its last verdict, and run what it asks for until that takes time."""
+        while True:
+            try:
+                check = job.send(verdict)  # type: ignore[arg-type]  # a generator is begun with None
+            except StopIteration:
+                return
+            verdict = self._without_running(impl, check)
+            if verdict is None and not self._fork:
+                verdict = self._verdict(impl, check, self._run_anew(impl, check))
+            if verdict is None:
+                number = self._number_of(impl, check)
+                self._begun.pop(number, None)
+                if number not in self._early:
+                    under_way[number] = (impl, check, job)
+                    return
+                verdict = self._verdict(impl, check, self._early.pop(number))
+
+    def needs_running(self, impl: str, check: Check) -> bool:
+        """Whether a verdict needs more than reading the file."""
+        return self._without_running(impl, check) is None
+
+    def _without_running(self, impl: str, check: Check) -> Verdict | None:
+        parts = find_parts(impl)
+        if check.exercise == RUN:
+            try:
+                missing = parts.missing()
+            except UserError as error:
+                return Verdict(check, Failed("EXERCISE_DOES_NOT_IMPORT", str(error)).diagnosis)
+            cause = f"still to be written are {', '.join(missing)}."
+            return Verdict(check, Failed("NOT_IMPLEMENTED", cause).diagnosis) if missing else None
+        file = parts.file_of(check.exercise)
+        if file.is_file():
+            try:
+                stubs = untouched(file.read_text(encoding="utf-8"), check.exercise)
+            except (SyntaxError, UnicodeDecodeError) as error:
+                return Verdict(check, not_python(parts.shown(check.exercise), error).diagnosis)
+            if check.function in stubs:
+                shown = parts.shown(check.exercise)
+                failed = not_implemented(shown, check.exercise, check.function, None, stubs[check.function])
+                return Verdict(check, failed.diagnosis)
+        if (stuck := self._stuck.get((impl, check.exercise, check.function))) is not None:
+            return Verdict(check, stuck, repeated=True)
+        return None
+
+    def _verdict(self, impl: str, check: Check, answer: dict[str, Any]) -> Verdict:
+        if "error" in answer:
+            raise UserError(answer["error"])
+        ended = answer.get("ended")
+        if ended is None:
+            diagnosis = Diagnosis.from_dict(answer["diagnosis"]) if answer["diagnosis"] else None
+        else:
+            diagnosis = _diagnosis_of_end(check, ended, answer)
+            if ended != "without a verdict":
+                # It would be so again; a learner waits once and not once for each check.
+                self._stuck[impl, check.exercise, check.function] = diagnosis
+        return Verdict(
+            check, diagnosis, answer.get("output", ""), answer.get("wall_seconds", 0.0), answer.get("measured", {})
+        )
+
+    def forget(self, impl: str) -> None:
+        """The solution has changed: nothing that was found out about it, or is being found out, holds any more."""
+        self._stuck = {key: value for key, value in self._stuck.items() if key[0] != impl}
+        for number in [number for number, begun in self._begun.items() if begun[0] == impl]:
+            del self._begun[number]
+            if self._early.pop(number, None) is None:
+                self._ask({"drop": number})
+
+    # The warm parent.
+
+    def _ask(self, request: dict[str, Any]) -> None:
+        if self._server is None:
+            self._server = subprocess.Popen(
+                [sys.executable, "-m", "kit.judge.server", str(self._devices)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | {"PYTHONSAFEPATH": "1"},
+            )
+        line = (json.dumps(request) + "\n").encode()
+        try:
+            self._server.stdin.write(line)  # type: ignore[union-attr]
+            self._server.stdin.flush()  # type: ignore[union-attr]
+        except BrokenPipeError:
+            raise RuntimeError(f"the process that runs the checks has ended, with {self._server.wait()}") from None
+
+    def _send(self, impl: str, check: Check, ahead: bool = False) -> int:
+        self._next_id += 1
+        self._ask(_request(impl, check) | {"id": self._next_id, "ahead": ahead})
+        return self._next_id
+
+    def _receive(self) -> dict[str, Any]:
+        line = self._server.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            raise RuntimeError(f"the process that runs the checks has ended, with {self._server.wait()}")  # type: ignore[union-attr]
+        return json.loads(line)
+
+    # A Python of its own.
+
+    def _run_anew(self, impl: str, check: Check) -> dict[str, Any]:
+        from kit.judge import fresh_process as alone
+
+        request = _request(impl, check)
+        if self._platform != "cpu" and check.layer not in ("style", "tpu"):
+            # The checks compare float32 with float32; a GPU multiplies in TF32 and a TPU in bfloat16 unless it is asked not to.
+            request["precision"] = "highest"
+        return alone.run(request, self._platform, self._devices)
+
+
+def _request(impl: str, check: Check) -> dict[str, Any]:
+    return {"impl": impl, "exercise": check.exercise, "check": check.name, "limit": check.limit}
+
+
+def _diagnosis_of_end(check: Check, ended: str, answer: dict[str, Any]) -> Diagnosis:
+    last = (answer.get("output", "").strip().splitlines() or ["nothing"])[-1]
+    if ended == "took too long":
+        failed = Failed(
+            "EXERCISE_TIMED_OUT",
+            f"{check.function} was given up after {answer['limit']:g} s.",
+            ("what was asked", "limit", "printed last"),
+            [(check.asks, f"{answer['limit']:g} s", last)],
+        )
+    elif ended == "printed too much":
+        failed = Failed(
+            "EXERCISE_PRINTS_TOO_MUCH",
+            f"{check.exercise}.py printed more than a megabyte, and was stopped.",
+            ("bytes until then", "printed last"),
+            [(f"{answer['printed']:,}", last)],
+        )
+    else:
+        code = answer["exit_code"]
+        how = f"with exit code {code}" if code >= 0 else f"by signal {-code}"
+        failed = Failed(
+            "EXERCISE_ENDED_THE_PROCESS",
+            f"{check.exercise}.py ended the process {how}, before its functions had returned.",
+            ("what was asked", "exit code", "printed last"),
+            [(check.asks, code, last)],
+        )
+    return failed.diagnosis

@@ -1,0 +1,242 @@
+"""The warm parent: imports the libraries once, and forks a process for each check.
+
+Reads requests from standard input and writes verdicts to standard output, one JSON object a line. A solution runs in a
+process of its own, so that one which ends the program, never comes back or changes a library concerns nobody else.
+"""
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Bytes that a solution may print during one check.
+OUTPUT_LIMIT = 1_000_000
+#: Bytes of them that are kept to be shown.
+OUTPUT_KEPT = 4_000
+
+
+@dataclass
+class Child:
+    """A check that is under way."""
+
+    request: dict[str, Any]
+    pid: int
+    started: float
+    #: Read ends of two pipes: the verdict, and what the solution prints.
+    verdict_fd: int
+    output_fd: int
+    verdict: bytearray = field(default_factory=bytearray)
+    printed: int = 0
+    output: bytearray = field(default_factory=bytearray)
+
+
+class Server:
+    """Serves until its standard input is closed."""
+
+    def __init__(self, answers_fd: int) -> None:
+        """Write verdicts to this file descriptor."""
+        self._answers_fd = answers_fd
+        self._selector = selectors.DefaultSelector()
+        self._children: dict[int, Child] = {}
+        self._pending = bytearray()
+        #: Requests that nobody waits for yet: they are served one after the other, beside those that are.
+        self._ahead: list[dict[str, Any]] = []
+
+    def serve(self) -> None:
+        """Read requests and look after the children."""
+        self._selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
+        listening = True
+        while listening or self._children:
+            timeout = 0.02 if self._children else None
+            for key, _ in self._selector.select(timeout):
+                if key.fd == sys.stdin.fileno():
+                    data = os.read(key.fd, 65536)
+                    if not data:
+                        listening = False
+                        self._selector.unregister(key.fd)
+                    self._take(data)
+                else:
+                    self._read(key.fd)
+            if not listening:
+                # Who asked has gone.
+                for child in list(self._children.values()):
+                    _kill(child.pid)
+                return
+            self._look_after()
+            if self._ahead and not any(child.request["ahead"] for child in self._children.values()):
+                self._start(self._ahead.pop(0))
+
+    def _take(self, data: bytes) -> None:
+        self._pending += data
+        while b"\n" in self._pending:
+            line, _, rest = self._pending.partition(b"\n")
+            self._pending = bytearray(rest)
+            request = json.loads(line)
+            if "drop" in request:
+                self._drop(request["drop"])
+            elif "wanted" in request:
+                self._start_now(request["wanted"])
+            elif request.get("check") is None:
+                _preload(request["exercise"])
+            elif request["ahead"]:
+                self._ahead.append(request)
+            else:
+                self._start(request)
+
+    def _start_now(self, number: int) -> None:
+        """Somebody waits for a check that was asked for ahead."""
+        for request in [request for request in self._ahead if request["id"] == number]:
+            self._ahead.remove(request)
+            self._start(request | {"ahead": False})
+
+    def _start(self, request: dict[str, Any]) -> None:
+        _preload(request["exercise"])
+        verdict_read, verdict_write = os.pipe()
+        output_read, output_write = os.pipe()
+        sys.stdout.flush()
+        with warnings.catch_warnings():
+            # JAX and Python warn of forking beside threads. There are none here: no backend has been started.
+            warnings.simplefilter("ignore")
+            pid = os.fork()
+        if pid == 0:
+            _run_child(request, verdict_write, output_write)
+        os.close(verdict_write)
+        os.close(output_write)
+        child = Child(request, pid, time.monotonic(), verdict_read, output_read)
+        self._children[pid] = child
+        for fd in (verdict_read, output_read):
+            os.set_blocking(fd, False)
+            self._selector.register(fd, selectors.EVENT_READ, child)
+
+    def _read(self, fd: int) -> None:
+        child = self._selector.get_key(fd).data
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(fd, 65536)
+            if not data:
+                self._selector.unregister(fd)
+            elif fd == child.verdict_fd:
+                child.verdict += data
+            else:
+                child.printed += len(data)
+                child.output = (child.output + data)[-OUTPUT_KEPT:]
+
+    def _look_after(self) -> None:
+        for pid, child in list(self._children.items()):
+            seconds = time.monotonic() - child.started
+            if child.verdict.endswith(b"\n"):
+                self._finish(child, json.loads(child.verdict))
+            elif child.printed > OUTPUT_LIMIT:
+                self._finish(child, {"ended": "printed too much", "printed": child.printed})
+            elif seconds > child.request["limit"]:
+                self._finish(child, {"ended": "took too long", "limit": child.request["limit"]})
+            else:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    # What it wrote last may still be in the pipe.
+                    for fd in (child.verdict_fd, child.output_fd):
+                        if fd in self._selector.get_map():
+                            self._read(fd)
+                    if child.verdict.endswith(b"\n"):
+                        self._finish(child, json.loads(child.verdict))
+                    else:
+                        self._finish(
+                            child, {"ended": "without a verdict", "exit_code": os.waitstatus_to_exitcode(status)}
+                        )
+
+    def _drop(self, number: int) -> None:
+        """Stop a check whose verdict nobody wants any more, if it is still under way."""
+        self._ahead = [request for request in self._ahead if request["id"] != number]
+        for child in list(self._children.values()):
+            if child.request["id"] == number:
+                self._end(child)
+
+    def _finish(self, child: Child, result: dict[str, Any]) -> None:
+        self._end(child)
+        answer = {
+            "id": child.request["id"],
+            "output": child.output.decode(errors="replace"),
+            "wall_seconds": round(time.monotonic() - child.started, 3),
+        }
+        _write(self._answers_fd, answer | result)
+
+    def _end(self, child: Child) -> None:
+        _kill(child.pid)
+        for fd in (child.verdict_fd, child.output_fd):
+            if fd in self._selector.get_map():
+                if fd == child.output_fd:
+                    self._read(fd)
+                if fd in self._selector.get_map():
+                    self._selector.unregister(fd)
+            os.close(fd)
+        del self._children[child.pid]
+
+
+def _preload(exercise: str) -> None:
+    from kit.judge.check_process import import_for
+
+    import_for(exercise)
+
+
+def _run_child(request: dict[str, Any], verdict_fd: int, output_fd: int) -> None:
+    """Never returns."""
+    try:
+        # A session of its own, so that whatever the solution starts can be stopped with it.
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output_fd, 1)
+        os.dup2(output_fd, 2)
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signal_number, signal.SIG_DFL)
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore")
+        from kit.judge.check_process import execute
+
+        verdict = execute(request["impl"], request["exercise"], request["check"])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        _write(verdict_fd, verdict)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(70)
+    os._exit(0)
+
+
+def _write(fd: int, content: dict[str, Any]) -> None:
+    """Write a line of JSON, whole."""
+    data = (json.dumps(content) + "\n").encode()
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _kill(pid: int) -> None:
+    for stop in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            stop(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def main() -> None:
+    """Serve checks on the processor: ``python -m kit.judge.server DEVICES``."""
+    answers_fd = os.dup(1)
+    os.dup2(2, 1)
+    from kit.runtime.platform import prepare_environment
+
+    prepare_environment("cpu", int(sys.argv[1]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Server(answers_fd).serve()
+    # Nothing is left to write, and taking down the libraries would keep the one who asked waiting.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+"""A person's solution, as a check sees it: its functions can be called, and what goes wrong in them is a diagnosis."""
+
+import inspect
+import linecache
+import re
+import types
+from collections.abc import Callable
+from typing import Any
+
+from kit.checks.diagnosis import Failed
+from kit.parts.implementation import Parts
+
+#: Function -> names of the arguments that it is given by position, and of those that are given by name.
+CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "make_device_mesh": (("batch", "model", "devices"), ()),
+    "gemma_layout_map": (("device_mesh",), ()),
+    "load_distributed": (("preset", "layout_map"), ("dtype",)),
+    "sharding_table": (("layer",), ()),
+    "prepare_reviews": (("examples", "batch_size", "num_batches", "seed"), ()),
+    "enable_lora": (("model", "rank"), ()),
+    "count_parameters": (("model",), ()),
+    "expected_lora_parameters": (("architecture", "rank"), ()),
+    "compile_for_finetuning": (("model", "learning_rate", "weight_decay"), ()),
+    "finetune": (("model", "batches"), ("epochs", "callbacks")),
+    "make_train_step": (("model",), ()),
+    "complete": (("model", "prompt", "max_length"), ()),
+    "mean_log_likelihood": (("model", "texts"), ()),
+    "style_shift": (("before", "after"), ()),
+    "save_training": (("model", "path"), ()),
+    "resume_training": (("model", "path"), ()),
+    "merge_adapters": (("model",), ()),
+    "argument_nbytes": (("architecture", "mesh", "rank", "dtype"), ()),
+    "all_reduce_nbytes": (("architecture", "rank", "batch_size", "sequence_length"), ()),
+    "make_it_fit": ((), ()),
+    "too_much_on_each_core": (("device_mesh",), ()),
+    "twice_the_collectives": (("device_mesh",), ()),
+    "nothing_is_split": (("device_mesh",), ()),
+    "one_head_on_eight_cores": (("device_mesh",), ()),
+    "moments_on_every_core": (("model", "learning_rate", "weight_decay"), ()),
+    "share_unchanged": (("kernel", "update"), ()),
+    "effect_kept": (("change", "before", "after"), ()),
+    "adapted_outputs": (("equation", "inputs", "kernel", "lora_a", "lora_b", "scale"), ()),
+    "add_adapters_in_float32": (("model",), ()),
+    "process_settings": (("environment",), ()),
+    "own_rows": (("process_of_device", "batch_size", "process"), ()),
+    "rows_of_whole_batch": (("process_of_device", "rows_fed", "process"), ()),
+    "whole_value": (("value",), ()),
+    "save_once": (("values", "path", "process"), ("gather",)),
+}
+#: Arguments given by position that may be left out.
+OPTIONAL = {"devices"}
+
+_TASK = re.compile(r"\w+, task (\d+)")
+
+
+class Submission:
+    """One exercise of one implementation, imported in this process."""
+
+    def __init__(self, parts: Parts, exercise: str) -> None:
+        """Import the module.
+
+        Raises:
+            Failed: if it does not import.
+
+        """
+        self.exercise = exercise
+        #: What checks measured, the largest of each.
+        self.measured: dict[str, float] = {}
+        self.parts = parts
+        self.file = parts.file_of(exercise)
+        self._shown = parts.shown(exercise)
+        if not self.file.is_file():
+            raise Failed(
+                "EXERCISE_DOES_NOT_IMPORT",
+                f"There is no {exercise}.py in {parts.folder}.",
+                ("there is",),
+                [(", ".join(sorted(path.name for path in parts.folder.glob("*.py"))) or "no Python file",)],
+            )
+        try:
+            self._module: types.ModuleType = parts.load(exercise)
+        except SyntaxError as error:
+            raise not_python(self._shown, error) from None
+        except SystemExit as error:
+            raise self._ended(error, "when it is imported") from None
+        except BaseException as error:
+            line, text = self.their_line(error)
+            raise Failed(
+                "EXERCISE_DOES_NOT_IMPORT",
+                f"{self._shown} does not import: {described(error)}.",
+                ("line", "text"),
+                [(line or "-", text)],
+            ) from None
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """A function of the solution.
+
+        Raises:
+            Failed: if there is none of that name.
+
+        """
+        found = getattr(self._module, name, None)
+        if not callable(found):
+            others = [key for key, value in vars(self._module).items() if callable(value) and not key.startswith("_")]
+            raise Failed(
+                "FUNCTION_MISSING",
+                f"{self._shown} has no function {name}.",
+                ("wanted", "there is"),
+                [(name, ", ".join(others) or "none")],
+            )
+        return found
+
+    def call(self, name: str, *args: Any, returns: type | tuple[type, ...] | None = None, **kwargs: Any) -> Any:
+        """Call a function of the solution.
+
+        Args:
+            name: Of the function.
+            *args: Passed on.
+            returns: What the value must be an instance of.
+            **kwargs: Passed on.
+
+        Raises:
+            Failed: if it raises an error, ends the process, or returns something else.
+
+        """
+        value = self._call(name, args, kwargs, ())
+        if returns is not None:
+            self.expect_type(name, value, returns)
+        return value
+
+    def attempt(self, name: str, *args: Any, expects: type[Exception], **kwargs: Any) -> Any:
+        """Like :meth:`call`, but an error of the class ``expects`` is returned like a value."""
+        return self._call(name, args, kwargs, (expects,))
+
+    def expect_type(self, name: str, value: Any, returns: type | tuple[type, ...]) -> None:
+        """Hold the value of a function against what it is to return."""
+        if not isinstance(value, returns):
+            kinds = returns if isinstance(returns, tuple) else (returns,)
+            wanted = " or ".join(dict.fromkeys(kind.__name__ for kind in kinds))
+            raise Failed(
+                "WRONG_RETURN_TYPE",
+                f"{name} returned {_kind(value)} and not {_with_article(wanted)}.",
+                ("expected", "returned"),
+                [(wanted, _shown_value(value))],
+            )
+
+    def measure(self, what: str, value: float) -> None:
+        """Keep a number that a margin is judged by."""
+        self.measured[what] = max(value, self.measured.get(what, value))
+
+    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that a function of the solution returned, such as a training step: its errors are diagnoses too."""
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            return self._guarded(name, function, args, kwargs, ())
+
+        return wrapped
+
+    def their_line(self, error: BaseException) -> tuple[int | None, str]:
+        """Number and text of the last line of the solution's folder that an error came through."""
+        frame = self.parts.last_frame(error)
+        if frame is None or frame.lineno is None:
+            return None, ""
+        return frame.lineno, linecache.getline(frame.filename, frame.lineno).strip()
+
+    def _call(self, name: str, args: tuple, kwargs: dict[str, Any], expects: tuple[type[Exception], ...]) -> Any:
+        return self._guarded(name, self.function(name), args, kwargs, expects)
+
+    def _guarded(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: tuple,
+        kwargs: dict[str, Any],
+        expects: tuple[type[Exception], ...],
+    ) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except SystemExit as error:
+            raise self._ended(error, f"in {name}") from None
+        except Failed:
+            raise
+        except BaseException as error:
+            if (not_implemented := self.as_not_implemented(error, name)) is not None:
+                raise not_implemented from None
+            if isinstance(error, TypeError) and self.their_line(error)[0] is None:
+                expect_signature(function, name)
+            if isinstance(error, expects):
+                return error
+            call = ", ".join(
+                [*map(_shown_value, args), *(f"{key}={_shown_value(value)}" for key, value in kwargs.items())]
+            )
+            raise self.crashed(error, name, call) from None
+
+    def as_not_implemented(self, error: BaseException, name: str) -> Failed | None:
+        """The diagnosis, if an error says that a task of this solution is still open."""
+        if not isinstance(error, NotImplementedError):
+            return None
+        line, text = self.their_line(error)
+        if line is None or "raise" not in text:
+            return None
+        return not_implemented(self._shown, self.exercise, name, _TASK.fullmatch(str(error)), line)
+
+    def crashed(self, error: BaseException, name: str, call: str, advice: str = "") -> Failed:
+        """An error that a function raised, or that came of what it returned."""
+        line, text = self.their_line(error)
+        if line is None:
+            advice = (
+                advice or "No line of yours raised it: look at what your functions return, and at the other diagnoses."
+            )
+        return Failed(
+            "EXERCISE_CRASHED",
+            f"{name} failed: {described(error)}.",
+            ("called with", "line", "text"),
+            [(call or "nothing", line or "-", text)],
+            advice=advice,
+        )
+
+    def _ended(self, error: SystemExit, where: str) -> Failed:
+        line, text = self.their_line(error)
+        return Failed(
+            "EXERCISE_ENDED_THE_PROCESS",
+            f"{self._shown} ends the program {where}, with exit code {error.code}.",
+            ("line", "text"),
+            [(line or "-", text)],
+        )
+
+
+def expect_signature(function: Callable[..., Any], name: str) -> None:
+    """A function takes its arguments by position and by name.
+
+    Raises:
+        Failed: if it does not.
+
+    """
+    if name not in CALLS:
+        return
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a callable without a signature to look at is judged by calling it
+        return
+    positional, by_name = CALLS[name]
+    needed = tuple(argument for argument in positional if argument not in OPTIONAL)
+    calls: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+        (positional, by_name),
+        (needed, ()),
+        ((), positional + by_name),
+    )
+    for args, kwargs in calls:
+        call = f"{name}({', '.join((*args, *(f'{argument}=…' for argument in kwargs)))})"
+        arguments: dict[str, Any] = dict.fromkeys(kwargs)
+        try:
+            signature.bind(*args, **arguments)
+        except TypeError as error:
+            raise Failed(
+                "SIGNATURE_DOES_NOT_FIT",
+                f"{name} cannot be called as {call}: {error}.",
+                ("called as", "yours"),
+                [(call, f"{name}{signature}")],
+            ) from None
+
+
+def not_python(shown: str, error: SyntaxError | UnicodeDecodeError) -> Failed:
+    """The diagnosis of a file that cannot be parsed."""
+    reason = error.msg if isinstance(error, SyntaxError) else f"{error.reason} at byte {error.start}"
+    line = (error.lineno, (error.text or "").strip()) if isinstance(error, SyntaxError) else ("-", "")
+    return Failed("EXERCISE_DOES_NOT_IMPORT", f"{shown} is not Python: {reason}.", ("line", "text"), [line])
+
+
+def not_implemented(shown: str, exercise: str, function: str, task: re.Match[str] | None, line: int) -> Failed:
+    """The one line about a function that is still to be written."""
+    which = f"task {task[1]}, " if task else ""
+    return Failed(
+        "NOT_IMPLEMENTED",
+        f"{shown}::{function} ({which}line {line}) is still to be written; `kit hint {exercise}` helps.",
+    )
+
+
+def described(error: BaseException) -> str:
+    """Class and text of an error, in one line without the full stop at its end."""
+    text = " ".join(str(error).split()).rstrip(".")
+    if len(text) > 300:
+        # What is wrong stands at the beginning or at the end; in between are values.
+        text = f"{text[:200].rpartition(' ')[0]} … {text[-100:].partition(' ')[2]}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else _with_article(type(value).__name__)
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _shown_value(value: Any) -> str:
+    try:
+        return " ".join(repr(value).split())[:200]
+    except Exception:  # a person's object may not even have a repr
+        return f"a {type(value).__name__}"

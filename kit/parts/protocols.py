@@ -1,0 +1,180 @@
+"""The contract: a Protocol for each part, which the reference, a learner's modules and any other implementation fulfil.
+
+A part is a module, so its functions are static. Imports no framework: the annotations are for mypy and for readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import jax
+    import keras
+    import keras_hub
+
+#: The model's variables as ``make_train_step`` hands them on: trainable, non-trainable and the optimizer's.
+TrainState: TypeAlias = "tuple[list[jax.Array], list[jax.Array], list[jax.Array]]"
+#: Inputs, targets of shape (batch, length), and weights of that shape, which are 0 at padding.
+TrainBatch: TypeAlias = "tuple[Mapping[str, jax.Array], jax.Array, jax.Array]"
+TrainStep: TypeAlias = "Callable[[TrainState, TrainBatch], tuple[TrainState, jax.Array]]"
+
+
+class MeshPart(Protocol):
+    """The device mesh."""
+
+    @staticmethod
+    def make_device_mesh(batch: int, model: int, devices: list[str] | None = None) -> keras.distribution.DeviceMesh:
+        """Arrange devices in a grid of shape (batch, model) with axes "batch" and "model", row by row.
+
+        Raises:
+            ValueError: unless ``batch * model`` is the number of devices; the message names both numbers.
+
+        """
+        ...
+
+
+class LayoutPart(Protocol):
+    """The layout map."""
+
+    @staticmethod
+    def gemma_layout_map(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
+        """Return the rules of tensor parallelism for Gemma over a mesh with axes "batch" and "model"."""
+        ...
+
+
+class LoadingPart(Protocol):
+    """Distributed loading."""
+
+    @staticmethod
+    def load_distributed(
+        preset: str, layout_map: keras.distribution.LayoutMap, **from_preset_options: Any
+    ) -> keras_hub.models.CausalLM:
+        """Set the ModelParallel distribution of ``layout_map``, leave it set, and load the preset under it."""
+        ...
+
+    @staticmethod
+    def sharding_table(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...], tuple]]:
+        """Return path, shape and spec of each variable; a spec has a mesh axis or None for each dimension."""
+        ...
+
+
+class ReviewsPart(Protocol):
+    """The data pipeline."""
+
+    @staticmethod
+    def prepare_reviews(
+        examples: Iterable[tuple[str, int]], batch_size: int, num_batches: int, seed: int
+    ) -> list[list[str]]:
+        """Return ``num_batches`` full batches of ``batch_size`` texts, shuffled over all examples with ``seed``.
+
+        Raises:
+            ValueError: for fewer than ``batch_size * num_batches`` examples; the message names both numbers.
+
+        """
+        ...
+
+
+class LoraPart(Protocol):
+    """LoRA."""
+
+    @staticmethod
+    def enable_lora(model: keras_hub.models.CausalLM, rank: int) -> None:
+        """Freeze the model and add adapters of ``rank`` to the query and value projection of each block."""
+        ...
+
+    @staticmethod
+    def count_parameters(model: keras_hub.models.CausalLM) -> tuple[int, int]:
+        """Return the number of elements of the trainable weights, and of all weights."""
+        ...
+
+    @staticmethod
+    def expected_lora_parameters(architecture: Mapping[str, Any], rank: int) -> int:
+        """Return how many parameters LoRA adds, from a backbone's ``get_config()`` alone."""
+        ...
+
+
+class TrainingPart(Protocol):
+    """The training loop."""
+
+    @staticmethod
+    def compile_for_finetuning(
+        model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float
+    ) -> None:
+        """Compile with next-token cross-entropy, AdamW and an accuracy, all weighted by the preprocessor's weights."""
+        ...
+
+    @staticmethod
+    def finetune(
+        model: keras_hub.models.CausalLM,
+        batches: Iterable[list[str]],
+        *,
+        epochs: int = 1,
+        callbacks: Iterable[keras.callbacks.Callback] = (),
+    ) -> keras.callbacks.History:
+        """Train on the batches in their order, for ``epochs`` passes, and call the callbacks as ``fit`` does."""
+        ...
+
+    @staticmethod
+    def make_train_step(model: keras_hub.models.CausalLM) -> TrainStep:
+        """Return the compiled step ``step(state, batch) -> (state, loss)`` of a compiled model; it donates its state."""
+        ...
+
+
+class GenerationPart(Protocol):
+    """Generation and the measure of style."""
+
+    @staticmethod
+    def complete(model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> str:
+        """Return the prompt and its greedy continuation, ``max_length`` tokens in all; the compile state is restored."""
+        ...
+
+    @staticmethod
+    def mean_log_likelihood(model: keras_hub.models.CausalLM, texts: Sequence[str]) -> float:
+        """Return the mean log-likelihood of the texts, in nats per token without padding."""
+        ...
+
+    @staticmethod
+    def style_shift(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+        """Return the change of each score ("reviews", "lists") in nats per token, and "shift"."""
+        ...
+
+
+class CheckpointPart(Protocol):
+    """Checkpoints."""
+
+    @staticmethod
+    def save_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
+        """Save the trainable variables and the optimizer state in ``path``, a folder to create."""
+        ...
+
+    @staticmethod
+    def resume_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
+        """Restore what ``save_training`` saved into a freshly built and compiled model, exactly."""
+        ...
+
+    @staticmethod
+    def merge_adapters(model: keras_hub.models.CausalLM) -> None:
+        """Add each adapter to its kernel in place; outputs stay the same and nothing is trainable afterwards."""
+        ...
+
+
+#: The parts of ``kit run`` by the names of their modules.
+PARTS: dict[str, type] = {
+    "mesh": MeshPart,
+    "layout": LayoutPart,
+    "loading": LoadingPart,
+    "reviews": ReviewsPart,
+    "lora": LoraPart,
+    "training": TrainingPart,
+    "generation": GenerationPart,
+    "checkpoint": CheckpointPart,
+}
+
+
+def functions_of(protocol: type) -> dict[str, Callable[..., Any]]:
+    """The functions that a Protocol asks for, by name, in their order."""
+    return {
+        name: value.__func__ for name, value in vars(protocol).items() if isinstance(value, staticmethod)
+    }
