@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kit.judge.catalogue import LAYERS, Check, can_be_made, checks_of
+from kit.course.catalogue import catalogue
+from kit.judge.catalogue import LAYERS, Check
 from kit.judge.runner import Runner
 from kit.errors import UserError
-from kit.parts.implementation import ADVANCED, EXERCISE_FUNCTIONS, EXERCISES, REFERENCE, find_parts
+from kit.parts.implementation import EXERCISES, REFERENCE, find_parts
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform, choose_platform_of_checks, prepare_environment
 
 ROOT = Path(__file__).parent
@@ -77,11 +78,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in long]
         config.hook.pytest_deselected(items=long)
+    advanced = [exercise.name for exercise in catalogue().exercises if exercise.advanced]
     items.sort(
         key=lambda item: (
             item.get_closest_marker("style") is not None,
             KIT_TESTS not in item.path.parents,
-            item.path.parent == EXERCISE_TESTS and item.path.stem.removeprefix("test_") in ADVANCED,
+            item.path.parent == EXERCISE_TESTS and item.path.stem.removeprefix("test_") in advanced,
         )
     )
 
@@ -91,11 +93,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     if config.getoption("collectonly"):
         return
-    runner = config.stash.setdefault(RUNNER, Runner(_platform(config)))
+    runner = config.stash.setdefault(RUNNER, Runner(catalogue(), _platform(config)))
     checks = [
         item.callspec.params["check"]
         for item in session.items
-        if "check" in getattr(item, "fixturenames", ()) and can_be_made(item.callspec.params["check"])
+        if "check" in getattr(item, "fixturenames", ()) and item.callspec.params["check"].is_available
     ]
     impl = config.getoption("--impl")
     runner.warm_up(
@@ -116,10 +118,10 @@ def _begin_to_import(config: pytest.Config) -> None:
     paths = [Path(arg.partition("::")[0]).resolve() for arg in config.args]
     whole = any(path in (ROOT, EXERCISE_TESTS.parent, EXERCISE_TESTS) for path in paths)
     named = [path.stem.removeprefix("test_") for path in paths if path.parent == EXERCISE_TESTS]
-    runner = Runner(_platform(config))
+    runner = Runner(catalogue(), _platform(config))
     impl = config.getoption("--impl")
-    for exercise in EXERCISE_FUNCTIONS if whole else [name for name in named if name in EXERCISE_FUNCTIONS]:
-        if any(runner.needs_running(impl, check) for check in checks_of(exercise)):
+    for exercise in catalogue().names if whole else [name for name in named if name in catalogue().names]:
+        if any(runner.needs_running(impl, check) for check in catalogue().checks_of(exercise)):
             config.stash[RUNNER] = runner
             runner.warm_up([exercise])
             return
@@ -154,7 +156,7 @@ def judge(request: pytest.FixtureRequest, _told: dict[object, str]) -> Callable[
         __tracebackhide__ = True
         if check.layer == "tpu" and _platform(request.config) != "tpu":
             pytest.skip("needs a TPU, and this machine has none: this is the tutorial itself with gemma_7b_en")
-        if not can_be_made(check):
+        if not check.is_available:
             pytest.skip(
                 "needs the TPU compiler, and no TPU: `pip install -c constraints.txt -e '.[tpu]'` brings libtpu"
             )

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from kit.course.regions import STUBS_FOLDER
+from kit.course.catalogue import catalogue
 from kit.errors import UserError
 from kit.parts.implementation import EXERCISES
 
@@ -81,7 +81,7 @@ def pack(root: Path, archive: Path, top: str) -> None:
 
 
 def _content(root: Path, path: Path) -> bytes:
-    stub = STUBS_FOLDER / path.name
+    stub = catalogue().stub_file(path.stem)
     fresh = path.parent == Path(EXERCISES) and stub.is_file()
     return (stub if fresh else root / path).read_bytes()
 

@@ -51,3 +51,6 @@ COMMON_CODES: dict[str, Code] = {
     "LOSS_NOT_FINITE": Code("Look at the batch and at the loss on one device first.", ""),
     "LOSS_DEPENDS_ON_MESH": Code("Look for what counts devices, replicas or the examples of a shard by hand: a mesh changes where numbers are, and not what they are.", ""),
 }
+
+#: Codes that only a check of one's own model gives, and no exercise.
+OWN_MODEL_CODES = frozenset({"NOTHING_TO_CHECK", "MODEL_NOT_REPRODUCIBLE", "LOSS_NOT_FINITE", "LOSS_DEPENDS_ON_MESH"})

@@ -92,6 +92,12 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
         )
 
 
+    @classmethod
+    def of(cls, diagnosis: Diagnosis) -> "Failed":
+        """Raise a diagnosis that another process, or an earlier step, has found."""
+        return cls(diagnosis.code, diagnosis.cause, diagnosis.headings, diagnosis.rows, diagnosis.remedy)
+
+
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     shown = [tuple(_shortened(cell) for cell in row) for row in (headings, *rows)]
     widths = [max(len(row[column]) for row in shown) for column in range(len(headings))]

@@ -60,25 +60,26 @@ def pretrain(packages: Path, output: Path, steps: int | None, seed: int) -> None
 
 @command.command("build")
 def build() -> None:
-    """Cut the stubs from the reference, into exercises/ and kit/course/stubs/."""
-    from kit.course.workspace import Room
-    from kit.course.regions import REFERENCE_FOLDER, STUBS_FOLDER, cut
-    from kit.parts.implementation import EXERCISE_FUNCTIONS, EXERCISES
+    """Cut the stubs from the reference, into exercises/ and kit/course/<exercise>/stub.py."""
+    from kit.course.catalogue import catalogue
+    from kit.course.lessons import REFERENCE_FOLDER
+    from kit.course.regions import cut
+    from kit.course.workspace import Workspace
+    from kit.parts.implementation import EXERCISES, KIT_FOLDER
 
-    room = Room(REFERENCE_FOLDER.parents[1] / EXERCISES)
-    for folder in (room.folder, STUBS_FOLDER):
-        folder.mkdir(exist_ok=True)
-    for exercise in EXERCISE_FUNCTIONS:
+    workspace = Workspace(KIT_FOLDER.parent / EXERCISES)
+    workspace.folder.mkdir(exist_ok=True)
+    for exercise in catalogue().names:
         stub = cut((REFERENCE_FOLDER / f"{exercise}.py").read_text(encoding="utf-8"), exercise)
-        # Before the stub is another, so that an exercise which is as it was cut last is not taken for somebody's work.
-        # An exercise that is new has none yet.
-        untouched = (STUBS_FOLDER / f"{exercise}.py").is_file() and room.is_stub(exercise)
-        (STUBS_FOLDER / f"{exercise}.py").write_text(stub, encoding="utf-8")
+        file = catalogue().stub_file(exercise)
+        # Asked before the stub is replaced, so that an unchanged exercise is not taken for somebody's work. A new exercise has no stub yet.
+        untouched = file.is_file() and workspace.is_stub(exercise)
+        file.write_text(stub, encoding="utf-8")
         if untouched:
-            room.file_of(exercise).write_text(stub, encoding="utf-8")
-        elif (backup := room.reset(exercise)) is not None:
-            click.echo(f"what was in {room.file_of(exercise).name} is kept in {backup}")
-    click.echo(f"{len(EXERCISE_FUNCTIONS)} stubs in {room.folder} and {STUBS_FOLDER}")
+            workspace.file_of(exercise).write_text(stub, encoding="utf-8")
+        elif (backup := workspace.reset(exercise)) is not None:
+            click.echo(f"saved the previous {workspace.file_of(exercise).name} as {backup}")
+    click.echo(f"{len(catalogue().names)} stubs in {workspace.folder} and {catalogue().folder}")
 
 
 @command.command("check")
@@ -93,12 +94,11 @@ def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool) -> None:
     """
     import tempfile
 
-    from kit.course.lessons import find_exercise
+    from kit.course.catalogue import catalogue
     from kit.dev.proof import PASSES, Tried, problems_of_material, prove
-    from kit.parts.implementation import EXERCISE_FUNCTIONS
 
     for name in exercises:
-        find_exercise(name)
+        catalogue().find(name)
     started = time.perf_counter()
 
     def tell(tried: Tried) -> None:
@@ -110,7 +110,7 @@ def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool) -> None:
         )
 
     with tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
-        done = prove(exercises or tuple(EXERCISE_FUNCTIONS), Path(folder), at_once, tell, whole_runs)
+        done = prove(exercises or catalogue().names, Path(folder), at_once, tell, whole_runs)
     problems = problems_of_material()
     problems += [
         f"{tried.exercise}: {tried.name} got {', '.join(tried.codes) or PASSES}"
@@ -136,12 +136,11 @@ def mutate(exercises: tuple[str, ...], at_once: int) -> None:
     """Make small mistakes in the reference, for all EXERCISES or some, and count how many the checks find."""
     import tempfile
 
-    from kit.course.lessons import find_exercise
+    from kit.course.catalogue import catalogue
     from kit.dev.mutants import Trial, equivalent_mutants, try_mutants
-    from kit.parts.implementation import EXERCISE_FUNCTIONS
 
     for name in exercises:
-        find_exercise(name)
+        catalogue().find(name)
     started = time.perf_counter()
     equivalent = equivalent_mutants()
 
@@ -154,7 +153,7 @@ def mutate(exercises: tuple[str, ...], at_once: int) -> None:
         click.echo(f"{mutant.exercise}:{mutant.line}  {mutant.before}\n    -> {mutant.after}\n    {said}")
 
     with tempfile.TemporaryDirectory(prefix="kit-mutate-") as folder:
-        trials = try_mutants(exercises or tuple(EXERCISE_FUNCTIONS), Path(folder), at_once, tell)
+        trials = try_mutants(exercises or catalogue().names, Path(folder), at_once, tell)
     # A mutant that is known to compute the same, and is killed, is not the same: then the list is wrong.
     same = [trial for trial in trials if trial.mutant.key in equivalent and not trial.killed]
     asked = [trial for trial in trials if trial not in same]

@@ -18,18 +18,18 @@ WIDTH = 100
 )
 def command(exercise: str | None, number: int | None, folder: str) -> None:
     """Show the next hint for EXERCISE; each goes further than the one before."""
-    from kit.course.lessons import find_exercise
+    from kit.course.catalogue import catalogue
     from kit.course.progress import Progress
-    from kit.course.workspace import find_room
+    from kit.course.workspace import find_workspace
 
-    chosen = find_exercise(exercise)
+    chosen = catalogue().find(exercise)
     count = len(chosen.hints)
     if number is not None:
         if not 1 <= number <= count:
             raise UserError(f"--number {number}: {chosen.name} has hints 1 to {count}.")
         _show(chosen.name, number, chosen.hints)
         return
-    progress = Progress(find_room(folder))
+    progress = Progress(find_workspace(folder))
     next_number = progress.hints_shown(chosen.name) + 1
     if next_number > count:
         click.echo(

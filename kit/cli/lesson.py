@@ -47,21 +47,21 @@ def _list(folder: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from kit.course.lessons import course
-    from kit.course.workspace import find_room
+    from kit.course.catalogue import catalogue
+    from kit.course.workspace import find_workspace
 
-    room = find_room(folder)
+    workspace = find_workspace(folder)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for heading in ("", "exercise", "title", "difficulty", "minutes", "yours"):
         table.add_column(heading, justify="right" if heading in ("", "minutes") else "left")
-    for number, exercise in enumerate(course(), 1):
+    for number, exercise in enumerate(catalogue().exercises, 1):
         cells = (
             str(number),
             exercise.name,
             exercise.title,
             "*" * exercise.difficulty,
             str(exercise.minutes),
-            room.state(exercise.name),
+            workspace.state(exercise.name),
         )
         table.add_row(*map(Text, cells))
     Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 118).print(table)

@@ -179,7 +179,7 @@ def _plan(asked: _Asked, impl: str, said: bool) -> "Plan":
     from kit.tpu.plan import make_plan
 
     parts = find_parts(impl, filled=True)
-    layout_is_open = not parts.file_of("layout").is_file() or "layout.gemma_layout_map" in parts.missing_in("layout")
+    layout_is_open = not parts.file_of("layout").is_file() or parts.is_open("layout", "gemma_layout_map")
     if impl != REFERENCE and layout_is_open:
         raise UserError(f"--impl {impl}: layout.gemma_layout_map is still to be written, and a plan is of a layout.")
     try:

@@ -10,14 +10,14 @@ from kit.parts.implementation import EXERCISES
 @click.option("--folder", default=EXERCISES, help="The folder with your exercises.")
 def command(exercise: str | None, folder: str) -> None:
     """Begin EXERCISE anew: put its stub back, and keep a copy of what was there."""
-    from kit.course.lessons import find_exercise
-    from kit.course.workspace import find_room, shown
+    from kit.course.catalogue import catalogue
+    from kit.course.workspace import find_workspace, shown
 
-    name = find_exercise(exercise).name
-    room = find_room(folder)
-    file = shown(room.file_of(name))
-    if room.is_stub(name):
+    name = catalogue().find(exercise).name
+    workspace = find_workspace(folder)
+    file = shown(workspace.file_of(name))
+    if workspace.is_stub(name):
         click.echo(f"{file} is the stub already: nothing was done.")
         return
-    backup = room.reset(name)
+    backup = workspace.reset(name)
     click.echo(f"{file} is the stub again." + (f" What was there is kept in {shown(backup)}." if backup else ""))

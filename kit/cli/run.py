@@ -158,7 +158,7 @@ def _run(
     chosen, simulated = runtime_platform.choose_devices(platform, devices, processes)
     runtime_platform.prepare_environment(chosen, simulated)
     parts = find_parts(impl, fill_with_reference)
-    if (missing := parts.missing()) and not fill_with_reference:
+    if (missing := parts.open_functions()) and not fill_with_reference:
         raise UserError(
             f"--impl {impl}: still to be written are {', '.join(missing)}; `--fill-with-reference` takes them from the reference."
         )

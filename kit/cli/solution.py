@@ -12,9 +12,10 @@ from kit.parts.implementation import EXERCISES
 @click.option("--folder", default=EXERCISES, help="The folder with your exercises.")
 def command(exercise: str | None, give_up: bool, folder: str) -> None:
     """Show how the kit solves EXERCISE, once yours passes all of its checks."""
-    from kit.course.lessons import find_exercise, solution
+    from kit.course.catalogue import catalogue
+    from kit.course.lessons import solution
 
-    name = find_exercise(exercise).name
+    name = catalogue().find(exercise).name
     text = solution(name)
     if not give_up:
         _require_passed(name, folder)
@@ -22,17 +23,18 @@ def command(exercise: str | None, give_up: bool, folder: str) -> None:
 
 
 def _require_passed(exercise: str, folder: str) -> None:
-    from kit.judge.catalogue import can_be_made, checks_of
+    from kit.course.catalogue import catalogue
+    from kit.judge.catalogue import available
     from kit.judge.runner import Runner
-    from kit.course.workspace import find_room
+    from kit.course.workspace import find_workspace
 
-    checks = [check for check in checks_of(exercise) if can_be_made(check)]
+    checks = available(catalogue().checks_of(exercise))
     if not checks:
         raise UserError(f"There is no check of {exercise} yet: `kit solution {exercise} --give-up` shows the solution.")
     # What the runner takes is the folder, as `pytest --impl` does.
-    room = find_room(folder)
-    impl = folder if folder == EXERCISES else str(room.folder)
-    with Runner() as runner:
+    workspace = find_workspace(folder)
+    impl = folder if folder == EXERCISES else str(workspace.folder)
+    with Runner(catalogue()) as runner:
         for check in checks:
             diagnosis = runner.run(impl, check).diagnosis
             # Standard output has the solution alone, so that it can be written to a file.

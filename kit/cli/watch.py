@@ -17,15 +17,14 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
     The libraries are imported once, so that a verdict comes about a second after a save. Checks are made in the order in which
     you meet them, up to the first that fails.
     """
-    from kit.judge.catalogue import checks_of
     from kit.judge.runner import Runner
-    from kit.course.lessons import find_exercise
-    from kit.parts.implementation import EXERCISE_FUNCTIONS, find_parts
+    from kit.course.catalogue import catalogue
+    from kit.parts.implementation import find_parts
 
     for name in exercises:
-        find_exercise(name)
+        catalogue().find(name)
     parts = find_parts(impl)
-    names = exercises or tuple(EXERCISE_FUNCTIONS)
+    names = exercises or catalogue().names
 
     def stamp(exercise: str) -> float:
         with contextlib.suppress(OSError):
@@ -36,7 +35,7 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
         started = time.perf_counter()
         runner.forget(impl)
         # What is compiled for a TPU takes ten times as long as the rest: `pytest -m tpu_compile` asks for it.
-        checks = [check for check in checks_of(exercise) if check.layer != "tpu_compile"]
+        checks = [check for check in catalogue().checks_of(exercise) if check.layer != "tpu_compile"]
         # From the other end, beside those that are asked for: two cores are used, and the order of what is shown stays.
         runner.begin((impl, check) for check in reversed(checks))
         for number, check in enumerate(checks, 1):
@@ -49,7 +48,7 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
                 return
         click.secho(f"{exercise}: all {len(checks)} passed, {time.perf_counter() - started:.1f} s\n", fg="green")
 
-    with Runner() as runner:
+    with Runner(catalogue()) as runner:
         runner.warm_up(names)
         seen = {name: stamp(name) for name in names}
         for name in names:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kit import __version__
-from kit.judge.catalogue import LAYERS, RUN, Check, can_be_made, checks_of
+from kit.judge.catalogue import LAYERS, WHOLE_RUN, Check, available
 from kit.checks.diagnosis import Diagnosis
 from kit.judge.runner import Job, Runner
-from kit.course.workspace import Room
+from kit.course.catalogue import catalogue
+from kit.course.workspace import Workspace
 from kit.errors import UserError
 from kit.files import write_json
-from kit.parts.implementation import EXERCISE_FUNCTIONS, EXERCISES, PARTS
+from kit.parts.implementation import EXERCISES
+from kit.parts.protocols import PARTS
 
 #: What is asked unless told otherwise: seconds for each exercise, and no TPU compiler.
 DEFAULT_LAYERS = ("interface", "spec", "params", "program", "train")
@@ -119,7 +121,7 @@ def find_learners(class_folder: Path) -> tuple[list[Learner], list[str]]:
             (
                 place
                 for place in (folder, folder / EXERCISES, *sorted(folder.glob(f"*/{EXERCISES}")))
-                if any((place / f"{exercise}.py").is_file() for exercise in EXERCISE_FUNCTIONS)
+                if any((place / f"{exercise}.py").is_file() for exercise in catalogue().names)
             ),
             None,
         )
@@ -137,7 +139,7 @@ def find_learners(class_folder: Path) -> tuple[list[Learner], list[str]]:
 
 def checks_to_ask(exercise: str, layers: Sequence[str]) -> list[Check]:
     """The checks of an exercise in these layers that this machine can make."""
-    return [check for check in checks_of(exercise) if check.layer in layers and can_be_made(check)]
+    return [check for check in available(catalogue().checks_of(exercise)) if check.layer in layers]
 
 
 def exercises_to_ask(names: Sequence[str], layers: Sequence[str]) -> tuple[str, ...]:
@@ -151,13 +153,13 @@ def exercises_to_ask(names: Sequence[str], layers: Sequence[str]) -> tuple[str, 
         UserError: for a name or a layer that there is not.
 
     """
-    for given, there_is, what in ((names, (*EXERCISE_FUNCTIONS, RUN), "exercise"), (layers, tuple(LAYERS), "layer")):
+    for given, there_is, what in ((names, (*catalogue().names, WHOLE_RUN), "exercise"), (layers, tuple(LAYERS), "layer")):
         for name in given:
             if name not in there_is:
                 raise UserError(f"There is no {what} {name!r}: there is {', '.join(there_is)}.")
     chosen = tuple(
         exercise
-        for exercise in (*EXERCISE_FUNCTIONS, RUN)
+        for exercise in (*catalogue().names, WHOLE_RUN)
         if (exercise in names or not names) and checks_to_ask(exercise, layers)
     )
     if not chosen:
@@ -205,11 +207,11 @@ def grade_class(
 
     def jobs() -> Iterator[tuple[str, Job]]:
         for learner in learners:
-            room = Room(learner.folder)
+            workspace = Workspace(learner.folder)
             modules = _modules_mark(learner.folder)
             for exercise in exercises:
                 checks = checks_to_ask(exercise, layers)
-                state = _unwritten(room, exercise)
+                state = _unwritten(workspace, exercise)
                 mark = _mark(modules, checks)
                 before = kept.get(learner.name, exercise, mark)
                 if state is not None or before is not None:
@@ -219,7 +221,7 @@ def grade_class(
                 else:
                     yield str(learner.folder), job(learner, exercise, checks, mark)
 
-    with Runner() as runner:
+    with Runner(catalogue()) as runner:
         runner.run_jobs(jobs(), at_once)
     return ClassGrades(
         tuple(exercises),
@@ -227,10 +229,10 @@ def grade_class(
     )
 
 
-def _unwritten(room: Room, exercise: str) -> State | None:
+def _unwritten(workspace: Workspace, exercise: str) -> State | None:
     """Whether an exercise need not be run to be judged, since nothing of it is written."""
-    states = [room.state(part) for part in (PARTS if exercise == RUN else (exercise,))]
-    if exercise == RUN:
+    states = [workspace.state(part) for part in (PARTS if exercise == WHOLE_RUN else (exercise,))]
+    if exercise == WHOLE_RUN:
         return None if all(state in ("written", "not Python") for state in states) else "to do"
     return {"missing": "missing", "to do": "to do"}.get(states[0])  # type: ignore[return-value]  # None for the others
 

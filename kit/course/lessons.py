@@ -1,66 +1,13 @@
-"""The course: its exercises in their order, with their hints, lessons and solutions as text. Imports no framework."""
+"""The lessons and solutions of the course, as text. Imports no framework."""
 
-import functools
 import re
-import tomllib
-from dataclasses import dataclass
-from pathlib import Path
 
-from kit.course.regions import REFERENCE_FOLDER, without_tags
+from kit.course.catalogue import catalogue
+from kit.course.regions import without_tags
 from kit.errors import UserError
+from kit.parts.implementation import KIT_FOLDER
 
-COURSE_FILE = Path(__file__).parent / "course.toml"
-LESSONS_FOLDER = Path(__file__).parent / "lessons"
-
-
-@dataclass(frozen=True)
-class Exercise:
-    """One exercise of the course: what a learner is told about it before reading its lesson."""
-
-    #: As the learner types it, for example "mesh".
-    name: str
-    title: str
-    #: 1 to 3.
-    difficulty: int
-    #: For a Python programmer to whom sharding is new, the lesson's reading included.
-    minutes: int
-    #: Exercises whose lessons are taken as read.
-    prerequisites: tuple[str, ...]
-    #: From a nudge to the shape of the solution.
-    hints: tuple[str, ...]
-
-
-@functools.cache
-def course() -> tuple[Exercise, ...]:
-    """The exercises, in the order of the course."""
-    tables = tomllib.loads(COURSE_FILE.read_text(encoding="utf-8"))
-    return tuple(
-        Exercise(
-            name=name,
-            title=table["title"],
-            difficulty=table["difficulty"],
-            minutes=table["minutes"],
-            prerequisites=tuple(table["prerequisites"]),
-            hints=tuple(hint.strip() for hint in table["hints"]),
-        )
-        for name, table in tables.items()
-    )
-
-
-def find_exercise(name: str | None) -> Exercise:
-    """The exercise of that name.
-
-    Raises:
-        UserError: if there is none, or if no name was given.
-
-    """
-    for exercise in course():
-        if exercise.name == name:
-            return exercise
-    there_is = ", ".join(exercise.name for exercise in course())
-    if name is None:
-        raise UserError(f"Which exercise? There is {there_is}.")
-    raise UserError(f"There is no exercise {name!r}: there is {there_is}.")
+REFERENCE_FOLDER = KIT_FOLDER / "reference"
 
 
 def lesson(name: str) -> str:
@@ -70,7 +17,7 @@ def lesson(name: str) -> str:
         UserError: if there is no such exercise.
 
     """
-    return (LESSONS_FOLDER / f"{find_exercise(name).name}.md").read_text(encoding="utf-8")
+    return catalogue().lesson_file(catalogue().find(name).name).read_text(encoding="utf-8")
 
 
 def sections(name: str) -> dict[str, str]:
@@ -115,7 +62,7 @@ def solution(name: str) -> str:
         UserError: if there is no such exercise, or if this copy of the kit has no solutions.
 
     """
-    file = REFERENCE_FOLDER / f"{find_exercise(name).name}.py"
+    file = REFERENCE_FOLDER / f"{catalogue().find(name).name}.py"
     try:
         return without_tags(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

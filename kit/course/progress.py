@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from kit.course.workspace import Room
+from kit.course.workspace import Workspace
 from kit.errors import UserError
 from kit.files import write_json
 
@@ -11,9 +11,9 @@ from kit.files import write_json
 class Progress:
     """How many hints of each exercise were shown, in ``.kit/progress.json`` beside the folder with the exercises."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, workspace: Workspace) -> None:
         """Read nothing yet."""
-        self.file: Path = room.folder.parent / ".kit" / "progress.json"
+        self.file: Path = workspace.folder.parent / ".kit" / "progress.json"
 
     def hints_shown(self, exercise: str) -> int:
         """How many hints of the exercise were shown.

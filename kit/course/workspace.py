@@ -1,4 +1,4 @@
-"""The learner's room: the folder with the exercises, how far each is, and how one begins anew."""
+"""The learner's workspace: the folder with the exercises, how far each is, and how one begins anew."""
 
 import contextlib
 import os
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kit.course.regions import REFERENCE_FOLDER, STUBS_FOLDER, missing_functions, untouched
+from kit.course.catalogue import catalogue
+from kit.course.lessons import REFERENCE_FOLDER
 from kit.errors import UserError
 from kit.files import write_bytes
 from kit.parts.implementation import EXERCISES, find_parts
+from kit.parts.open_tasks import open_functions, untouched_functions
 
 #: Where a reset keeps what it replaces; a name that no module has, so that nothing takes it for an exercise.
 BACKUPS = ".backups"
@@ -19,7 +21,7 @@ State = Literal["to do", "begun", "written", "missing", "not Python"]
 
 
 @dataclass(frozen=True)
-class Room:
+class Workspace:
     """A folder with exercises."""
 
     folder: Path
@@ -42,13 +44,13 @@ class Room:
             return "missing"
         try:
             source = content.decode("utf-8")
-            left = untouched(source, exercise)
+            left = untouched_functions(source, stub(exercise))
         except (SyntaxError, ValueError):
             # ValueError: bytes that are not UTF-8, or a null among them.
             return "not Python"
-        if left.keys() == untouched(stub(exercise), exercise).keys():
+        if left.keys() == untouched_functions(stub(exercise), stub(exercise)).keys():
             return "to do"
-        return "begun" if left or missing_functions(source, exercise) else "written"
+        return "begun" if left or open_functions(source, exercise) else "written"
 
     def is_stub(self, exercise: str) -> bool:
         """Whether the file is the stub, byte for byte.
@@ -111,7 +113,7 @@ class Room:
             raise UserError(f"{shown(file)} cannot be read ({error.strerror}).") from None
 
 
-def find_room(folder: str = EXERCISES) -> Room:
+def find_workspace(folder: str = EXERCISES) -> Workspace:
     """The folder with the learner's exercises.
 
     Args:
@@ -127,14 +129,14 @@ def find_room(folder: str = EXERCISES) -> Room:
         raise UserError(
             f"--folder {folder}: there is no such folder here; go to the folder that has your exercises/ in it, or name it."
         ) from None
-    if found.resolve() in (REFERENCE_FOLDER.resolve(), STUBS_FOLDER.resolve()):
+    if found.resolve() == REFERENCE_FOLDER.resolve():
         raise UserError(f"--folder {folder}: that is the kit's own folder, and not one with exercises of yours.")
-    return Room(found)
+    return Workspace(found)
 
 
 def stub(exercise: str) -> str:
     """What a learner starts from."""
-    return (STUBS_FOLDER / f"{exercise}.py").read_text(encoding="utf-8")
+    return catalogue().stub(exercise)
 
 
 def shown(path: Path) -> str:

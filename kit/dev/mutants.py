@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.judge.catalogue import can_be_made, checks_of
+from kit.course.catalogue import catalogue
+from kit.judge.catalogue import available
 from kit.judge.runner import Job, Runner, Verdict
-from kit.course.regions import REFERENCE_FOLDER, find_regions
+from kit.course.lessons import REFERENCE_FOLDER
+from kit.course.regions import find_regions
 
 #: Mutants that compute the same, each with its reason.
-EQUIVALENT_FILE = Path(__file__).parent / "equivalent.toml"
+EQUIVALENT_FILE = Path(__file__).parent / "equivalent_mutants.toml"
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
@@ -137,7 +139,7 @@ def try_mutants(exercises: Sequence[str], scratch: Path, at_once: int, tell: Cal
     done: list[Trial] = []
 
     def job(trial: Trial) -> Job:
-        for check in filter(can_be_made, checks_of(trial.mutant.exercise)):
+        for check in available(catalogue().checks_of(trial.mutant.exercise)):
             trial.verdict = yield check
             if trial.killed:
                 break
@@ -153,7 +155,7 @@ def try_mutants(exercises: Sequence[str], scratch: Path, at_once: int, tell: Cal
                 (folder / f"{exercise}.py").write_text(mutant.source, encoding="utf-8")
                 yield str(folder), job(Trial(mutant))
 
-    with Runner() as runner:
+    with Runner(catalogue()) as runner:
         runner.run_jobs(jobs(), at_once)
     return done
 

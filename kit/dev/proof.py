@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kit.judge.catalogue import RUN, Check, can_be_made, checks_of
-from kit.checks.codes import CODES, OWN_MODEL_CODES
+from kit.course.catalogue import catalogue
+from kit.judge.catalogue import WHOLE_RUN, Check, available
+from kit.checks.codes import OWN_MODEL_CODES
 from kit.judge.runner import Job, Runner, Verdict
-from kit.course.lessons import course, lesson
-from kit.course.regions import REFERENCE_FOLDER, STUBS_FOLDER, cut, find_regions, functions_in
+from kit.course.lessons import REFERENCE_FOLDER, lesson
+from kit.course.regions import cut, find_regions
 from kit.errors import UserError
-from kit.parts.implementation import EXERCISE_FUNCTIONS, EXERCISES, PARTS, REFERENCE
+from kit.parts.implementation import EXERCISES, REFERENCE
+from kit.parts.open_tasks import functions_in
+from kit.parts.protocols import PARTS
 
 ROOT = Path(__file__).parents[2]
 CHAFFS_FOLDER = ROOT / "tests" / "chaffs"
@@ -80,11 +83,11 @@ def find_chaffs(folder: Path = CHAFFS_FOLDER) -> list[Chaff]:
 
     """
     found = []
-    for exercise in (*EXERCISE_FUNCTIONS, RUN):
+    for exercise in (*catalogue().names, WHOLE_RUN):
         for file in sorted((folder / exercise).rglob("*.py")):
             head = _HEAD.match(file.read_text(encoding="utf-8"))
             codes = tuple(head["codes"].split(", ")) if head else ()
-            unknown = [code for code in codes if code not in (*CODES, PASSES)]
+            unknown = [code for code in codes if code not in (*catalogue().codes, PASSES)]
             if not codes or unknown:
                 raise UserError(
                     f'{file}: its first line must be """CODE: why, with codes of kit/checks/codes.py; found {unknown}.'
@@ -92,7 +95,7 @@ def find_chaffs(folder: Path = CHAFFS_FOLDER) -> list[Chaff]:
             found.append(
                 Chaff(
                     exercise,
-                    file.parent.name if exercise == RUN else file.stem,
+                    file.parent.name if exercise == WHOLE_RUN else file.stem,
                     file,
                     codes,
                     head["layer"] or "" if head else "",
@@ -104,7 +107,7 @@ def find_chaffs(folder: Path = CHAFFS_FOLDER) -> list[Chaff]:
 def lay_out(chaff: Chaff, folder: Path) -> Path:
     """A folder that `--impl` takes, with the chaff in it; for a whole run, with the reference's other parts."""
     folder.mkdir(parents=True)
-    if chaff.exercise == RUN:
+    if chaff.exercise == WHOLE_RUN:
         for part in PARTS:
             (folder / f"{part}.py").write_text(f"from kit.reference.{part} import *\n", encoding="utf-8")
         shutil.copy(chaff.file, folder / chaff.file.name)
@@ -117,8 +120,8 @@ def checks_for(chaff: Chaff) -> tuple[Check, ...]:
     """The checks that a chaff is put to: those of the functions that it has itself; what it imports is proven elsewhere."""
     checks = tuple(
         check
-        for check in checks_of(chaff.exercise)
-        if can_be_made(check) and check.layer != "tpu" and chaff.layer in ("", check.layer)
+        for check in available(catalogue().checks_of(chaff.exercise))
+        if check.layer != "tpu" and chaff.layer in ("", check.layer)
     )
     try:
         written = functions_in(chaff.file.read_text(encoding="utf-8")).keys()
@@ -158,17 +161,20 @@ def prove(
         tell(tried)
 
     def jobs() -> Iterator[tuple[str, Job]]:
+        stubs = scratch / "stubs"
+        stubs.mkdir()
         for exercise in exercises:
-            checks = tuple(filter(can_be_made, checks_of(exercise)))
-            yield str(STUBS_FOLDER), job(Tried("the stub", exercise, ("NOT_IMPLEMENTED",)), checks, False)
+            shutil.copy(catalogue().stub_file(exercise), stubs / f"{exercise}.py")
+            checks = available(catalogue().checks_of(exercise))
+            yield str(stubs), job(Tried("the stub", exercise, ("NOT_IMPLEMENTED",)), checks, False)
             yield REFERENCE, job(Tried("the reference", exercise, (PASSES,)), checks, False)
         for chaff in find_chaffs():
-            if (chaff.exercise in exercises or (whole_runs and chaff.exercise == RUN)) and checks_for(chaff):
+            if (chaff.exercise in exercises or (whole_runs and chaff.exercise == WHOLE_RUN)) and checks_for(chaff):
                 folder = lay_out(chaff, scratch / f"{chaff.exercise}-{chaff.name}")
                 checks = checks_for(chaff)
                 yield str(folder), job(Tried(chaff.name, chaff.exercise, chaff.codes), checks, not chaff.passes)
 
-    with Runner() as runner:
+    with Runner(catalogue()) as runner:
         runner.run_jobs(jobs(), at_once)
     return done
 
@@ -177,12 +183,12 @@ def problems_of_material() -> list[str]:
     """What is wrong with stubs, lessons, hints and chaffs, without running any of them."""
     found = []
     solutions = {
-        exercise: (REFERENCE_FOLDER / f"{exercise}.py").read_text(encoding="utf-8") for exercise in EXERCISE_FUNCTIONS
+        exercise: (REFERENCE_FOLDER / f"{exercise}.py").read_text(encoding="utf-8") for exercise in catalogue().names
     }
     room = ROOT / EXERCISES
     for part, solution in solutions.items():
         stub = cut(solution, part)
-        for file in (room / f"{part}.py", STUBS_FOLDER / f"{part}.py"):
+        for file in (room / f"{part}.py", catalogue().stub_file(part)):
             if not file.is_file() or file.read_text(encoding="utf-8") != stub:
                 found.append(f"{file.relative_to(ROOT)} is not what `kit dev build` cuts from kit/reference/{part}.py")
         if not 2 <= len(find_regions(solution)) <= 5:
@@ -196,26 +202,23 @@ def problems_of_material() -> list[str]:
             if statement in text
         ]
     chaffs = find_chaffs()
-    known = {exercise.name: exercise for exercise in course()}
-    for part in EXERCISE_FUNCTIONS:
-        if part not in known:
-            found.append(f"course.toml has no {part}")
-            continue
-        if len(known[part].hints) != 3 or known[part].minutes < 1:
-            found.append(f"course.toml: {part} needs three hints and its minutes")
+    for exercise in catalogue().exercises:
+        part = exercise.name
+        if len(exercise.hints) != 3 or exercise.minutes < 1:
+            found.append(f"kit/course/{part}/exercise.py needs three hints and its minutes")
         try:
             lesson(part)
         except (UserError, OSError) as error:
             found.append(f"{part} has no lesson: {error}")
-    for code in CODES:
+    for code, content in catalogue().codes.items():
         if code in OWN_MODEL_CODES:
             continue
-        exercise, _, heading = CODES[code].anchor.partition("#")
+        exercise, _, heading = content.anchor.partition("#")
         if exercise and f"\n## {heading}\n" not in lesson(exercise):
             found.append(f"{code}: the lesson {exercise} has no heading {heading!r}")
         if not any(chaff.codes[0] == code for chaff in chaffs):
             found.append(f"{code} has no chaff in tests/chaffs")
-    for part in EXERCISE_FUNCTIONS:
+    for part in catalogue().names:
         rights = [chaff for chaff in chaffs if chaff.exercise == part and chaff.passes]
         if len(rights) < 2:
             found.append(f"tests/chaffs/{part} has {len(rights)} right-but-different solutions; at least 2 are wanted")

@@ -146,3 +146,34 @@ def rule_coverage(layout_map: keras.distribution.LayoutMap, variables: Sequence[
 def _spec(layout_map: keras.distribution.LayoutMap, pattern: str) -> Spec:
     # A pattern is a key of the map, and keys are looked up before any pattern is tried.
     return tuple(layout_map[pattern].axes)
+
+
+class LayoutError(UserError):
+    """A layout map that cannot be used on a model and a mesh."""
+
+
+def check_coverage(coverage: RuleCoverage, mesh: tuple[int, int]) -> None:
+    """Refuse a layout map that Keras would refuse.
+
+    Raises:
+        LayoutError: with the first variable that it cannot be used on.
+
+    """
+    if coverage.overlaps:
+        path, patterns = coverage.overlaps[0]
+        raise LayoutError(
+            f"The layout map has {len(patterns)} rules for {path}: {', '.join(patterns)}; Keras takes one at most."
+        )
+    if coverage.misfits:
+        misfit = coverage.misfits[0]
+        raise LayoutError(
+            f"The layout map's spec {as_tuple(misfit.spec)} does not fit {misfit.path}, of shape {as_tuple(misfit.shape)} "
+            f"({len(coverage.misfits)} such variables)."
+        )
+    if coverage.indivisible:
+        first = coverage.indivisible[0]
+        raise LayoutError(
+            f"--mesh {mesh[0]}x{mesh[1]}: dimension {first.dimension} of {first.path}, of shape {as_tuple(first.shape)}, has "
+            f'{first.shape[first.dimension]} entries, which the {first.axis_size} devices of the axis "{first.axis}" do not '
+            f'divide ({len(coverage.indivisible)} such variables); choose a mesh whose "{first.axis}" axis divides it.'
+        )

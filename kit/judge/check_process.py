@@ -11,13 +11,14 @@ from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
-from kit.judge.catalogue import find_check
 from kit.checks.diagnosis import Failed
-from kit.judge.submission import Submission, expect_signature
 from kit.errors import UserError
-from kit.parts.implementation import EXERCISE_FUNCTIONS, find_parts
+from kit.judge.catalogue import Catalogue
+from kit.judge.observation import expect_plain
+from kit.judge.submission import Submission
+from kit.parts.implementation import Parts, find_parts
 
-HERE = Path(__file__).parent
+KIT_FOLDER = Path(__file__).parents[1]
 
 #: Libraries that a solution uses and must not change.
 GUARDED = ("builtins", "pytest", "_pytest", "numpy", "jax", "keras", "keras_hub", "kit")
@@ -34,20 +35,27 @@ def _choose_optimization(layer: str) -> None:
     os.environ["XLA_FLAGS"] = " ".join([*flags, UNOPTIMIZED] if layer in QUICKLY_COMPILED else flags)
 
 
-def import_for(exercise: str) -> None:
+def import_for(catalogue: Catalogue, exercise: str) -> ModuleType:
     """Import what the checks of an exercise need. Starts no backend, so a process may fork after it."""
     # Also where the checks themselves do without, a solution may not, and each child would import it again.
     importlib.import_module("keras")
-    importlib.import_module(f"kit.checks.{exercise}")
+    checks = importlib.import_module(f"{catalogue.package}.{exercise}.checks")
     _remember_libraries()
+    return checks
 
 
 # Two edits within a second, of the same length, would leave the bytecode of the first in place.
 sys.dont_write_bytecode = True
 
 
-def execute(impl: str, exercise: str, check: str) -> dict[str, Any]:
+def execute(source: str, impl: str, exercise: str, check: str) -> dict[str, Any]:
     """Run one check in this process, once and for all: it may leave anything behind.
+
+    Args:
+        source: Of the catalogue, as "module:function".
+        impl: The implementation, as ``--impl`` takes it.
+        exercise: The exercise.
+        check: The name of the check.
 
     Returns:
         ``diagnosis``, None if the check is passed, and ``seconds``; or ``error``, where nothing could be checked.
@@ -55,23 +63,24 @@ def execute(impl: str, exercise: str, check: str) -> dict[str, Any]:
     """
     started = time.perf_counter()
     measured: dict[str, float] = {}
+    catalogue = Catalogue.from_source(source)
     try:
-        _check(impl, exercise, check, measured)
+        _check(catalogue, impl, exercise, check, measured)
         diagnosis = None
     except Failed as failed:
-        diagnosis = failed.diagnosis.as_dict()
+        diagnosis = catalogue.explain(failed.diagnosis).as_dict()
     except UserError as error:
         return {"error": str(error)}
     return {"diagnosis": diagnosis, "seconds": round(time.perf_counter() - started, 3), "measured": measured}
 
 
-def _check(impl: str, exercise: str, name: str, measured: dict[str, float]) -> None:
-    import_for(exercise)
-    _choose_optimization(find_check(exercise, name).layer)
+def _check(catalogue: Catalogue, impl: str, exercise: str, name: str, measured: dict[str, float]) -> None:
+    checks = import_for(catalogue, exercise)
+    _choose_optimization(catalogue.find_check(exercise, name).layer)
     parts = find_parts(impl)
     backend_started = _watch_backend()
-    # The checks of all parts together import these themselves, as `kit run` does.
-    submission = Submission(parts, exercise) if exercise in EXERCISE_FUNCTIONS else None
+    # The checks of the whole run import the parts themselves, as `kit run` does.
+    submission = Submission(parts, catalogue.find(exercise)) if exercise in catalogue.names else None
     if place := backend_started():
         raise Failed(
             "EXERCISE_STARTS_JAX",
@@ -81,22 +90,17 @@ def _check(impl: str, exercise: str, name: str, measured: dict[str, float]) -> N
         )
     import keras
 
-    keras.distribution.set_distribution(None)
     # A progress bar would be printed over and over beside a diagnosis.
     keras.config.disable_interactive_logging()
-    keras.utils.set_random_seed(0)
     try:
-        _question(exercise, name)(submission or parts)
+        _observe_and_judge(checks, name, submission or parts, measured)
     except (Failed, UserError):
         raise
     except BaseException as error:
         if submission is None:
             raise
-        if (
-            isinstance(error, AssertionError)
-            and Path(traceback.extract_tb(error.__traceback__)[-1].filename).parent == HERE
-        ):
-            # What a check takes for granted about its own models does not hold: no solution is to blame for that.
+        if isinstance(error, AssertionError) and _is_of_the_kit(error):
+            # What a check assumes about its own models does not hold: no solution is to blame for that.
             raise UserError(f"The check {exercise}: {name} could not be made: {error}.") from error
         if (not_implemented := submission.as_not_implemented(error, name)) is not None:
             raise not_implemented from None
@@ -106,16 +110,42 @@ def _check(impl: str, exercise: str, name: str, measured: dict[str, float]) -> N
             error, f"The check {name.replace('_', ' ')!r}, using what your functions returned,", name
         ) from None
     finally:
-        if submission is not None:
-            measured.update(submission.measured)
         _expect_libraries_unchanged(parts.folder)
 
 
-def _question(exercise: str, name: str) -> Any:
-    if name.startswith("interface_of_"):
-        function = name.removeprefix("interface_of_")
-        return lambda submission: expect_signature(submission.function(function), function)
-    return getattr(importlib.import_module(f"kit.checks.{exercise}"), name)
+def _observe_and_judge(
+    checks: ModuleType, name: str, solution: Submission | Parts, measured: dict[str, float]
+) -> None:
+    """Let the check's ``observe`` run learner code, and its ``judge`` compare what it returned with the oracle."""
+    if name.startswith("interface_of_") and isinstance(solution, Submission):
+        solution.expect_interface(name.removeprefix("interface_of_"))
+        return
+    if hasattr(checks, f"observe_{name}"):
+        _start_clean()
+        observation = getattr(checks, f"observe_{name}")(solution)
+        expect_plain(observation)
+        _start_clean()
+        measured.update(getattr(checks, f"judge_{name}")(observation) or {})
+        return
+    _start_clean()
+    try:
+        getattr(checks, name)(solution)
+    finally:
+        measured.update(getattr(solution, "measured", {}))
+
+
+def _start_clean() -> None:
+    """No distribution is set, and random numbers begin at their start."""
+    import keras
+
+    keras.distribution.set_distribution(None)
+    keras.utils.set_random_seed(0)
+
+
+def _is_of_the_kit(error: BaseException) -> bool:
+    """Whether an error was raised by a line of the kit itself."""
+    file = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return file.is_relative_to(KIT_FOLDER) and not file.is_relative_to(KIT_FOLDER / "reference")
 
 
 #: What stood in the libraries' modules and classes before any solution was imported: namespace, name, values.

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kit.judge.check_process import execute
 from kit.judge.server import OUTPUT_KEPT, OUTPUT_LIMIT
 from kit.runtime.platform import Platform, prepare_environment
 
@@ -55,9 +56,7 @@ def main() -> None:
     if "precision" in request:
         os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = request["precision"]
     prepare_environment(platform, int(devices))  # type: ignore[arg-type]  # a word that `run` wrote
-    from kit.judge.check_process import execute
-
-    verdict = execute(request["impl"], request["exercise"], request["check"])
+    verdict = execute(request["catalogue"], request["impl"], request["exercise"], request["check"])
     unfinished = Path(file + ".unfinished")
     unfinished.write_text(json.dumps(verdict), encoding="utf-8")
     unfinished.rename(file)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from kit.judge.catalogue import RUN, Check
 from kit.checks.diagnosis import Diagnosis, Failed
-from kit.judge.submission import not_implemented, not_python
-from kit.course.regions import untouched
 from kit.errors import UserError
+from kit.judge.catalogue import WHOLE_RUN, Catalogue, Check
+from kit.judge.submission import not_implemented, not_python
 from kit.parts.implementation import find_parts
+from kit.parts.open_tasks import untouched_functions
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform
 
 
@@ -46,16 +46,22 @@ class Runner:
     """Runs checks, with libraries that are imported once. Use it as a context, or call :meth:`close`."""
 
     def __init__(
-        self, platform: Platform = "cpu", devices: int = DEFAULT_SIMULATED_DEVICES, fork: bool | None = None
+        self,
+        catalogue: Catalogue,
+        platform: Platform = "cpu",
+        devices: int = DEFAULT_SIMULATED_DEVICES,
+        fork: bool | None = None,
     ) -> None:
         """Start nothing yet.
 
         Args:
+            catalogue: The exercises and their checks.
             platform: Where the checks run. Only "cpu" can fork: an accelerator belongs to one process.
             devices: Devices to simulate on "cpu".
             fork: False starts a Python anew for each check; by default that is so where forking is not possible.
 
         """
+        self._catalogue = catalogue
         self._platform = platform
         self._devices = devices
         self._fork = platform == "cpu" and hasattr(os, "fork") if fork is None else fork
@@ -174,17 +180,19 @@ class Runner:
 
     def _without_running(self, impl: str, check: Check) -> Verdict | None:
         parts = find_parts(impl)
-        if check.exercise == RUN:
+        if check.exercise == WHOLE_RUN:
             try:
-                missing = parts.missing()
+                missing = parts.open_functions()
             except UserError as error:
                 return Verdict(check, Failed("EXERCISE_DOES_NOT_IMPORT", str(error)).diagnosis)
-            cause = f"still to be written are {', '.join(missing)}."
+            cause = f"not implemented yet: {', '.join(missing)}."
             return Verdict(check, Failed("NOT_IMPLEMENTED", cause).diagnosis) if missing else None
         file = parts.file_of(check.exercise)
         if file.is_file():
             try:
-                stubs = untouched(file.read_text(encoding="utf-8"), check.exercise)
+                stubs = untouched_functions(
+                    file.read_text(encoding="utf-8"), self._catalogue.stub(check.exercise)
+                )
             except (SyntaxError, UnicodeDecodeError) as error:
                 return Verdict(check, not_python(parts.shown(check.exercise), error).diagnosis)
             if check.function in stubs:
@@ -223,7 +231,7 @@ class Runner:
     def _ask(self, request: dict[str, Any]) -> None:
         if self._server is None:
             self._server = subprocess.Popen(
-                [sys.executable, "-m", "kit.judge.server", str(self._devices)],
+                [sys.executable, "-m", "kit.judge.server", self._catalogue.source, str(self._devices)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=os.environ | {"PYTHONSAFEPATH": "1"},
@@ -249,13 +257,13 @@ class Runner:
     # A Python of its own.
 
     def _run_anew(self, impl: str, check: Check) -> dict[str, Any]:
-        from kit.judge import fresh_process as alone
+        from kit.judge import fresh_process
 
-        request = _request(impl, check)
+        request = _request(impl, check) | {"catalogue": self._catalogue.source}
         if self._platform != "cpu" and check.layer not in ("style", "tpu"):
             # The checks compare float32 with float32; a GPU multiplies in TF32 and a TPU in bfloat16 unless it is asked not to.
             request["precision"] = "highest"
-        return alone.run(request, self._platform, self._devices)
+        return fresh_process.run(request, self._platform, self._devices)
 
 
 def _request(impl: str, check: Check) -> dict[str, Any]:

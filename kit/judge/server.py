@@ -15,6 +15,10 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+from kit.judge.catalogue import Catalogue
+from kit.judge.check_process import execute, import_for
+from kit.runtime.platform import prepare_environment
+
 #: Bytes that a solution may print during one check.
 OUTPUT_LIMIT = 1_000_000
 #: Bytes of them that are kept to be shown.
@@ -39,8 +43,9 @@ class Child:
 class Server:
     """Serves until its standard input is closed."""
 
-    def __init__(self, answers_fd: int) -> None:
-        """Write verdicts to this file descriptor."""
+    def __init__(self, catalogue: Catalogue, answers_fd: int) -> None:
+        """Serve the checks of a catalogue, and write verdicts to this file descriptor."""
+        self._catalogue = catalogue
         self._answers_fd = answers_fd
         self._selector = selectors.DefaultSelector()
         self._children: dict[int, Child] = {}
@@ -83,7 +88,7 @@ class Server:
             elif "wanted" in request:
                 self._start_now(request["wanted"])
             elif request.get("check") is None:
-                _preload(request["exercise"])
+                import_for(self._catalogue, request["exercise"])
             elif request["ahead"]:
                 self._ahead.append(request)
             else:
@@ -96,7 +101,7 @@ class Server:
             self._start(request | {"ahead": False})
 
     def _start(self, request: dict[str, Any]) -> None:
-        _preload(request["exercise"])
+        import_for(self._catalogue, request["exercise"])
         verdict_read, verdict_write = os.pipe()
         output_read, output_write = os.pipe()
         sys.stdout.flush()
@@ -105,7 +110,7 @@ class Server:
             warnings.simplefilter("ignore")
             pid = os.fork()
         if pid == 0:
-            _run_child(request, verdict_write, output_write)
+            _run_child(self._catalogue.source, request, verdict_write, output_write)
         os.close(verdict_write)
         os.close(output_write)
         child = Child(request, pid, time.monotonic(), verdict_read, output_read)
@@ -177,13 +182,7 @@ class Server:
         del self._children[child.pid]
 
 
-def _preload(exercise: str) -> None:
-    from kit.judge.check_process import import_for
-
-    import_for(exercise)
-
-
-def _run_child(request: dict[str, Any], verdict_fd: int, output_fd: int) -> None:
+def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd: int) -> None:
     """Never returns."""
     try:
         # A session of its own, so that whatever the solution starts can be stopped with it.
@@ -195,9 +194,7 @@ def _run_child(request: dict[str, Any], verdict_fd: int, output_fd: int) -> None
             signal.signal(signal_number, signal.SIG_DFL)
         warnings.resetwarnings()
         warnings.simplefilter("ignore")
-        from kit.judge.check_process import execute
-
-        verdict = execute(request["impl"], request["exercise"], request["check"])
+        verdict = execute(source, request["impl"], request["exercise"], request["check"])
         sys.stdout.flush()
         sys.stderr.flush()
         _write(verdict_fd, verdict)
@@ -226,14 +223,12 @@ def _kill(pid: int) -> None:
 
 
 def main() -> None:
-    """Serve checks on the processor: ``python -m kit.judge.server DEVICES``."""
+    """Serve checks on the processor: ``python -m kit.judge.server CATALOGUE DEVICES``."""
     answers_fd = os.dup(1)
     os.dup2(2, 1)
-    from kit.runtime.platform import prepare_environment
-
-    prepare_environment("cpu", int(sys.argv[1]))
+    prepare_environment("cpu", int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Server(answers_fd).serve()
+    Server(Catalogue.from_source(sys.argv[1]), answers_fd).serve()
     # Nothing is left to write, and taking down the libraries would keep the one who asked waiting.
     os._exit(0)
 

@@ -5,50 +5,14 @@ import linecache
 import re
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from kit.checks.diagnosis import Failed
+from kit.judge.catalogue import Exercise, Function
+from kit.judge.observation import Outcome, Raised, Returned, Stopped
 from kit.parts.implementation import Parts
 
-#: Function -> names of the arguments that it is given by position, and of those that are given by name.
-CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "make_device_mesh": (("batch", "model", "devices"), ()),
-    "gemma_layout_map": (("device_mesh",), ()),
-    "load_distributed": (("preset", "layout_map"), ("dtype",)),
-    "sharding_table": (("layer",), ()),
-    "prepare_reviews": (("examples", "batch_size", "num_batches", "seed"), ()),
-    "enable_lora": (("model", "rank"), ()),
-    "count_parameters": (("model",), ()),
-    "expected_lora_parameters": (("architecture", "rank"), ()),
-    "compile_for_finetuning": (("model", "learning_rate", "weight_decay"), ()),
-    "finetune": (("model", "batches"), ("epochs", "callbacks")),
-    "make_train_step": (("model",), ()),
-    "complete": (("model", "prompt", "max_length"), ()),
-    "mean_log_likelihood": (("model", "texts"), ()),
-    "style_shift": (("before", "after"), ()),
-    "save_training": (("model", "path"), ()),
-    "resume_training": (("model", "path"), ()),
-    "merge_adapters": (("model",), ()),
-    "argument_nbytes": (("architecture", "mesh", "rank", "dtype"), ()),
-    "all_reduce_nbytes": (("architecture", "rank", "batch_size", "sequence_length"), ()),
-    "make_it_fit": ((), ()),
-    "too_much_on_each_core": (("device_mesh",), ()),
-    "twice_the_collectives": (("device_mesh",), ()),
-    "nothing_is_split": (("device_mesh",), ()),
-    "one_head_on_eight_cores": (("device_mesh",), ()),
-    "moments_on_every_core": (("model", "learning_rate", "weight_decay"), ()),
-    "share_unchanged": (("kernel", "update"), ()),
-    "effect_kept": (("change", "before", "after"), ()),
-    "adapted_outputs": (("equation", "inputs", "kernel", "lora_a", "lora_b", "scale"), ()),
-    "add_adapters_in_float32": (("model",), ()),
-    "process_settings": (("environment",), ()),
-    "own_rows": (("process_of_device", "batch_size", "process"), ()),
-    "rows_of_whole_batch": (("process_of_device", "rows_fed", "process"), ()),
-    "whole_value": (("value",), ()),
-    "save_once": (("values", "path", "process"), ("gather",)),
-}
-#: Arguments given by position that may be left out.
-OPTIONAL = {"devices"}
+Value = TypeVar("Value")
 
 _TASK = re.compile(r"\w+, task (\d+)")
 
@@ -56,28 +20,29 @@ _TASK = re.compile(r"\w+, task (\d+)")
 class Submission:
     """One exercise of one implementation, imported in this process."""
 
-    def __init__(self, parts: Parts, exercise: str) -> None:
+    def __init__(self, parts: Parts, exercise: Exercise) -> None:
         """Import the module.
 
         Raises:
             Failed: if it does not import.
 
         """
-        self.exercise = exercise
+        self.exercise = exercise.name
+        self._functions = {function.name: function for function in exercise.functions}
         #: What checks measured, the largest of each.
         self.measured: dict[str, float] = {}
         self.parts = parts
-        self.file = parts.file_of(exercise)
-        self._shown = parts.shown(exercise)
+        self.file = parts.file_of(self.exercise)
+        self._shown = parts.shown(self.exercise)
         if not self.file.is_file():
             raise Failed(
                 "EXERCISE_DOES_NOT_IMPORT",
-                f"There is no {exercise}.py in {parts.folder}.",
+                f"There is no {self.exercise}.py in {parts.folder}.",
                 ("there is",),
                 [(", ".join(sorted(path.name for path in parts.folder.glob("*.py"))) or "no Python file",)],
             )
         try:
-            self._module: types.ModuleType = parts.load(exercise)
+            self._module: types.ModuleType = parts.load(self.exercise)
         except SyntaxError as error:
             raise not_python(self._shown, error) from None
         except SystemExit as error:
@@ -90,6 +55,15 @@ class Submission:
                 ("line", "text"),
                 [(line or "-", text)],
             ) from None
+
+    def expect_interface(self, name: str) -> None:
+        """A function of the solution exists, and can be called as the exercise asks.
+
+        Raises:
+            Failed: if not.
+
+        """
+        expect_signature(self.function(name), self._functions[name])
 
     def function(self, name: str) -> Callable[..., Any]:
         """A function of the solution.
@@ -126,6 +100,37 @@ class Submission:
         if returns is not None:
             self.expect_type(name, value, returns)
         return value
+
+    def observe(
+        self,
+        name: str,
+        *args: Any,
+        reads: Callable[[Any], Value] = lambda value: value,
+        returns: type | tuple[type, ...] | None = None,
+        expects: type[Exception] | tuple[type[Exception], ...] = (),
+        **kwargs: Any,
+    ) -> Outcome[Value]:
+        """Call a function of the solution, and give what came of it as data.
+
+        Args:
+            name: Of the function.
+            *args: Passed on.
+            reads: Makes plain data of the value.
+            returns: What the value must be an instance of.
+            expects: Errors that the check expects, which are data too.
+            **kwargs: Passed on.
+
+        """
+        kinds = expects if isinstance(expects, tuple) else (expects,)
+        try:
+            value = self._call(name, args, kwargs, kinds)
+            if kinds and isinstance(value, kinds):
+                return Raised(type(value).__name__, str(value))
+            if returns is not None:
+                self.expect_type(name, value, returns)
+            return Returned(reads(value))
+        except Failed as failed:
+            return Stopped(failed.diagnosis)
 
     def attempt(self, name: str, *args: Any, expects: type[Exception], **kwargs: Any) -> Any:
         """Like :meth:`call`, but an error of the class ``expects`` is returned like a value."""
@@ -183,7 +188,7 @@ class Submission:
             if (not_implemented := self.as_not_implemented(error, name)) is not None:
                 raise not_implemented from None
             if isinstance(error, TypeError) and self.their_line(error)[0] is None:
-                expect_signature(function, name)
+                expect_signature(function, self._functions.get(name))
             if isinstance(error, expects):
                 return error
             call = ", ".join(
@@ -225,27 +230,21 @@ class Submission:
         )
 
 
-def expect_signature(function: Callable[..., Any], name: str) -> None:
+def expect_signature(function: Callable[..., Any], wanted: Function | None) -> None:
     """A function takes its arguments by position and by name.
 
     Raises:
         Failed: if it does not.
 
     """
-    if name not in CALLS:
+    if wanted is None:
         return
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a callable without a signature to look at is judged by calling it
         return
-    positional, by_name = CALLS[name]
-    needed = tuple(argument for argument in positional if argument not in OPTIONAL)
-    calls: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-        (positional, by_name),
-        (needed, ()),
-        ((), positional + by_name),
-    )
-    for args, kwargs in calls:
+    name = wanted.name
+    for args, kwargs in wanted.calls:
         call = f"{name}({', '.join((*args, *(f'{argument}=…' for argument in kwargs)))})"
         arguments: dict[str, Any] = dict.fromkeys(kwargs)
         try:

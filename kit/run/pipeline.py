@@ -26,7 +26,7 @@ from kit.evidence.rule_coverage import RuleCoverage, rule_coverage
 from kit.evidence.placement import nbytes_per_device
 from kit.evidence.style import Judge, Verdict, share_without_copies, shuffled_words, train_judge
 from kit.files import write_text
-from kit.models.known_layouts import check_coverage
+from kit.evidence.rule_coverage import check_coverage
 from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import Preset, download_all, require_memory
 from kit.models.settings import FinetuningSettings

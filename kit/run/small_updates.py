@@ -37,7 +37,7 @@ def keep_small_updates(model: Any, parts: Parts, dtype: str, rank: int) -> str:
             "warning: this copy of the kit has no kit/reference, and precision.add_adapters_in_float32 is still to be written: "
             "Keras adds each adapter to its kernel in bfloat16, where an update below 1/512 of an entry is lost."
         )
-    getattr(getattr(source, EXERCISE), FUNCTION)(model)
+    getattr(source.module(EXERCISE), FUNCTION)(model)
     return f"{dtype}: adapters are added to outputs in float32, which are then rounded ({source.shown(EXERCISE)})"
 
 
@@ -54,8 +54,7 @@ def warning_for_all_parameters(dtype: str) -> str:
 def _who_has_it(parts: Parts) -> Parts | None:
     """The parts themselves, the reference, or nobody."""
     if parts.name != REFERENCE and parts.file_of(EXERCISE).is_file():
-        open_tasks = parts.missing_in(EXERCISE)
-        if f"{EXERCISE}.{FUNCTION}" not in open_tasks and hasattr(getattr(parts, EXERCISE), FUNCTION):
+        if not parts.is_open(EXERCISE, FUNCTION) and hasattr(parts.module(EXERCISE), FUNCTION):
             return parts
     there = importlib.util.find_spec("kit.reference") and importlib.util.find_spec(f"kit.reference.{EXERCISE}")
     return find_parts(REFERENCE) if there else None

@@ -13,7 +13,7 @@ import keras_hub
 import numpy as np
 
 from kit.evidence.rule_coverage import RuleCoverage, rule_coverage
-from kit.models.known_layouts import check_coverage
+from kit.evidence.rule_coverage import check_coverage
 from kit.models.weightless import VariableInfo, build_backbone, describe, no_weights
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from kit.judge.catalogue import checks_of
+from kit.course.catalogue import catalogue
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give the checks of ``test_mesh.py``, each marked by its layer, to its test."""
-    checks = checks_of(metafunc.module.__name__.rpartition(".")[2].removeprefix("test_"))
+    checks = catalogue().checks_of(metafunc.module.__name__.rpartition(".")[2].removeprefix("test_"))
     metafunc.parametrize(
         "check", [pytest.param(check, id=check.id, marks=getattr(pytest.mark, check.layer)) for check in checks]
     )

@@ -17,7 +17,7 @@ from kit.evidence.attribution import without_block_number
 from kit.evidence.rule_coverage import RuleCoverage, rule_coverage
 from kit.evidence.program import collectives, compile_gradients
 from kit.models.architectures import GEMMA_7B
-from kit.models.known_layouts import LayoutError
+from kit.evidence.rule_coverage import LayoutError
 from kit.models.weightless import VariableInfo, build_language_model, no_weights, weightless_variables
 from kit.narrator import as_bytes
 

@@ -1,18 +1,41 @@
-"""Checks of the exercise ``mesh``."""
+"""The checks of the exercise ``mesh``: what is observed of a device mesh, and how it is judged."""
 
 import re
+from dataclasses import dataclass
 
 import keras
 
-from kit.course.shared.meshes import all_devices, mesh_shapes
 from kit.checks.diagnosis import Failed
+from kit.course.shared.meshes import all_devices, mesh_shapes
+from kit.judge.observation import Outcome, Raised, returned
 from kit.judge.submission import Submission
 
 FUNCTION = "make_device_mesh"
 
 
-def refuses(submission: Submission) -> None:
-    """Sizes that do not fit the devices are a ValueError that names both numbers."""
+@dataclass(frozen=True)
+class MeshSeen:
+    """A device mesh as data."""
+
+    shape: tuple[int, ...]
+    axis_names: tuple[str, ...]
+    #: Names, row by row.
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of ``make_device_mesh``, and what came of it."""
+
+    batch: int
+    model: int
+    #: The devices that were given; None for none.
+    devices: tuple[str, ...] | None
+    outcome: Outcome[MeshSeen]
+
+
+def observe_refuses(submission: Submission) -> list[Call]:
+    """Calls with sizes that do not fit the devices."""
     devices = all_devices()
     count = len(devices)
     cases = [
@@ -22,68 +45,116 @@ def refuses(submission: Submission) -> None:
         (count, 1, devices[:-1]),
         (0, count, devices),
     ]
-    for batch, model, given in [*((b, m, g) for b, m, g in cases if b * m != len(g)), (-1, -count, devices)]:
-        result = submission.attempt(FUNCTION, batch, model, given, expects=ValueError)
-        call = f"{FUNCTION}({batch}, {model}, {len(given)} devices)"
-        if not isinstance(result, ValueError):
-            submission.expect_type(FUNCTION, result, keras.distribution.DeviceMesh)
+    cases = [case for case in cases if case[0] * case[1] != len(case[2])]
+    return [_call(submission, *case) for case in [*cases, (-1, -count, devices)]]
+
+
+def judge_refuses(calls: list[Call]) -> None:
+    """Each is a ValueError that names both numbers."""
+    assert len(calls) > 2, "hardly any sizes were tried"
+    for call in calls:
+        given = call.devices or ()
+        shown = f"{FUNCTION}({call.batch}, {call.model}, {len(given)} devices)"
+        wanted = call.batch * call.model
+        if not isinstance(call.outcome, Raised):
+            mesh = returned(call.outcome)
             raise Failed(
                 "MESH_TRUNCATES_DEVICES",
-                f"{call} returned a mesh of {result.devices.size} devices and raised no error.",
+                f"{shown} returned a mesh of {len(mesh.devices)} devices and raised no error.",
                 ("asked for", "devices given", "devices in the mesh"),
-                [(f"{batch} x {model} = {batch * model}", len(given), result.devices.size)],
+                [(f"{call.batch} x {call.model} = {wanted}", len(given), len(mesh.devices))],
             )
-        numbers = re.findall(r"-?\d+", str(result))
-        if not {str(batch * model), str(len(given))} <= set(numbers):
+        numbers = re.findall(r"-?\d+", call.outcome.text)
+        if not {str(wanted), str(len(given))} <= set(numbers):
             raise Failed(
                 "MESH_ERROR_WITHOUT_NUMBERS",
-                f"The error of {call} does not say how many devices were wanted and how many there are.",
-                ("wanted", "there are", "your text"),
-                [(batch * model, len(given), str(result))],
+                f"The error of {shown} does not say how many devices the mesh takes and how many there are.",
+                ("the mesh takes", "there are", "your message"),
+                [(wanted, len(given), call.outcome.text)],
             )
 
 
-def shape(submission: Submission) -> None:
-    """The grid has the sizes asked for, and axes named batch and model."""
-    for batch, model in mesh_shapes():
-        mesh = submission.call(FUNCTION, batch, model, returns=keras.distribution.DeviceMesh)
-        names = [str(name) for name in mesh.axis_names]
+def observe_shape(submission: Submission) -> list[Call]:
+    """A mesh of each shape, over all devices."""
+    return [_call(submission, batch, model, expects=()) for batch, model in mesh_shapes()]
+
+
+def judge_shape(calls: list[Call]) -> None:
+    """Shape and axis names are those asked for."""
+    assert calls, "no mesh was asked for"
+    for call in calls:
+        mesh = returned(call.outcome)
+        asked = (call.batch, call.model)
         evidence = (
             ("", "asked for", "yours"),
-            [("shape", (batch, model), tuple(map(int, mesh.shape))), ("axis names", ["batch", "model"], names)],
+            [("shape", asked, mesh.shape), ("axis names", ["batch", "model"], list(mesh.axis_names))],
         )
-        if tuple(mesh.shape) != (batch, model):
-            raise Failed(
-                "MESH_WRONG_SHAPE",
-                f"{FUNCTION}({batch}, {model}) made a mesh of shape {tuple(map(int, mesh.shape))}.",
-                *evidence,
-            )
-        if names != ["batch", "model"]:
-            raise Failed("MESH_WRONG_AXIS_NAMES", f"The axes of the mesh are named {', '.join(names)}.", *evidence)
+        if mesh.shape != asked:
+            raise Failed("MESH_WRONG_SHAPE", f"{FUNCTION}{asked} returned a mesh of shape {mesh.shape}.", *evidence)
+        if mesh.axis_names != ("batch", "model"):
+            names = ", ".join(mesh.axis_names)
+            raise Failed("MESH_WRONG_AXIS_NAMES", f"The axes of the mesh are named {names}.", *evidence)
 
 
-def devices(submission: Submission) -> None:
-    """The devices given are used, in their order; all of them by default."""
+def observe_devices(submission: Submission) -> list[Call]:
+    """Meshes over no devices given, and over devices in several orders."""
     names = all_devices()
-    cases: list[tuple[str, list[str] | None, list[str]]] = [
-        ("no devices given", None, names),
-        ("the devices in reverse order", names[::-1], names[::-1]),
-        ("the devices in another order", names[1::2] + names[::2], names[1::2] + names[::2]),
-    ]
+    orders: list[list[str] | None] = [None, names[::-1], names[1::2] + names[::2]]
     if len(names) > 1:
-        cases.append(("half of the devices", names[len(names) // 2 :], names[len(names) // 2 :]))
-    for case, given, expected in cases:
-        shapes = {(1, len(expected))} | ({(2, len(expected) // 2)} if len(expected) % 2 == 0 else set())
-        for batch, model in sorted(shapes):
-            mesh = submission.attempt(FUNCTION, batch, model, given, expects=ValueError)
-            found = str(mesh)
-            if not isinstance(mesh, ValueError):
-                submission.expect_type(FUNCTION, mesh, keras.distribution.DeviceMesh)
-                found = ", ".join(map(str, mesh.devices.flatten()))
-            if found != ", ".join(expected):
-                raise Failed(
-                    "MESH_DEVICES_IGNORED",
-                    f"With {case}, {FUNCTION}({batch}, {model}) does not have the expected ones row by row.",
-                    ("expected", "yours"),
-                    [(", ".join(expected), found)],
-                )
+        orders.append(names[len(names) // 2 :])
+    calls = []
+    for given in orders:
+        count = len(given or names)
+        shapes = {(1, count)} | ({(2, count // 2)} if count % 2 == 0 else set())
+        calls += [_call(submission, batch, model, given) for batch, model in sorted(shapes)]
+    return calls
+
+
+def judge_devices(calls: list[Call]) -> None:
+    """The devices that were given are used in their order; all of them by default."""
+    assert len({call.devices for call in calls}) > 3, "hardly any order of devices was tried"
+    names = tuple(all_devices())
+    for call in calls:
+        expected = names if call.devices is None else call.devices
+        if isinstance(call.outcome, Raised):
+            found = call.outcome.text
+        else:
+            found = ", ".join(returned(call.outcome).devices)
+        if found != ", ".join(expected):
+            given = {None: "no devices given", names[::-1]: "the devices in reverse order"}.get(
+                call.devices, "half of the devices" if len(expected) < len(names) else "the devices in another order"
+            )
+            raise Failed(
+                "MESH_DEVICES_IGNORED",
+                f"With {given}, {FUNCTION}({call.batch}, {call.model}) does not have the expected devices row by row.",
+                ("expected", "yours"),
+                [(", ".join(expected), found)],
+            )
+
+
+def _call(
+    submission: Submission,
+    batch: int,
+    model: int,
+    devices: list[str] | None = None,
+    expects: type[Exception] | tuple[type[Exception], ...] = ValueError,
+) -> Call:
+    given = () if devices is None and expects == () else (devices,)
+    outcome = submission.observe(
+        FUNCTION,
+        batch,
+        model,
+        *given,
+        reads=_seen,
+        returns=keras.distribution.DeviceMesh,
+        expects=expects,
+    )
+    return Call(batch, model, None if devices is None else tuple(devices), outcome)
+
+
+def _seen(mesh: keras.distribution.DeviceMesh) -> MeshSeen:
+    return MeshSeen(
+        tuple(map(int, mesh.shape)),
+        tuple(map(str, mesh.axis_names)),
+        tuple(map(str, mesh.devices.flatten())),
+    )
