@@ -7,13 +7,10 @@ import click
 
 from kit.cli.run import MeshShape, failures_of
 from kit.errors import UserError
-from kit.models.settings import FinetuningSettings
+from kit.models.settings import WEIGHT_DTYPES, FinetuningSettings
 from kit.parts.implementation import find_parts
 from kit.run.folder import FinishedRun, finished_run
 from kit.runtime.processes import ADDRESSES, processes_of_environment
-
-#: What weights can be written in.
-DTYPES = ("float32", "bfloat16")
 
 
 @click.command("export", context_settings={"show_default": True})
@@ -67,8 +64,8 @@ def command(
 
 def _checked(run: str, folder: Path, dtype: str) -> tuple[FinishedRun, FinetuningSettings, Path]:
     """The run, its settings, and the absolute path of the folder to be made. The run's working folder becomes the process's."""
-    if dtype not in DTYPES:
-        raise UserError(f"--dtype {dtype}: there is float32 and bfloat16.")
+    if dtype not in WEIGHT_DTYPES:
+        raise UserError(f"--dtype {dtype}: choose one of {', '.join(WEIGHT_DTYPES)}.")
     if processes_of_environment().connected:
         raise UserError(
             f"kit export is one process, and {ADDRESSES} is set for several: run it without Keras' variables for several processes."

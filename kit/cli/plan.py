@@ -11,13 +11,12 @@ import click
 
 from kit.cli.run import MeshShape, failure
 from kit.errors import UserError
+from kit.models.settings import DTYPES
 from kit.parts.implementation import REFERENCE, Parts, find_parts
 
 if TYPE_CHECKING:
     from kit.tpu.plan import Plan
     from kit.tpu.step import StepParts
-
-DTYPES = ("float32", "bfloat16", "mixed_bfloat16")
 
 
 class LayerNumbers(click.ParamType):
@@ -161,7 +160,7 @@ def _asked(
             f"of {mesh[0]}."
         )
     if dtype not in DTYPES:
-        raise UserError(f"--dtype {dtype}: there is {', '.join(DTYPES)}.")
+        raise UserError(f"--dtype {dtype}: choose one of {', '.join(DTYPES)}.")
     require_libtpu()
     prepare_environment("cpu", topology.devices)
     from kit.models.architectures import find_architecture
@@ -202,7 +201,7 @@ def _plan(asked: _Asked, impl: str, said: bool) -> "Plan":
 def _step_parts(asked: _Asked, parts: Parts) -> "StepParts":
     """Their layout, and what they have of the rest; what is still to be written comes from the reference."""
     from kit.run.small_updates import keep_small_updates
-    from kit.models.known_layouts import layout_of
+    from kit.models.known_layouts import find_layout
     from kit.tpu.step import StepParts
 
     reference = find_parts(REFERENCE)
@@ -213,7 +212,7 @@ def _step_parts(asked: _Asked, parts: Parts) -> "StepParts":
     layout = theirs["layout"].gemma_layout_map
     if parts.name == REFERENCE:
         # Where key and value have fewer heads than the axis has devices, the tutorial's rules cannot be used.
-        layout = layout_of(asked.name, asked.settings.mesh) or layout
+        layout = find_layout(asked.name, asked.settings.mesh) or layout
     told: set[str] = set()
 
     def compile_for_finetuning(model: Any, learning_rate: float, weight_decay: float) -> None:

@@ -177,7 +177,7 @@ def _run(
         from kit.cli.console import ConsoleNarrator
         from kit.narrator import Narrator
 
-        if processes.several:
+        if processes.is_distributed:
             check_options_agree(options)
             watch.remedy = "If the run had a save, `kit run --resume RUN` goes on from it."
         narrator = ConsoleNarrator() if processes.is_main else Narrator()

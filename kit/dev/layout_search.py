@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kit.models.known_layouts import LAYOUTS_FILE, Layout, layout_function
+from kit.models.known_layouts import LAYOUTS_FILE, Layout, layout_map_function
 from kit.models.weightless import weightless_variables
 from kit.tpu.compiler import libtpu_version
 from kit.tpu.plan import Plan, make_plan
@@ -109,7 +109,7 @@ def search(
     settings = StepSettings(mesh, batch_size=math.lcm(2, mesh[0]))
     found = []
     for candidate in candidates(config, mesh[1]):
-        mine = StepParts(layout_function(candidate.layout), parts.enable_lora, parts.compile_for_finetuning)
+        mine = StepParts(layout_map_function(candidate.layout), parts.enable_lora, parts.compile_for_finetuning)
         plan = make_plan(config, topology, settings, mine, (LAYERS,))
         found.append((candidate, plan))
         told(f"{_named(candidate)}: {_sent(plan):,} bytes sent, {plan.arguments:,} held")

@@ -26,7 +26,7 @@ import sentencepiece
 
 from kit.dev.corpus import NAMES_HELD_OUT, Mixture, documents
 from kit.data.films import Film, load_films
-from kit.data.reviews import MOVIE_REVIEWS_SHA256, part_of, without_markup
+from kit.data.reviews import MOVIE_REVIEWS_SHA256, split_of, without_markup
 from kit.errors import UserError
 from kit.models.settings import SETTINGS_FILE
 from kit.reference.training import make_train_step
@@ -184,7 +184,7 @@ def read_reviews(folder: Path) -> list[str]:
     rows = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
     texts = [" ".join(without_markup(row["text"]).split()) for row in rows if row["source"] == "imdb"]
     return [
-        text for text in texts if part_of(text) == "pretraining" and text.isascii() and not NAMES_HELD_OUT.search(text)
+        text for text in texts if split_of(text) == "pretraining" and text.isascii() and not NAMES_HELD_OUT.search(text)
     ]
 
 

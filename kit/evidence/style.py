@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from kit.data.films import lists_of_held_out_films, load_films, numbered_list
-from kit.data.reviews import held_out_reviews, load_movie_reviews, part_of, without_markup
+from kit.data.reviews import held_out_reviews, load_movie_reviews, split_of, without_markup
 
 #: Words of a snippet that the judge sees: about as many as a generation of 64 tokens has.
 SNIPPET_WORDS = 40
@@ -28,7 +28,7 @@ def words(text: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class StyleVerdict:
     """What the judge says of one text."""
 
     #: "list" or "review", whichever is more probable.
@@ -91,12 +91,12 @@ class Judge:
     #: The fluency that 98 of 100 real reviews reach.
     least_fluency: float
 
-    def __call__(self, text: str) -> Verdict:
+    def __call__(self, text: str) -> StyleVerdict:
         """The verdict on one text, without its prompt."""
         probability = float(self.classifier.predict_proba([text])[0][1])
         fluency = self.bigrams.score(text)
         style = "review" if probability >= 0.5 else "list"
-        return Verdict(style, probability, fluency, fluency >= self.least_fluency)
+        return StyleVerdict(style, probability, fluency, fluency >= self.least_fluency)
 
 
 def snippet(text: str, random: np.random.Generator, number: int = SNIPPET_WORDS) -> str:
@@ -122,7 +122,7 @@ def train_judge(seed: int = 0, number: int = 2000) -> Judge:
 
     """
     random = np.random.default_rng(seed)
-    pool = [without_markup(text) for text, _ in load_movie_reviews() if part_of(text) == "pretraining"]
+    pool = [without_markup(text) for text, _ in load_movie_reviews() if split_of(text) == "pretraining"]
     order = random.permutation(len(pool))
     reviews = [snippet(pool[i], random) for i in order[:number]]
     films = [film for film in load_films() if not film.held_out]

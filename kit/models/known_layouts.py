@@ -13,7 +13,7 @@ Layout = Mapping[str, tuple[str | None, ...]]
 LAYOUTS_FILE = Path(__file__).parent / "layouts.json"
 
 
-def layout_function(layout: Layout) -> Callable[[keras.distribution.DeviceMesh], keras.distribution.LayoutMap]:
+def layout_map_function(layout: Layout) -> Callable[[keras.distribution.DeviceMesh], keras.distribution.LayoutMap]:
     """A function that makes the layout map of a layout for any mesh with its axes."""
 
     def make(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
@@ -27,7 +27,7 @@ def layout_function(layout: Layout) -> Callable[[keras.distribution.DeviceMesh],
     return make
 
 
-def layout_of(
+def find_layout(
     preset: str, mesh: tuple[int, int]
 ) -> Callable[[keras.distribution.DeviceMesh], keras.distribution.LayoutMap] | None:
     """The layout that was found for a model with fewer heads than the mesh's model axis has devices.
@@ -38,4 +38,4 @@ def layout_of(
     entry = json.loads(LAYOUTS_FILE.read_text()).get(preset, {}).get(f"{mesh[0]}x{mesh[1]}")
     if not entry or not entry["enumerated"]:
         return None
-    return layout_function({path: tuple(spec) for path, spec in entry["layout"].items()})
+    return layout_map_function({path: tuple(spec) for path, spec in entry["layout"].items()})

@@ -8,7 +8,10 @@ from typing import Any
 from kit.errors import UserError
 
 SETTINGS_FILE = "finetuning.json"
-DTYPES = ("float32", "mixed_bfloat16", "bfloat16")
+#: What a model can be tuned in.
+DTYPES = ("float32", "bfloat16", "mixed_bfloat16")
+#: What weights can be written in.
+WEIGHT_DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class FinetuningSettings:
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed {self.seed}: a whole number from 0 to {2**32 - 1}.")
         if self.dtype not in DTYPES:
-            raise UserError(f"--dtype {self.dtype}: there is {', '.join(DTYPES)}.")
+            raise UserError(f"--dtype {self.dtype}: choose one of {', '.join(DTYPES)}.")
         if not self.prompt:
             raise UserError("--prompt: it is empty, and the model needs something to go on from.")
 

@@ -22,7 +22,7 @@ class LoadingReport:
     #: Device -> most bytes that it held at one moment.
     peak_nbytes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
-    def look(self) -> None:
+    def record(self) -> None:
         """Add up what each device holds now."""
         now: dict[str, int] = defaultdict(int)
         for array in jax.live_arrays():
@@ -42,7 +42,7 @@ class LoadingReport:
 
 
 @contextlib.contextmanager
-def sparing_loading() -> Iterator[LoadingReport]:
+def load_slice_by_slice() -> Iterator[LoadingReport]:
     """Within this, what Keras and KerasHub load is put where its layout says, slice by slice.
 
     Plain Keras makes random initial values, and then puts each tensor whole on the first device before it is split: that device needs
@@ -66,7 +66,7 @@ def sparing_loading() -> Iterator[LoadingReport]:
             found = assign(variable, value)
         else:
             found = variable._value = _put(value, variable)
-        report.look()
+        report.record()
         return found
 
     JaxVariable._initialize_with_initializer, JaxVariable.assign = wait, assign_slices
@@ -78,7 +78,7 @@ def sparing_loading() -> Iterator[LoadingReport]:
         if variable._value is None:
             initialize(variable, variable._initializer)
         variable._initializer = None
-    report.look()
+    report.record()
     report.finish()
 
 

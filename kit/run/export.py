@@ -16,7 +16,7 @@ from kit.evidence.merging import kernel_updates, update_kept
 from kit.files import new_folder
 from kit.models.presets import Preset, download_all, require_memory
 from kit.models.settings import SETTINGS_FILE, FinetuningSettings
-from kit.models.sharded_loading import sparing_loading
+from kit.models.sharded_loading import load_slice_by_slice
 from kit.models.weightless import weightless_variables
 from kit.narrator import Narrator, as_bytes, as_count
 from kit.parts.implementation import REFERENCE, Parts
@@ -61,7 +61,7 @@ def export(options: ExportOptions, runtime: Runtime, parts: Parts, narrator: Nar
     if runtime.simulated:
         require_memory(options.preset, nbytes)
     preset = download_all(options.preset, narrator.say)
-    with sparing_loading():
+    with load_slice_by_slice():
         model = load_model(parts, preset, layout_map, options.dtype)
     if mark_of_weights(model) != run.mark_of_weights:
         raise UserError(

@@ -33,7 +33,7 @@ def own_share(batches: Sequence[list[str]], device_mesh: Any) -> list[list[str]]
 @contextlib.contextmanager
 def whole_values(variables: Iterable[Any], processes: Processes) -> Iterator[None]:
     """Within this, each variable has its whole value on the main process. All processes must come here; nothing is changed for one."""
-    if not processes.several:
+    if not processes.is_distributed:
         yield
         return
     variables = [variable for variable in variables if not variable._value.is_fully_addressable]
@@ -61,7 +61,7 @@ def main_alone(what: str, model: Any, layout: Callable[[Any], Any], processes: P
         processes: For one, nothing is changed.
 
     """
-    if not processes.several:
+    if not processes.is_distributed:
         yield True
         return
     variables = list(model.variables)

@@ -24,14 +24,14 @@ from kit.data.reviews import checksum, held_out_reviews
 from kit.errors import UserError
 from kit.evidence.rule_coverage import RuleCoverage, rule_coverage
 from kit.evidence.placement import nbytes_per_device
-from kit.evidence.style import Judge, Verdict, share_without_copies, shuffled_words, train_judge
+from kit.evidence.style import Judge, StyleVerdict, share_without_copies, shuffled_words, train_judge
 from kit.files import write_text
 from kit.evidence.rule_coverage import check_coverage
 from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import Preset, download_all, require_memory
 from kit.models.settings import FinetuningSettings
 from kit.run.multi_process import main_alone, own_share, whole_values
-from kit.models.sharded_loading import sparing_loading
+from kit.models.sharded_loading import load_slice_by_slice
 from kit.models.weightless import weightless_variables
 from kit.narrator import Narrator, as_bytes, as_count, as_share, as_tuple
 from kit.parts.implementation import Parts
@@ -69,7 +69,7 @@ class StyleEvidence:
     #: The prompts' completions.
     completions: tuple[str, ...]
     #: The judge's verdict on each, without its prompt.
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[StyleVerdict, ...]
     #: Mean log-likelihood a token of held-out "reviews" and "lists".
     scores: dict[str, float]
 
@@ -86,7 +86,7 @@ class StyleEvidence:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "StyleEvidence":
         """The same from what ``dataclasses.asdict`` made of it."""
-        verdicts = tuple(Verdict(**verdict) for verdict in content["verdicts"])
+        verdicts = tuple(StyleVerdict(**verdict) for verdict in content["verdicts"])
         return cls(tuple(content["completions"]), verdicts, content["scores"])
 
 
@@ -124,7 +124,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     narrator.step("Devices")
     mesh_shape = options.mesh_shape(runtime.device_count)
     names = keras.distribution.list_devices()
-    narrator.say(_named_devices(names, runtime) + (f", of {processes.count} processes" if processes.several else ""))
+    narrator.say(_named_devices(names, runtime) + (f", of {processes.count} processes" if processes.is_distributed else ""))
     result["devices"] = {"platform": runtime.platform, "kind": runtime.device_kind, "count": len(names)}
     result["processes"] = processes.count
 
@@ -156,7 +156,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
 
     narrator.step("Distributed loading")
     preset = download_all(preset, narrator.say)
-    with sparing_loading() as loading:
+    with load_slice_by_slice() as loading:
         model = load_model(parts, preset, layout_map, settings.dtype)
     held = nbytes_per_device(model.backbone.variables)
     narrator.say(
@@ -282,7 +282,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
             folder, parts.checkpoint.save_training, len(batches), steps, save_every, narrator, started, save, processes
         )
         training_started = time.perf_counter()
-        shares = own_share(batches, device_mesh) if processes.several else batches
+        shares = own_share(batches, device_mesh) if processes.is_distributed else batches
         _train(parts, model, shares, settings.epochs, recorder)
         seconds = time.perf_counter() - training_started
         if not recorder.records:

@@ -16,7 +16,7 @@ from kit.files import write_text
 from kit.run.multi_process import whole_values
 from kit.narrator import Narrator
 from kit.run.folder import RunFolder, Save
-from kit.runtime.processes import ALONE, Processes
+from kit.runtime.processes import SINGLE_PROCESS, Processes
 
 
 class LossIsNotFiniteError(UserError):
@@ -90,7 +90,7 @@ class StepRecorder(keras.callbacks.Callback):
         narrator: Narrator,
         run_started: float,
         save: Save | None = None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         """Go on after ``save``, if there is one.
 

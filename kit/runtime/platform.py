@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Literal
 
 from kit.errors import UserError
-from kit.runtime.processes import ALONE, Processes, connect
+from kit.runtime.processes import SINGLE_PROCESS, Processes, connect
 
 Platform = Literal["cpu", "gpu", "tpu"]
 
@@ -47,7 +47,7 @@ class Runtime:
     #: The device's own name for its kind, such as "TPU v3" or "cpu".
     device_kind: str
     #: Those that train together.
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
 
     @property
     def simulated(self) -> bool:
@@ -217,7 +217,7 @@ def choose_devices(platform: str, devices: int | None, processes: Processes | No
     """
     if devices is not None and devices < 1:
         raise UserError(f"--devices {devices}: there must be at least one device.")
-    shared = DEFAULT_SIMULATED_DEVICES // (processes or ALONE).count
+    shared = DEFAULT_SIMULATED_DEVICES // (processes or SINGLE_PROCESS).count
     return choose_platform(platform), devices or max(1, shared)
 
 
@@ -236,7 +236,7 @@ def start(
         UserError: if the platform or that many devices are not there.
 
     """
-    processes = processes or ALONE
+    processes = processes or SINGLE_PROCESS
     chosen, simulated = choose_devices(platform, devices, processes)
     prepare_environment(chosen, simulated)
     connect(processes)

@@ -46,7 +46,7 @@ class Processes:
         return self.id == 0
 
     @property
-    def several(self) -> bool:
+    def is_distributed(self) -> bool:
         """Whether there are more than one."""
         return self.count > 1
 
@@ -57,7 +57,7 @@ class Processes:
 
 
 #: One process, as nearly always.
-ALONE = Processes()
+SINGLE_PROCESS = Processes()
 
 
 def processes_of_environment() -> Processes:
@@ -69,7 +69,7 @@ def processes_of_environment() -> Processes:
     """
     given = {name: os.environ.get(name, "") for name in (ADDRESSES, COUNT, ID)}
     if not any(given.values()):
-        return ALONE
+        return SINGLE_PROCESS
     missing = [name for name, value in given.items() if not value]
     if missing:
         raise UserError(
@@ -326,9 +326,9 @@ def watched(processes: Processes) -> Iterator[Watch]:
         watch.begin()
     try:
         yield watch
-        if processes.several:
+        if processes.is_distributed:
             watch.finish()
     except Exception:
-        if processes.several:
+        if processes.is_distributed:
             watch.wait_for_a_verdict()
         raise

@@ -76,7 +76,7 @@ MISTAKES = {
     "no batches": (["--batches", "0"], "--batches 0: it must be at least 1"),
     "more reviews than there are": (["--batches", "999999"], "999999 batches of"),
     "a learning rate that is no number": (["--learning-rate", "nan"], "--learning-rate nan"),
-    "an unknown dtype": (["--dtype", "float8"], "--dtype float8: there is float32"),
+    "an unknown dtype": (["--dtype", "float8"], "--dtype float8: choose one of float32"),
     "an empty prompt": (["--prompt", ""], "--prompt: it is empty"),
     "a negative seed": (["--seed", "-5"], "--seed -5"),
     "a save every so few steps": (["--save-every", "0"], "--save-every 0: it must be at least 1"),

@@ -12,7 +12,7 @@ from kit.data.reviews import (
     held_out_reviews,
     load_movie_reviews,
     load_reviews,
-    part_of,
+    split_of,
     read_movie_reviews,
     tuning_examples,
     without_markup,
@@ -52,7 +52,7 @@ def test_reviews_are_kept_apart() -> None:
     bundled = {without_markup(text) for text, _ in tuning_examples(examples, keep_pretraining_out=True)}
     others = {without_markup(text) for text, _ in tuning_examples(examples, keep_pretraining_out=False)}
     held_out = set(held_out_reviews(10**6))
-    pretraining = {text for text in everything if part_of(text) == "pretraining"}
+    pretraining = {text for text in everything if split_of(text) == "pretraining"}
     assert 2_000 < len(held_out) < 3_000
     assert 6_000 < len(bundled) < 8_000
     assert not held_out & (bundled | others | pretraining)
@@ -64,7 +64,7 @@ def test_reviews_are_kept_apart() -> None:
     }
     assert sum(" ".join(text.split()) != text for text in everything) == 334
     for text in everything:
-        assert part_of(" ".join(text.split())) == part_of(text)
+        assert split_of(" ".join(text.split())) == split_of(text)
     # Texts of one's own are nobody's.
     assert tuning_examples([("Mine alone.", -1)], keep_pretraining_out=True) == [("Mine alone.", -1)]
 

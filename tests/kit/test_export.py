@@ -23,7 +23,7 @@ from kit.run.export import ExportOptions, _merge, export
 from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import BUNDLED_FOLDER, find_preset
 from kit.models.settings import FinetuningSettings
-from kit.models.sharded_loading import sparing_loading
+from kit.models.sharded_loading import load_slice_by_slice
 from kit.narrator import Narrator
 from kit.parts.implementation import find_parts
 from kit.run.pipeline import mark_of_weights
@@ -111,7 +111,7 @@ def exported(
 def loaded(preset: Path) -> Any:
     """On one device, in float32."""
     keras.distribution.set_distribution(None)
-    with sparing_loading():
+    with load_slice_by_slice():
         return keras_hub.models.CausalLM.from_preset(str(preset), dtype="float32")
 
 
@@ -287,7 +287,7 @@ class TestUpdateKept:
         (["nowhere", "preset"], "nowhere: there is no such folder"),
         (["a-run", "taken"], "taken: it is there already; give a folder that is to be made"),
         (["a-run", "a-file/preset"], "a-file/preset: no folder can be made in "),
-        (["a-run", "preset", "--dtype", "float8"], "--dtype float8: there is float32 and bfloat16"),
+        (["a-run", "preset", "--dtype", "float8"], "--dtype float8: choose one of float32, bfloat16"),
         (["a-run", "preset", "--mesh", "8"], "--mesh 8: it is written BATCHxMODEL"),
         (["a-run", "preset", "--mesh", "2x4", "--devices", "4"], "--mesh 2x4: that takes 8 devices, and 4 are here"),
         (["a-run", "preset", "--platform", "abacus"], "--platform abacus: there is auto, cpu, gpu and tpu"),

@@ -25,7 +25,7 @@ from kit.errors import UserError
 from kit.evidence.attribution import BATCH_RULE, attribute, causes
 from kit.evidence.hlo import first_group, instructions
 from kit.models.architectures import ARCHITECTURES, GEMMA_7B, find_architecture
-from kit.models.known_layouts import LAYOUTS_FILE, LayoutError, layout_of
+from kit.models.known_layouts import LAYOUTS_FILE, LayoutError, find_layout
 from kit.models.weightless import weightless_variables
 from kit.tpu import compiler
 from kit.tpu.compiler import compile_for_tpu, has_libtpu, topology_devices, usable_nbytes
@@ -349,13 +349,13 @@ class TestLayouts:
         for path, spec in entry["layout"].items():
             assert len(spec) == len(shapes[path])
             assert all(size % model == 0 for size, axis in zip(shapes[path], spec, strict=True) if axis == "model")
-        assert (layout_of(preset, (batch, model)) is not None) == bool(entry["enumerated"])
+        assert (find_layout(preset, (batch, model)) is not None) == bool(entry["enumerated"])
 
     def test_every_model_with_fewer_heads_has_one(self) -> None:
         for preset, config in ARCHITECTURES.items():
             assert LAYOUTS[preset].keys() == {"1x8", "2x4", "4x2", "1x4", "2x2"}
             for batch, model in ((1, 8), (2, 4), (4, 2), (1, 4), (2, 2)):
-                assert (layout_of(preset, (batch, model)) is not None) == needs_a_search(config, model)
+                assert (find_layout(preset, (batch, model)) is not None) == needs_a_search(config, model)
 
 
 def run_plan(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -472,7 +472,7 @@ class TestCommand:
             (["--mesh", "2x4", "--batch-size", "3"], "--batch-size 3: the mesh 2x4 splits a batch into 2 equal parts"),
             (["--rank", "-1"], "--rank -1: it must be at least 0."),
             (["--sequence-length", "0"], "--sequence-length 0: it must be at least 1."),
-            (["--dtype", "int8"], "--dtype int8: there is float32, bfloat16, mixed_bfloat16."),
+            (["--dtype", "int8"], "--dtype int8: choose one of float32, bfloat16, mixed_bfloat16."),
             (["--layers", "4,2"], "--layers 4,2: it is `all`, a number of decoder blocks such as 2, or two that rise"),
             (["--layers", "two"], "--layers two: it is `all`"),
         ],

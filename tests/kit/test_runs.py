@@ -17,7 +17,7 @@ from kit.course.shared import small_models as small
 from kit.errors import UserError
 from kit.models.presets import BUNDLED_FOLDER
 from kit.run.multi_process import own_rows, own_share
-from kit.models.sharded_loading import sparing_loading
+from kit.models.sharded_loading import load_slice_by_slice
 from kit.narrator import Narrator
 from kit.parts.implementation import find_parts
 from kit.run.pipeline import _resume, _train, complete
@@ -225,7 +225,7 @@ class TestSparingLoading:
         parts = find_parts("reference")
         layout_map = parts.layout.gemma_layout_map(mesh_2x4)
         plain = parts.loading.load_distributed(str(BUNDLED_FOLDER), layout_map, dtype="bfloat16")
-        with sparing_loading() as report:
+        with load_slice_by_slice() as report:
             spared = parts.loading.load_distributed(str(BUNDLED_FOLDER), layout_map, dtype="bfloat16")
         assert len(spared.variables) == len(plain.variables) >= 30
         one, other = ({variable.path: variable.value for variable in each.variables} for each in (spared, plain))
@@ -245,7 +245,7 @@ class TestSparingLoading:
 
     def test_weights_that_do_not_fit(self) -> None:
         small.set_distribution(1, 8)
-        with sparing_loading():
+        with load_slice_by_slice():
             variable = keras.Variable(shape=(8, 2), initializer="zeros", name="mine")
             with pytest.raises(ValueError, match=r"variable\.shape=\(8, 2\), Received: value\.shape=\(2, 8\)"):
                 variable.assign(np.ones((2, 8)))

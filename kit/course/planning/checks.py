@@ -8,10 +8,10 @@ from kit.course.shared import tensor_parallel as oracle
 from kit.checks.diagnosis import Failed
 from kit.judge.submission import Submission
 from kit.models.architectures import GEMMA_7B, gemma_config
+from kit.models.settings import DTYPES
 from kit.models.weightless import VariableInfo, weightless_variables
 from kit.narrator import as_bytes
 
-DTYPES = ("float32", "bfloat16", "mixed_bfloat16")
 SEQUENCE_LENGTH = 128
 #: Tokens of a step that must fit. Of 2,048 the activations would have room on a v3-8 in any dtype, with remat or without.
 TOKENS = 8192

@@ -1,7 +1,7 @@
 """Memory that loading a preset takes, on the host and on each device: the kit's loading beside a plain ``from_preset``.
 
 Makes a random preset of 1.2 GB in a folder for the time being, and loads it over 8 simulated devices, each way in a process of its own.
-On the CPU the devices' memory is the host's. Takes two minutes on 2 cores. Usage: python benchmarks/sparing_loading.py
+On the CPU the devices' memory is the host's. Takes two minutes on 2 cores. Usage: python benchmarks/sharded_loading.py
 """
 
 import resource
@@ -45,7 +45,7 @@ def load(folder: str, how: str) -> None:
 
     import jax
 
-    from kit.models.sharded_loading import LoadingReport, sparing_loading
+    from kit.models.sharded_loading import LoadingReport, load_slice_by_slice
     from kit.reference.layout import gemma_layout_map
     from kit.reference.loading import load_distributed
     from kit.reference.mesh import make_device_mesh
@@ -58,9 +58,9 @@ def load(folder: str, how: str) -> None:
         report, assign = LoadingReport(), JaxVariable._direct_assign
 
         def look(variable, value):
-            report.look()
+            report.record()
             assign(variable, value)
-            report.look()
+            report.record()
 
         JaxVariable._direct_assign = look
         yield report
@@ -69,7 +69,7 @@ def load(folder: str, how: str) -> None:
     jax.devices()
     layout_map = gemma_layout_map(make_device_mesh(1, 8))
     baseline = peak()
-    with (sparing_loading if how == "kit" else watched)() as report:
+    with (load_slice_by_slice if how == "kit" else watched)() as report:
         model = load_distributed(folder, layout_map)
     jax.block_until_ready([variable.value for variable in model.variables])
     host = peak() - baseline
