@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import keras
 
+from kit.errors import UserError
 from kit.models.weightless import VariableInfo
+from kit.narrator import as_tuple
 
 #: A mesh axis, or None, for each dimension of a variable.
 Spec = tuple[str | None, ...]

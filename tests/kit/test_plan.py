@@ -25,7 +25,8 @@ from kit.errors import UserError
 from kit.evidence.attribution import BATCH_RULE, attribute, causes
 from kit.evidence.hlo import first_group, instructions
 from kit.models.architectures import ARCHITECTURES, GEMMA_7B, find_architecture
-from kit.models.known_layouts import LAYOUTS_FILE, LayoutError, find_layout
+from kit.evidence.rule_coverage import LayoutError
+from kit.models.known_layouts import LAYOUTS_FILE, find_layout
 from kit.models.weightless import weightless_variables
 from kit.tpu import compiler
 from kit.tpu.compiler import compile_for_tpu, has_libtpu, topology_devices, usable_nbytes
