@@ -166,7 +166,7 @@ def judge(request: pytest.FixtureRequest, _told: dict[object, str]) -> Callable[
         diagnosis = verdict.diagnosis
         first = _told.setdefault((check.exercise, diagnosis), request.node.nodeid)
         if diagnosis.code == "NOT_IMPLEMENTED" or first == request.node.nodeid:
-            text = diagnosis.panel(check.exercise)
+            text = diagnosis.as_text(check.exercise)
             if verdict.output.strip() and diagnosis.code != "NOT_IMPLEMENTED":
                 text += "\n\nprinted:\n" + verdict.output.strip()
         else:

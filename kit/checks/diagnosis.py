@@ -45,10 +45,10 @@ class Diagnosis:
             content.get("anchor", ""),
         )
 
-    def panel(self, exercise: str = "", width: int = WIDTH) -> str:
-        """As a person reads it: the code and the cause, the evidence, what to try, and where to read on.
+    def as_text(self, exercise: str = "", width: int = WIDTH) -> str:
+        """The diagnostic that a user reads: code and cause, evidence, remedy, and the section of the lesson.
 
-        Without an exercise it is about a person's own model, which no lesson knows. Sentences are broken at ``width``.
+        Without an exercise the section is left out. Sentences are wrapped at ``width`` characters.
         """
         if self.code == "NOT_IMPLEMENTED":
             return f"{self.code}: {self.cause}"

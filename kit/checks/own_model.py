@@ -40,7 +40,7 @@ class CheckFailed(AssertionError):  # noqa: N818 -- it is a verdict, not an erro
     def __init__(self, diagnosis: Diagnosis) -> None:
         """Take the diagnosis, which stays in the attribute ``diagnosis``."""
         # pytest puts the name of this class before the first line, and a margin before each.
-        super().__init__(diagnosis.panel(width=88))
+        super().__init__(diagnosis.as_text(width=88))
         self.diagnosis = diagnosis
 
 

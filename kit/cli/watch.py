@@ -44,7 +44,7 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
                 click.echo(
                     f"{exercise}: {number - 1} of {len(checks)} passed, {time.perf_counter() - started:.1f} s; next, {check.asks}"
                 )
-                click.echo(verdict.diagnosis.panel(exercise) + "\n")
+                click.echo(verdict.diagnosis.as_text(exercise) + "\n")
                 return
         click.secho(f"{exercise}: all {len(checks)} passed, {time.perf_counter() - started:.1f} s\n", fg="green")
 

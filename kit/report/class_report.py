@@ -68,13 +68,13 @@ def _column(exercise: str, grades: ClassGrades) -> Column:
 
 
 def _panel(count: CodeCount) -> str:
-    return count.example.panel(count.exercise)
+    return count.example.as_text(count.exercise)
 
 
 def _told(of_learner: dict[str, Grade]) -> list[Told]:
     found = []
     for grade in of_learner.values():
-        panels = dict.fromkeys(finding.diagnosis.panel(grade.exercise) for finding in grade.findings)
+        panels = dict.fromkeys(finding.diagnosis.as_text(grade.exercise) for finding in grade.findings)
         if panels:
             found.append(Told(grade, tuple(panels)))
     return found

@@ -113,7 +113,7 @@ class TestPanels:
         verdict = runner.run(str(folder), find_check("layout", "gemma_7b"))
         assert verdict.diagnosis is not None
         assert verdict.diagnosis.code == "LAYOUT_MATRIX_REPLICATED"
-        panel = verdict.diagnosis.panel("layout")
+        panel = verdict.diagnosis.as_text("layout")
         # 28 matrices of 3072 x 24576 float32 numbers; what is left is split over eight.
         nbytes = 28 * 3072 * 24_576 * 4
         assert f"Every device holds 28 matrices of Gemma 7B on the mesh (1, 8) whole: {nbytes / 1e9:.2f} GB." in (
