@@ -2,15 +2,27 @@
 
 import contextlib
 import functools
+import hashlib
 import importlib.metadata
 import importlib.util
+import json
+import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kit.errors import UserError
+from kit.files import write_json
 from kit.tpu.topologies import Topology
+
+if TYPE_CHECKING:
+    import jax
+
+#: Environment variable: the folder in which the compiler's answers are kept.
+PROGRAMS_FOLDER = "KIT_TPU_PROGRAMS"
+_FILE_LOCATION = re.compile(r'loc\("[^"]*":\d+:\d+(?: to (?:\d+)?:\d+)?\)')
 
 LIBTPU_REMEDY = (
     "libtpu, which has the TPU compiler, is not installed: `pip install -c constraints.txt -e '.[tpu]'` brings it (Linux on "
@@ -81,10 +93,29 @@ def usable_nbytes(topology: Topology) -> int:
     rows = 130 * _GIB // 4 // 4096
     array = jax.ShapeDtypeStruct((rows, 4096), jnp.float32, sharding=jax.sharding.SingleDeviceSharding(device))
     lowered = jax.jit(lambda a: a[::-1] * 2 + a.T.reshape(a.shape)).lower(array)
-    found = compile_for_tpu(lowered)
+    found = compile_for_tpu(lowered, topology)
     if isinstance(found, DoesNotFit) and found.usable is not None:
         return found.usable
     raise UserError(f"libtpu {libtpu_version()} does not say what a device of {topology.name} can hold.")
+
+
+@dataclass(frozen=True)
+class TpuProgram:
+    """What the compiler says of a program that fits. Sizes are bytes on one device."""
+
+    #: Optimized HLO.
+    text: str
+    arguments: int
+    results: int
+    #: Results that take the place of an argument.
+    aliased: int
+    temporaries: int
+    code: int
+    #: Floating point operations of one device.
+    flops: float
+    bytes_accessed: float
+    #: The compiler's own estimate of the time.
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -97,21 +128,56 @@ class DoesNotFit:
     usable: int | None
 
 
-def compile_for_tpu(lowered: Any) -> Any:
-    """Compile, or say that the program does not fit.
+def compile_for_tpu(lowered: "jax.stages.Lowered", topology: Topology) -> TpuProgram | DoesNotFit:
+    """Compile a program, or report that it does not fit.
+
+    With the environment variable ``KIT_TPU_PROGRAMS`` each distinct program is compiled once, and what the compiler said is
+    kept in that folder. It is meant for `kit dev check` and CI: code under test could write there too.
 
     Args:
-        lowered: A ``jax.stages.Lowered`` over devices of :func:`topology_devices`.
-
-    Returns:
-        A ``jax.stages.Compiled``, or :class:`DoesNotFit`.
+        lowered: Over devices of :func:`topology_devices`.
+        topology: The topology of these devices.
 
     """
+    folder = os.environ.get(PROGRAMS_FOLDER)
+    if not folder:
+        return _compile(lowered)
+    file = Path(folder, f"{_key(lowered, topology)}.json")
+    with contextlib.suppress(FileNotFoundError):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return TpuProgram(**content) if "text" in content else DoesNotFit(**content)
+    found = _compile(lowered)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, asdict(found))
+    return found
+
+
+def _key(lowered: "jax.stages.Lowered", topology: Topology) -> str:
+    """A checksum of a program with its scopes' names, but without the files and lines that it comes from."""
+    text = _FILE_LOCATION.sub("loc(unknown)", lowered.as_text(debug_info=True))
+    return hashlib.sha256(f"{libtpu_version()}\0{topology.name}\0{text}".encode()).hexdigest()
+
+
+def _compile(lowered: "jax.stages.Lowered") -> TpuProgram | DoesNotFit:
     import jax
 
     try:
         with _without_cache():
-            return lowered.compile()
+            compiled = lowered.compile()
+        # jax declares both as Any or None; the TPU compiler gives them.
+        memory: Any = compiled.memory_analysis()
+        cost: Any = compiled.cost_analysis()
+        return TpuProgram(
+            text=compiled.as_text() or "",
+            arguments=memory.argument_size_in_bytes,
+            results=memory.output_size_in_bytes,
+            aliased=memory.alias_size_in_bytes,
+            temporaries=memory.temp_size_in_bytes,
+            code=memory.generated_code_size_in_bytes,
+            flops=cost["flops"],
+            bytes_accessed=cost["bytes accessed"],
+            seconds=cost["optimal_seconds"],
+        )
     except jax.errors.JaxRuntimeError as error:
         message = str(error)
         if not message.startswith("RESOURCE_EXHAUSTED"):

@@ -143,7 +143,7 @@ def _compiled(
 ) -> Plan:
     step = _lower(config, topology, settings, parts, layers)
     told(f"compiling {layers} decoder blocks for {topology.name}")
-    found = compile_for_tpu(step.lowered)
+    found = compile_for_tpu(step.lowered, topology)
     slots = [slot for group in step.slots for slot in group]
     counted = count_arguments(step)
     common: dict[str, Any] = {
@@ -173,28 +173,27 @@ def _compiled(
             compiler_seconds=None,
             roofline=None,
         )
-    memory, cost = found.memory_analysis(), found.cost_analysis()
     attributed = attribute(
-        found.as_text(),
+        found.text,
         [[slot.variable for slot in group] for group in step.slots],
         [(rule.pattern, rule.spec, rule.paths) for rule in step.coverage.rules],
         ["/".join(slot.path.split("/")[:-1]) for slot in slots if slot.variable == slot.path],
         step.axes,
     )
-    kept = max(memory.output_size_in_bytes - memory.alias_size_in_bytes, 0)
-    peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes + kept
+    kept = max(found.results - found.aliased, 0)
+    peak = found.arguments + found.temporaries + found.code + kept
     return Plan(
         **common,
         fits=peak <= usable,
-        arguments=memory.argument_size_in_bytes,
-        temporaries=memory.temp_size_in_bytes,
+        arguments=found.arguments,
+        temporaries=found.temporaries,
         peak=peak,
         kept=kept,
         causes=causes(attributed),
-        flops=cost["flops"],
-        bytes_accessed=cost["bytes accessed"],
-        compiler_seconds=cost["optimal_seconds"],
-        roofline=_roofline(topology, cost["flops"], cost["bytes accessed"], link_nbytes(attributed)),
+        flops=found.flops,
+        bytes_accessed=found.bytes_accessed,
+        compiler_seconds=found.seconds,
+        roofline=_roofline(topology, found.flops, found.bytes_accessed, link_nbytes(attributed)),
     )
 
 
