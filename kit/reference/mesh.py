@@ -1,15 +1,16 @@
-"""The device mesh: the devices of one machine or many, arranged in a grid whose axes have names."""
+"""The device mesh: all devices in a grid whose axes have names."""
 
 import keras
 
 
 def make_device_mesh(batch: int, model: int, devices: list[str] | None = None) -> keras.distribution.DeviceMesh:
-    """Arrange devices in a grid of ``batch`` x ``model``, with axes named "batch" and "model".
+    """Arrange devices in a mesh of shape (``batch``, ``model``) with axes "batch" and "model".
 
     Args:
-        batch: Number of groups that the batch is split over.
-        model: Number of devices in a group, over which each weight matrix is split.
-        devices: Device names such as ``"cpu:0"``, placed row by row in the order given; all of the machine's by default.
+        batch: Number of rows. The batch is split over them.
+        model: Number of columns. Each weight matrix is split over them.
+        devices: Device names such as ``"cpu:0"``, used row by row in this order. All devices of
+            the machine by default.
 
     Raises:
         ValueError: unless ``batch * model`` is the number of devices.
@@ -18,15 +19,15 @@ def make_device_mesh(batch: int, model: int, devices: list[str] | None = None) -
     if devices is None:
         devices = keras.distribution.list_devices()
     # region task 1
-    #: Raise a ValueError unless both sizes are at least 1 and their product is the number of devices. Its text says how
-    #: many devices the mesh would take and how many there are.
+    #: Raise a ValueError unless both sizes are at least 1 and their product is the number
+    #: of devices. The message says how many devices the mesh takes and how many are available.
     if batch < 1 or model < 1 or batch * model != len(devices):
         raise ValueError(
-            f"A mesh of {batch} x {model} takes {batch * model} devices, and there are {len(devices)}: "
+            f"A mesh of {batch} x {model} takes {batch * model} devices, and {len(devices)} are available: "
             "choose two factors whose product is the number of devices."
         )
     # endregion
     # region task 2
-    #: Return the mesh, with these devices in their order.
+    #: Return the mesh of these devices, in their order.
     return keras.distribution.DeviceMesh(shape=(batch, model), axis_names=["batch", "model"], devices=devices)
     # endregion

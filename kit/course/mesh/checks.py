@@ -1,4 +1,4 @@
-"""The checks of the exercise ``mesh``: what is observed of a device mesh, and how it is judged."""
+"""The checks of the exercise ``mesh``."""
 
 import re
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ class MeshSeen:
 
     shape: tuple[int, ...]
     axis_names: tuple[str, ...]
-    #: Names, row by row.
+    #: Device names, row by row.
     devices: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of ``make_device_mesh``, and what came of it."""
+    """A call of ``make_device_mesh`` and its outcome."""
 
     batch: int
     model: int
-    #: The devices that were given; None for none.
+    #: The devices that are passed; None if no devices are passed.
     devices: tuple[str, ...] | None
     outcome: Outcome[MeshSeen]
 
@@ -50,8 +50,8 @@ def observe_refuses(submission: Submission) -> list[Call]:
 
 
 def judge_refuses(calls: list[Call]) -> None:
-    """Each is a ValueError that names both numbers."""
-    assert len(calls) > 2, "hardly any sizes were tried"
+    """Each call raises a ValueError that names both numbers."""
+    assert len(calls) > 2, "too few sizes were tried"
     for call in calls:
         given = call.devices or ()
         shown = f"{FUNCTION}({call.batch}, {call.model}, {len(given)} devices)"
@@ -60,33 +60,33 @@ def judge_refuses(calls: list[Call]) -> None:
             mesh = returned(call.outcome)
             raise Failed(
                 "MESH_TRUNCATES_DEVICES",
-                f"{shown} returned a mesh of {len(mesh.devices)} devices and raised no error.",
-                ("asked for", "devices given", "devices in the mesh"),
+                f"{shown} returned a mesh of {len(mesh.devices)} devices instead of raising an error.",
+                ("requested", "devices passed", "devices in the mesh"),
                 [(f"{call.batch} x {call.model} = {wanted}", len(given), len(mesh.devices))],
             )
         numbers = re.findall(r"-?\d+", call.outcome.text)
         if not {str(wanted), str(len(given))} <= set(numbers):
             raise Failed(
                 "MESH_ERROR_WITHOUT_NUMBERS",
-                f"The error of {shown} does not say how many devices the mesh takes and how many there are.",
-                ("the mesh takes", "there are", "your message"),
+                f"The error of {shown} does not say how many devices the mesh takes and how many are available.",
+                ("the mesh takes", "available", "your message"),
                 [(wanted, len(given), call.outcome.text)],
             )
 
 
 def observe_shape(submission: Submission) -> list[Call]:
-    """A mesh of each shape, over all devices."""
+    """A mesh of each possible shape, over all devices."""
     return [_call(submission, batch, model, expects=()) for batch, model in mesh_shapes()]
 
 
 def judge_shape(calls: list[Call]) -> None:
-    """Shape and axis names are those asked for."""
-    assert calls, "no mesh was asked for"
+    """Shape and axis names are the requested ones."""
+    assert calls, "no mesh was requested"
     for call in calls:
         mesh = returned(call.outcome)
         asked = (call.batch, call.model)
         evidence = (
-            ("", "asked for", "yours"),
+            ("", "requested", "yours"),
             [("shape", asked, mesh.shape), ("axis names", ["batch", "model"], list(mesh.axis_names))],
         )
         if mesh.shape != asked:
@@ -97,7 +97,7 @@ def judge_shape(calls: list[Call]) -> None:
 
 
 def observe_devices(submission: Submission) -> list[Call]:
-    """Meshes over no devices given, and over devices in several orders."""
+    """Meshes without passed devices, and with devices in different orders."""
     names = all_devices()
     orders: list[list[str] | None] = [None, names[::-1], names[1::2] + names[::2]]
     if len(names) > 1:
@@ -111,17 +111,14 @@ def observe_devices(submission: Submission) -> list[Call]:
 
 
 def judge_devices(calls: list[Call]) -> None:
-    """The devices that were given are used in their order; all of them by default."""
-    assert len({call.devices for call in calls}) > 3, "hardly any order of devices was tried"
+    """Each mesh has the passed devices in their order, or all devices by default."""
+    assert len({call.devices for call in calls}) > 3, "too few orders of devices were tried"
     names = tuple(all_devices())
     for call in calls:
         expected = names if call.devices is None else call.devices
-        if isinstance(call.outcome, Raised):
-            found = call.outcome.text
-        else:
-            found = ", ".join(returned(call.outcome).devices)
+        found = call.outcome.text if isinstance(call.outcome, Raised) else ", ".join(returned(call.outcome).devices)
         if found != ", ".join(expected):
-            given = {None: "no devices given", names[::-1]: "the devices in reverse order"}.get(
+            given = {None: "no devices passed", names[::-1]: "the devices in reverse order"}.get(
                 call.devices, "half of the devices" if len(expected) < len(names) else "the devices in another order"
             )
             raise Failed(

@@ -13,17 +13,17 @@ EXERCISE = Exercise(
     prerequisites=(),
     contract=MeshPart,
     hints=(
-        "Draw the devices as a grid on paper: a row for each group that gets its own part of the "
-        "batch, a column for each slice of the weights. Which two sizes cannot be drawn with the "
-        "devices that are there? These are to be refused first.",
-        "The class is keras.distribution.DeviceMesh; it takes a shape, the names of the axes and "
-        "the devices. Do not leave the refusal to it: it speaks of shapes, and not of how many "
-        "devices are wanted and how many there are. How many there are is the length of the list, "
-        "whoever gave it.",
-        "An if with three reasons to refuse (one size below 1, the other below 1, a product that "
-        "is not the number of devices), and in it a ValueError with a formatted text that has "
-        "both numbers. After it one return: the two sizes in the order of the parameters, the two "
-        "names in the same order, and the list of devices untouched.",
+        "Draw the devices as a grid on paper. Each row is a group that gets its own part of the batch. "
+        "Each column holds its own slice of the weights. Which sizes can you not draw with the devices "
+        "that are available? Raise an error for those first.",
+        "Use the class keras.distribution.DeviceMesh. It takes a shape, the names of the axes, and the "
+        "devices. Do not rely on its own errors: they are about shapes and do not say how many devices "
+        "the mesh takes and how many are available. The number of available devices is the length of "
+        "the list, whether the caller passed it or not.",
+        "Write one `if` with three conditions: the first size is below 1, the second size is below 1, or "
+        "their product is not the number of devices. In it, raise a ValueError whose message contains "
+        "both numbers. After it, write one `return`: pass the two sizes in the order of the parameters, "
+        "the two names in the same order, and the unchanged list of devices.",
     ),
     checks=(
         Check(
@@ -31,26 +31,26 @@ EXERCISE = Exercise(
             "spec",
             "make_device_mesh",
             limit=15,
-            asks="Sizes that do not fit the devices are a ValueError with both numbers.",
+            asks="Sizes that do not fit the devices raise a ValueError that names both numbers.",
         ),
         Check(
             "shape",
             "spec",
             "make_device_mesh",
             limit=15,
-            asks="The grid has the sizes asked for, and axes named batch and model.",
+            asks="The mesh has the requested sizes, and its axes are named batch and model.",
         ),
         Check(
             "devices",
             "spec",
             "make_device_mesh",
             limit=15,
-            asks="The devices given are used, in their order; all of them by default.",
+            asks="The mesh uses the given devices in their order, and all devices by default.",
         ),
     ),
     codes={
         "MESH_WRONG_SHAPE": Code(
-            "The first axis has the size `batch`, the second the size `model`.",
+            "Give the first axis the size `batch` and the second axis the size `model`.",
             "The grid",
         ),
         "MESH_WRONG_AXIS_NAMES": Code(
@@ -58,15 +58,16 @@ EXERCISE = Exercise(
             "The grid",
         ),
         "MESH_DEVICES_IGNORED": Code(
-            "Use the devices that were given, in their order.",
+            "Use the devices that are passed, in their order.",
             "Which devices",
         ),
         "MESH_TRUNCATES_DEVICES": Code(
-            "Raise a ValueError unless batch x model is the number of devices: idle devices are paid for.",
+            "Raise a ValueError unless batch x model is the number of devices: you also pay for idle devices.",
             "Sizes that do not fit",
         ),
         "MESH_ERROR_WITHOUT_NUMBERS": Code(
-            "Say in an error of your own how many devices the mesh takes and how many there are; a text that is not yours means that these sizes went past your check.",
+            "Raise your own error that says how many devices the mesh takes and how many are available. "
+            "If the message is not yours, your condition let these sizes pass.",
             "Sizes that do not fit",
         ),
     },

@@ -1,165 +1,255 @@
-"""Checks of the exercise ``reviews``."""
+"""The checks of the exercise ``reviews``."""
 
 import random
 import re
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from kit.checks.diagnosis import Failed
+from kit.judge.observation import Outcome, Raised, returned
 from kit.judge.submission import Submission
 
 FUNCTION = "prepare_reviews"
-#: As the file is: sorted by label.
 NUMBER_OF_REVIEWS = 60
-_EXAMPLES = [(f"Review {number}: I saw it.", int(number >= 30)) for number in range(NUMBER_OF_REVIEWS)]
+#: Sorted by label, like the file of reviews.
+EXAMPLES = [(f"Review {number}: I saw it.", int(number >= 30)) for number in range(NUMBER_OF_REVIEWS)]
 _NUMBER = re.compile(r"Review (\d+): I saw it\.")
+#: A review -> the same review without markup.
+CLEANED = {
+    "Bad.<br />Very bad.": "Bad. Very bad.",
+    "Bad.<br /><br />Very bad.": "Bad. Very bad.",
+    "Bad. <br /> <br /> Very bad.": "Bad. Very bad.",
+    "A < B, and <b>bold</b> break > it": "A < B, and <b>bold</b> break > it",
+}
+GLOBAL_SEED = 12345
 
 
-def text_alone(submission: Submission) -> None:
-    """Labels are dropped, and a run of markup is one space."""
-    cases = {
-        "Bad.<br />Very bad.": "Bad. Very bad.",
-        "Bad.<br /><br />Very bad.": "Bad. Very bad.",
-        "Bad. <br /> <br /> Very bad.": "Bad. Very bad.",
-        "A < B, and <b>bold</b> break > it": "A < B, and <b>bold</b> break > it",
-    }
-    for text, expected in cases.items():
-        batches = _call(submission, [(text, 1)], 1, 1, 0)
-        (item,) = _flat(batches)
-        if not isinstance(item, str):
-            _labels_kept(item)
-        if item != expected:
+@dataclass(frozen=True)
+class NotText:
+    """An item of a batch that is not a string."""
+
+    shown: str
+
+
+Batches = list[list[str | NotText]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of ``prepare_reviews`` and its outcome."""
+
+    batch_size: int
+    num_batches: int
+    outcome: Outcome[Batches]
+
+
+@dataclass(frozen=True)
+class OrderSeen:
+    """The batches for some seeds, and whether a call changes the global random numbers."""
+
+    seed_3: Outcome[Batches]
+    seed_3_again: Outcome[Batches]
+    seed_4: Outcome[Batches]
+    #: The next number of the module ``random``, seeded with GLOBAL_SEED before the second call.
+    next_random: float
+
+
+def observe_text_alone(submission: Submission) -> dict[str, Outcome[Batches]]:
+    """For each review of CLEANED, one batch of this review."""
+    return {text: _call(submission, [(text, 1)], 1, 1).outcome for text in CLEANED}
+
+
+def judge_text_alone(batches: dict[str, Outcome[Batches]]) -> None:
+    """Each batch has the cleaned text."""
+    assert batches.keys() == CLEANED.keys(), "not all reviews were tried"
+    for text, expected in CLEANED.items():
+        found = _texts(returned(batches[text]))
+        if found != [expected]:
             markup = "<br" in text
             raise Failed(
                 "REVIEWS_MARKUP_LEFT" if markup else "NOT_AS_EXPECTED",
-                "A run of <br /> did not become one space." if markup else "A review without <br /> was changed.",
-                ("review, with a dot for each space", "expected", "yours"),
-                # Else a space too many could not be seen.
-                [tuple(shown.replace(" ", "·") for shown in (text, expected, item))],
+                "A run of <br /> is not replaced by one space." if markup else "A review without <br /> is changed.",
+                ("review, each space shown as a dot", "expected", "yours"),
+                # Otherwise an extra space would be invisible.
+                [tuple(shown.replace(" ", "·") for shown in (text, expected, ", ".join(found)))],
             )
 
 
-def too_few(submission: Submission) -> None:
-    """Too few reviews are a ValueError with both numbers."""
-    for batch_size, num_batches in ((7, 9), (61, 1), (1, 61)):
-        wanted = batch_size * num_batches
-        result = submission.attempt(FUNCTION, list(_EXAMPLES), batch_size, num_batches, 0, expects=ValueError)
-        if not isinstance(result, ValueError):
+def observe_too_few(submission: Submission) -> list[Call]:
+    """Calls for more reviews than there are, and one for all reviews."""
+    sizes = ((7, 9), (61, 1), (1, 61))
+    calls = [_call(submission, EXAMPLES, *size, expects=ValueError) for size in sizes]
+    return [*calls, _call(submission, EXAMPLES, 6, 10)]
+
+
+def judge_too_few(calls: list[Call]) -> None:
+    """Calls for too many reviews raise an error with both numbers; the other calls return."""
+    too_many = [call for call in calls if call.batch_size * call.num_batches > NUMBER_OF_REVIEWS]
+    assert 0 < len(too_many) < len(calls), "too few sizes were tried"
+    for call in too_many:
+        wanted = call.batch_size * call.num_batches
+        if not isinstance(call.outcome, Raised):
+            number = sum(map(len, returned(call.outcome)))
             raise Failed(
                 "REVIEWS_TOO_FEW_ACCEPTED",
-                f"{wanted} reviews were asked for, {NUMBER_OF_REVIEWS} given, and no error was raised.",
-                ("wanted", "given", "returned"),
-                [(wanted, NUMBER_OF_REVIEWS, f"{len(_flat(result))} reviews")],
+                f"The batches take {wanted} reviews, {NUMBER_OF_REVIEWS} are available, and no error is raised.",
+                ("wanted", "available", "returned"),
+                [(wanted, NUMBER_OF_REVIEWS, f"{number} reviews")],
             )
-        if not {str(wanted), str(NUMBER_OF_REVIEWS)} <= set(re.findall(r"\d+", str(result))):
+        if not {str(wanted), str(NUMBER_OF_REVIEWS)} <= set(re.findall(r"\d+", call.outcome.text)):
             raise Failed(
                 "REVIEWS_TOO_FEW_ACCEPTED",
-                "The error does not say how many reviews were wanted and how many there are.",
-                ("wanted", "given", "your text"),
-                [(wanted, NUMBER_OF_REVIEWS, str(result))],
-                advice="Put both numbers into the text of the ValueError.",
+                "The error does not say how many reviews are wanted and how many are available.",
+                ("wanted", "available", "your message"),
+                [(wanted, NUMBER_OF_REVIEWS, call.outcome.text)],
+                advice="Put both numbers into the message of the ValueError.",
             )
-    # As many as wanted are enough.
-    _numbers(_call(submission, list(_EXAMPLES), 6, 10, 0))
+    for call in calls:
+        if call not in too_many:
+            _numbers(returned(call.outcome))
 
 
-def order(submission: Submission) -> None:
-    """All of the reviews are shuffled, with the seed and with nothing else."""
-    first = _numbers(_call(submission, list(_EXAMPLES), 2, 10, 3))
+def observe_order(submission: Submission) -> OrderSeen:
+    """Batches for the same seed twice, and for another seed."""
+    first = _call(submission, EXAMPLES, 2, 10, seed=3)
+    state = random.getstate()
+    random.seed(GLOBAL_SEED)
+    # An iterator can be read only once.
+    again = _call(submission, iter(EXAMPLES), 2, 10, seed=3)
+    next_random = random.random()
+    random.setstate(state)
+    other = _call(submission, EXAMPLES, 2, 10, seed=4)
+    return OrderSeen(first.outcome, again.outcome, other.outcome, next_random)
+
+
+def judge_order(seen: OrderSeen) -> None:
+    """All reviews are shuffled, the seed alone decides the order, and the global generator is unchanged."""
+    first = _numbers(returned(seen.seed_3))
     later = sum(number >= NUMBER_OF_REVIEWS // 2 for number in first)
-    columns = ("seed", "the first of your order", f"of {len(first)} from the second half")
-    row = ("3", ", ".join(map(str, first[:10])), str(later))
-    # Of 20 drawn from 60 at random, all are from one half once in 70 million times.
-    if later in (0, len(first)) or first == sorted(first) or _batches_in_order(first):
+    columns = ("seed", "first reviews of your order", f"of {len(first)}, from the second half")
+    row = ("3", _beginning(first), str(later))
+    # Of 20 reviews drawn from 60, all are from one half once in 70 million times.
+    if later in (0, len(first)) or first == sorted(first) or _read_in_order(first):
         raise Failed(
             "REVIEWS_NOT_SHUFFLED",
-            "The reviews come in their order in the file, or out of one part of it: the file is sorted by label, and all of "
-            "these have one opinion.",
+            "The reviews keep the order of the file or come from one part of it. The file is sorted by label, so all "
+            "of these reviews share one opinion.",
             columns,
             [row],
         )
-    state = random.getstate()
-    random.seed(12345)
-    again = _numbers(_call(submission, iter(_EXAMPLES), 2, 10, 3))
-    undisturbed = random.random() == random.Random(12345).random()
-    random.setstate(state)
-    other = _numbers(_call(submission, list(_EXAMPLES), 2, 10, 4))
-    rows = [row, ("3 again", ", ".join(map(str, again[:10])), ""), ("4", ", ".join(map(str, other[:10])), "")]
+    again, other = _numbers(returned(seen.seed_3_again)), _numbers(returned(seen.seed_4))
+    rows = [row, ("3 again", _beginning(again), ""), ("4", _beginning(other), "")]
     if again != first:
-        raise Failed("REVIEWS_NOT_REPRODUCIBLE", "The same seed gave another order.", columns, rows)
+        raise Failed("REVIEWS_NOT_REPRODUCIBLE", "The same seed gives another order.", columns, rows)
     if other == first:
-        raise Failed("REVIEWS_NOT_REPRODUCIBLE", "Another seed gave the same order.", columns, rows)
-    if not undisturbed:
+        raise Failed("REVIEWS_NOT_REPRODUCIBLE", "Another seed gives the same order.", columns, rows)
+    if seen.next_random != random.Random(GLOBAL_SEED).random():
         raise Failed(
             "REVIEWS_NOT_REPRODUCIBLE",
             "Your shuffle changes the random numbers of the rest of the program.",
             columns,
             rows,
-            advice="Make a generator of your own, random.Random(seed), and leave the module's own alone.",
+            advice="Create your own generator with random.Random(seed). Do not call random.seed or random.shuffle.",
         )
 
 
-def full_batches(submission: Submission) -> None:
-    """There are as many batches as asked for, each full, and no review twice."""
-    for batch_size, num_batches in ((4, 3), (7, 8), (1, 5), (60, 1)):
-        batches = _call(submission, list(_EXAMPLES), batch_size, num_batches, 0)
-        sizes = [len(batch) for batch in batches]
-        if sizes != [batch_size] * num_batches:
+def observe_full_batches(submission: Submission) -> list[Call]:
+    """Batches of different sizes and numbers."""
+    return [_call(submission, EXAMPLES, *size) for size in ((4, 3), (7, 8), (1, 5), (60, 1))]
+
+
+def judge_full_batches(calls: list[Call]) -> None:
+    """Number and sizes of the batches are the requested ones, and all reviews are different."""
+    assert calls, "no batches were requested"
+    for call in calls:
+        batches = returned(call.outcome)
+        sizes, expected = [len(batch) for batch in batches], [call.batch_size] * call.num_batches
+        if sizes != expected:
             raise Failed(
                 "REVIEWS_PARTIAL_BATCH",
-                f"Asked for {num_batches} batches of {batch_size}, prepare_reviews returned "
-                + ("batches of other sizes." if len(batches) == num_batches else f"{len(batches)}."),
+                f"{FUNCTION} returned "
+                + ("batches of other sizes" if len(batches) == call.num_batches else f"{len(batches)} batches")
+                + f" instead of {call.num_batches} batches of {call.batch_size}.",
                 ("expected sizes", "yours"),
-                [([batch_size] * num_batches, sizes)],
+                [(expected, sizes)],
             )
         numbers = _numbers(batches)
         if len(set(numbers)) != len(numbers):
             raise Failed(
                 "NOT_AS_EXPECTED",
-                "A review comes more than once, while others are left out.",
+                "A review appears more than once, while others are left out.",
                 ("expected different reviews", "yours"),
                 [(len(numbers), len(set(numbers)))],
-                advice="Cut the shuffled list into consecutive pieces.",
+                advice="Cut the shuffled list into consecutive slices.",
             )
 
 
-def _call(submission: Submission, examples: Any, batch_size: int, num_batches: int, seed: int) -> list[Any]:
-    batches = submission.call(FUNCTION, examples, batch_size, num_batches, seed, returns=list)
+def _call(
+    submission: Submission,
+    examples: Iterable[tuple[str, int]],
+    batch_size: int,
+    num_batches: int,
+    seed: int = 0,
+    expects: type[Exception] | tuple[type[Exception], ...] = (),
+) -> Call:
+    def read(batches: list) -> Batches:
+        for batch in batches:
+            submission.expect_type(f"a batch of {FUNCTION}", batch, list)
+        return [[str(item) if isinstance(item, str) else NotText(repr(item)) for item in batch] for batch in batches]
+
+    # A list of its own: the solution may sort or shuffle what it is given.
+    given = list(examples) if isinstance(examples, list) else examples
+    outcome = submission.observe(
+        FUNCTION, given, batch_size, num_batches, seed, reads=read, returns=list, expects=expects
+    )
+    return Call(batch_size, num_batches, outcome)
+
+
+def _texts(batches: Batches) -> list[str]:
+    """All texts in their order.
+
+    Raises:
+        Failed: if an item is not a text.
+
+    """
+    texts = []
     for batch in batches:
-        submission.expect_type("a batch of prepare_reviews", batch, list)
-    return list(batches)
+        for item in batch:
+            if isinstance(item, NotText):
+                raise Failed(
+                    "REVIEWS_LABELS_KEPT",
+                    "A batch contains an item that is not a text.",
+                    ("expected", "yours"),
+                    [("a text", item.shown)],
+                )
+            texts.append(item)
+    return texts
 
 
-def _flat(batches: Any) -> list[Any]:
-    return [item for batch in batches for item in batch]
+def _numbers(batches: Batches) -> list[int]:
+    """The numbers of the reviews in their order.
 
+    Raises:
+        Failed: if there are no reviews, or if one is changed.
 
-def _numbers(batches: list[Any]) -> list[int]:
-    """Which reviews came, in their order."""
-    items = _flat(batches)
-    for item in items:
-        if not isinstance(item, str):
-            _labels_kept(item)
-    matches = [_NUMBER.fullmatch(item) for item in items]
-    changed = [item for item, match in zip(items, matches, strict=True) if match is None]
-    if changed or not items:
+    """
+    texts = _texts(batches)
+    numbers = [int(match[1]) for match in map(_NUMBER.fullmatch, texts) if match]
+    if len(numbers) != len(texts) or not texts:
+        changed = [text for text in texts if not _NUMBER.fullmatch(text)]
         raise Failed(
             "NOT_AS_EXPECTED",
-            "A review that has no markup was changed." if items else "No review came back.",
+            "A review without markup is changed." if texts else f"{FUNCTION} returned no review.",
             ("expected", "yours"),
             [("Review …: I saw it.", changed[0] if changed else "[]")],
         )
-    return [int(match[1]) for match in matches if match]
+    return numbers
 
 
-def _labels_kept(item: Any) -> None:
-    raise Failed(
-        "REVIEWS_LABELS_KEPT",
-        "A batch holds something else than texts.",
-        ("expected", "yours"),
-        [("a text", repr(item))],
-    )
-
-
-def _batches_in_order(numbers: list[int]) -> bool:
-    """Whether the numbers are those of a file read in order, shuffled within a small window at most."""
+def _read_in_order(numbers: list[int]) -> bool:
+    """Whether the numbers are those of a file read in order, shuffled at most within a small window."""
     return max(abs(number - sorted(numbers)[position]) for position, number in enumerate(numbers)) <= 4
+
+
+def _beginning(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:10]))

@@ -13,16 +13,16 @@ EXERCISE = Exercise(
     prerequisites=(),
     contract=ReviewsPart,
     hints=(
-        "The file is sorted by label. What is in the first batch if one takes before one "
-        "shuffles, and what if one shuffles before one takes? And may one ask how many examples "
-        "there are before all have been read?",
-        "Task 1: re.sub, with a pattern for a whole run of marks and the white space around it; "
-        "\\s, a group and + are in it. Task 3: random.Random makes a generator of your own from a "
-        "seed, and it can shuffle a list in place. Task 4: range takes a step.",
-        "A list comprehension over the pairs that drops the second of each and cleans the first. "
-        "An if that compares the length of the list with what is wanted, and a ValueError whose "
-        "text has both. One line to shuffle the whole list. And a list of slices, each batch_size "
-        "long, whose starts run from 0 up to what is wanted.",
+        "The file is sorted by label. What does the first batch contain if you take reviews first and "
+        "shuffle then? What if you shuffle first? And can you know the number of examples before you "
+        "have read all of them?",
+        "Task 1: use re.sub with a pattern for a whole run of marks and the white space around it. It "
+        "needs \\s, a group, and +. Task 3: random.Random creates your own generator from a seed, and it "
+        "can shuffle a list in place. Task 4: range takes a step.",
+        "Task 1: a list comprehension over the pairs that drops the label and cleans the text. Task 2: an "
+        "`if` that compares the length of the list with the wanted number, and a ValueError whose message "
+        "contains both. Task 3: one line that shuffles the whole list. Task 4: a list of slices of length "
+        "batch_size, whose starts run from 0 to the wanted number.",
     ),
     checks=(
         Check(
@@ -30,45 +30,45 @@ EXERCISE = Exercise(
             "spec",
             "prepare_reviews",
             limit=15,
-            asks="Labels are dropped, and a run of markup is one space.",
+            asks="Labels are dropped, and each run of markup becomes one space.",
         ),
         Check(
             "too_few",
             "spec",
             "prepare_reviews",
             limit=15,
-            asks="Too few reviews are a ValueError with both numbers.",
+            asks="Too few reviews raise a ValueError that names both numbers.",
         ),
         Check(
             "order",
             "spec",
             "prepare_reviews",
             limit=15,
-            asks="All of the reviews are shuffled, with the seed and with nothing else.",
+            asks="All reviews are shuffled, and only the seed decides the order.",
         ),
         Check(
             "full_batches",
             "spec",
             "prepare_reviews",
             limit=15,
-            asks="There are as many batches as asked for, each full, and no review twice.",
+            asks="There are as many batches as requested, each batch is full, and no review appears twice.",
         ),
     ),
     codes={
         "REVIEWS_LABELS_KEPT": Code(
             "Keep the text of each pair and drop its label.",
-            "Text alone",
+            "Text only",
         ),
         "REVIEWS_MARKUP_LEFT": Code(
-            "Replace each run of <br />, with the space around it, by one space.",
-            "Text alone",
+            "Replace each run of <br />, together with the space around it, by one space.",
+            "Text only",
         ),
         "REVIEWS_NOT_SHUFFLED": Code(
-            "Shuffle all of the reviews before you take some: the file is sorted by label.",
+            "Shuffle all reviews before you take some of them: the file is sorted by label.",
             "The order",
         ),
         "REVIEWS_NOT_REPRODUCIBLE": Code(
-            "Draw from random.Random(seed) and from nothing else.",
+            "Draw all random numbers from random.Random(seed).",
             "The order",
         ),
         "REVIEWS_PARTIAL_BATCH": Code(

@@ -1,4 +1,4 @@
-"""The data pipeline: from labelled reviews to shuffled batches of text."""
+"""The data pipeline: labelled reviews become shuffled batches of text."""
 
 import random
 import re
@@ -10,25 +10,27 @@ def prepare_reviews(
 ) -> list[list[str]]:
     """Turn labelled reviews into ``num_batches`` batches of ``batch_size`` texts each.
 
-    Labels are dropped and each run of ``<br />`` becomes one space. The order is shuffled over all of the input, since
-    the file is sorted by label: the first 12,500 reviews have one opinion.
+    Labels are dropped, and each run of ``<br />`` becomes one space. All of the input is shuffled,
+    because the file is sorted by label: the first 12,500 reviews have one opinion.
 
     Args:
         examples: Pairs of a review and its label.
-        batch_size: Reviews in a batch.
-        num_batches: Batches to return. Each is full; reviews left over are not used.
+        batch_size: Number of reviews in a batch.
+        num_batches: Number of batches. All of them are full; remaining reviews are not used.
         seed: The same seed gives the same batches.
 
     Raises:
         ValueError: if there are fewer than ``batch_size * num_batches`` reviews.
 
     """
-    # Task 1: Collect the texts in `reviews`: without their labels, each run of <br />, with the white space around it, as one space.
+    # Task 1: Collect the texts in `reviews`, without labels. Replace each run of <br />, together
+    # with the white space around it, by one space.
     raise NotImplementedError("reviews, task 1")
     wanted = batch_size * num_batches
-    # Task 2: Raise a ValueError with both numbers if there are fewer reviews than wanted.
+    # Task 2: Raise a ValueError that names both numbers if there are fewer reviews than wanted.
     raise NotImplementedError("reviews, task 2")
-    # Task 3: Shuffle all of the reviews with the seed, whatever else in the program draws random numbers.
+    # Task 3: Shuffle all reviews with the seed. The order must not depend on random numbers that other
+    # code draws, and your code must not change those.
     raise NotImplementedError("reviews, task 3")
     # Task 4: Return the first `num_batches` full batches.
     raise NotImplementedError("reviews, task 4")
