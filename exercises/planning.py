@@ -1,65 +1,74 @@
-"""What a training step needs on a TPU, by arithmetic: to be predicted first, and then asked of the compiler."""
+"""What a training step needs on a TPU, by arithmetic: predict it first, then ask the compiler."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def argument_nbytes(architecture: Mapping[str, Any], mesh: tuple[int, int], rank: int, dtype: str) -> int:
-    """Bytes of weights, adapters and moments that one device holds, with AdamW and the layout of the tutorial.
+    """Return the bytes of weights, adapters and moments on one device.
 
-    The matrices of the embeddings, the attention and the feed-forward are split over "model"; normalization scales and
-    adapters are held whole. Step counts, metrics and the batch are a few bytes, and not counted.
+    The optimizer is AdamW and the layout is the tutorial's: the matrices of the embeddings, the
+    attention and the feed-forward are sharded over "model"; normalization scales and adapters are
+    replicated. Step counts, metrics and the batch take a few bytes and do not count.
 
     Args:
-        architecture: A backbone's ``get_config()``, of a Gemma of the first generation whose heads the model axis divides.
+        architecture: A backbone's ``get_config()``, of a Gemma of the first generation. The model
+            axis divides its numbers of heads.
         mesh: Sizes of the axes "batch" and "model".
-        rank: Of LoRA on query and value, which trains adapters alone; 0 trains all parameters.
-        dtype: "float32", "bfloat16", or "mixed_bfloat16", which keeps variables in float32 and computes in bfloat16. Adapters
-            are float32 whatever it is. A moment has the dtype of its variable.
+        rank: Rank of LoRA on query and value, which trains only the adapters; 0 trains all
+            parameters.
+        dtype: "float32", "bfloat16", or "mixed_bfloat16", which stores variables in float32 and
+            computes in bfloat16. Adapters are always float32. A moment has its variable's dtype.
 
     """
     heads = architecture["num_query_heads"] + architecture["num_key_value_heads"]
     hidden, head_dim = architecture["hidden_dim"], architecture["head_dim"]
     layers = architecture["num_layers"]
-    # Task 1: Elements of the model that one device holds: of all matrices its part, of all scales each. A block has four kernels of
-    # the attention, three of the feed-forward, each hidden x half of intermediate_dim, and two scales; after the last
-    # block comes one scale more.
+    # Task 1: Count the model's elements on one device: its share of each matrix, all of each scale.
+    # A block has four attention kernels, three feed-forward kernels of hidden x half of
+    # intermediate_dim, and two scales. One more scale follows the last block.
     raise NotImplementedError("planning, task 1")
-    # Task 2: Elements of all adapters: A is (heads, hidden, rank) and B (rank, head_dim), beside each query and each value.
+    # Task 2: Count the elements of all adapters. Each query and each value has A of shape
+    # (heads, hidden, rank) and B of shape (rank, head_dim).
     raise NotImplementedError("planning, task 2")
-    # Task 3: Return bytes: of the model and of the adapters, and of two moments for each element that is trained.
+    # Task 3: Return the bytes of the model, the adapters, and two moments per trained element.
     raise NotImplementedError("planning, task 3")
 
 
 def all_reduce_nbytes(architecture: Mapping[str, Any], rank: int, batch_size: int, sequence_length: int) -> int:
-    """Bytes of what all the all-reduces of one training step give, on the mesh (1, 8), in float32.
+    """Return the bytes of the results of all all-reduces in one training step.
 
-    Nearly all of it are activations, and their gradients, of shape (batch, sequence, hidden). What is smaller by the width of
-    the model, such as the normalizer of the loss, is not counted.
+    The mesh is (1, 8) and the dtype float32. Nearly all bytes are activations of shape
+    (batch, sequence, hidden) and their gradients. Results without the dimension hidden, such as
+    the normalizer of the loss, do not count.
 
     Args:
         architecture: A backbone's ``get_config()``.
-        rank: Of LoRA on query and value, which trains adapters alone; 0 trains all parameters.
+        rank: Rank of LoRA on query and value, which trains only the adapters; 0 trains all
+            parameters.
         batch_size: Examples in a batch.
         sequence_length: Tokens of an example.
 
     """
-    # Task 4: Count the all-reduces of activations: for each block on the way there and on the way back, at the embeddings, and at
-    # the logits on the way back. With LoRA nothing before the first block's query and value needs a gradient. Return their bytes.
+    # Task 4: Count the all-reduces of activations: in the forward and backward pass of each block, at
+    # the embeddings, and in the backward pass at the logits. With LoRA, nothing before the
+    # first block's query and value needs a gradient. Return the bytes of their results.
     raise NotImplementedError("planning, task 4")
 
 
 def make_it_fit() -> dict[str, Any]:
-    """Settings with which all parameters of Gemma 7B are tuned on a TPU v3-8, whose cores have 16.62 GB each for a program.
+    """Return settings with which all of Gemma 7B can be trained on a TPU v3-8.
 
-    With the tutorial's layout, Keras' AdamW, and 128 tokens an example, at least 8,192 tokens in a step, which moves the
-    weights. In float32 on the mesh (1, 8) a core holds 12.81 GB before it computes anything.
+    A program has 16.62 GB on each core. The layout is the tutorial's, the optimizer Keras' AdamW,
+    and an example has 128 tokens. A step has at least 8,192 tokens, and it changes the weights. In
+    float32 on the mesh (1, 8), weights and moments take 12.81 GB per core.
 
     Returns:
-        "mesh": sizes of "batch" and "model", a tuple; "dtype": as above; "batch_size": examples in a step;
-        "remat": whether blocks are computed once more on the way back, so that no activations within them are kept.
+        "mesh": sizes of "batch" and "model", a tuple; "dtype": as above; "batch_size": examples
+        in a step; "remat": whether to recompute each block's activations in the backward pass
+        instead of storing them.
 
     """
-    # Task 5: Return the four settings. Predict before you try: which of them changes what a core holds, and which what it needs
-    # beside that while it computes?
+    # Task 5: Return the four settings. Predict before you try: which of them change the bytes of
+    # weights and moments, and which change what the step needs while it computes?
     raise NotImplementedError("planning, task 5")

@@ -141,7 +141,8 @@ class TestOracles:
     def test_what_a_device_is_to_hold_is_what_the_compiler_found(self, devices: list[str]) -> None:
         """The oracle of the exercise planning, which counts Keras' variables, beside what the TPU compiler was seen to hold."""
         from kit.course.shared import tpu_step as tpu
-        from kit.course.planning.checks import TOLERANCE, Asked, expected_nbytes
+        from kit.course.planning.argument_bytes import Configuration, expected_nbytes
+        from kit.course.planning.checks import TOLERANCE
         from kit.models.architectures import GEMMA_7B, gemma_config
 
         few = gemma_config(**{**GEMMA_7B["config"], "num_layers": tpu.LAYERS})
@@ -149,16 +150,16 @@ class TestOracles:
         assert found
         for version, golden in found.items():
             for name, rank in tpu.RANKS.items():
-                held = expected_nbytes(Asked("Gemma 7B", few, (1, 8), rank, "float32"))
+                held = expected_nbytes(Configuration("Gemma 7B", few, (1, 8), rank, "float32"))
                 assert held == pytest.approx(golden[name]["arguments"], rel=TOLERANCE), (version, name)
 
     def test_all_reduces_go_in_a_straight_line(self) -> None:
-        from kit.course.planning.checks import COMPILED, _activations
+        from kit.course.planning.all_reduce_bytes import COMPILED, compiled_activations
 
-        assert [_activations(layers, 4) for layers in (1, 2, 3, 28)] == [5, 9, 13, 113]
-        assert [_activations(layers, 0) for layers in (1, 2, 3, 28)] == [6, 10, 14, 114]
+        assert [compiled_activations(layers, 4) for layers in (1, 2, 3, 28)] == [5, 9, 13, 113]
+        assert [compiled_activations(layers, 0) for layers in (1, 2, 3, 28)] == [6, 10, 14, 114]
         for (layers, rank), nbytes in COMPILED.items():
-            assert nbytes == pytest.approx(_activations(layers, rank) * 2 * 128 * 3072 * 4, rel=0.01)
+            assert nbytes == pytest.approx(compiled_activations(layers, rank) * 2 * 128 * 3072 * 4, rel=0.01)
 
 
 class TestIsolation:

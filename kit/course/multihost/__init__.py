@@ -1,1 +1,1 @@
-"""The exercise ``multihost``: its data, lesson, stub and checks. Nothing outside ``kit.course`` imports from here."""
+"""The exercise ``multihost``: its data, lesson, stub and checks."""
