@@ -1,280 +1,358 @@
-"""Checks of the exercise ``checkpoint``."""
+"""The checks of the exercise ``checkpoint``: what saving, resuming and merging do, and how it is judged."""
 
 import tempfile
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import keras_hub
 import numpy as np
 
-from kit.course.shared import small_models as small
+from kit.checks.diagnosis import Failed
+from kit.course.checkpoint import training_run
+from kit.course.checkpoint.training_run import RANK, fresh_model, state_of
+from kit.course.shared import small_models
 from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.meshes import mesh_shapes
-from kit.checks.diagnosis import Failed
-from kit.judge.submission import Submission, described
+from kit.judge.observation import Outcome, Returned, Stopped, expect_not_stopped, returned
+from kit.judge.submission import Submission
 
-RATE, DECAY = 0.01, 0.25
-RANK = 3
+#: Variable path -> value.
+State = dict[str, np.ndarray]
 
-
-def resume(submission: Submission) -> None:
-    """With LoRA: a fresh model goes on exactly where the saved one was."""
-    small.set_distribution(*mesh_shapes()[0])
-    # Not the name that Keras would choose: a second optimizer in a process has another.
-    _save_and_resume(submission, RANK, lambda: None)
+FOLDER_WITH_FILES = "a folder with files"
+#: Rounding when the sum of kernel and adapter is stored changes a logit by less than this.
+MERGE_TOLERANCE = 1e-5
 
 
-def resume_elsewhere(submission: Submission) -> None:
-    """Without LoRA, and from one mesh to another."""
-    shapes = [shape for shape in mesh_shapes() if shape[1] > 1]
-    small.set_distribution(*shapes[0])
-    _save_and_resume(submission, 0, lambda: small.set_distribution(*shapes[min(1, len(shapes) - 1)]))
+@dataclass(frozen=True)
+class Saved:
+    """What ``save_training`` left behind."""
+
+    #: What is at the path.
+    found: str
+    #: The model's state after the call.
+    state: State
 
 
-def resume_bfloat16(submission: Submission) -> None:
-    """A model in bfloat16 is saved and restored to the last bit."""
-    small.set_distribution(*mesh_shapes()[0])
-    # Without LoRA, whose adapters are float32 in any model of Keras 3.15.
-    model, fresh = (_fresh_model(0, "adamw", other_values=other, dtype="bfloat16") for other in (False, True))
-    # Moments are zero at first, and a step's are not needed to see whether they come back.
-    for number, variable in enumerate(model.optimizer.variables):
-        if tuple(variable.shape):
-            variable.assign(np.random.default_rng(number).normal(size=tuple(variable.shape)).astype("float32"))
-    saved = _state(model)
+@dataclass(frozen=True)
+class Resumed:
+    """A fresh model after ``resume_training``."""
+
+    state: State
+    #: Losses of the two steps that follow.
+    losses: list[float]
+
+
+@dataclass(frozen=True)
+class SavedAndResumed:
+    """A training run of two steps that is saved, resumed in a fresh model and continued for two steps."""
+
+    #: Before ``save_training``.
+    state: State
+    save: Outcome[Saved]
+    #: None if nothing was saved.
+    resume: Outcome[Resumed] | None = None
+    #: If ``resume`` was stopped: ``resume_training`` again, on models whose optimizer has the name of the saved one.
+    #: In the first the optimizer is not built, in the second it is.
+    same_name: tuple[Outcome[None], ...] = ()
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A model after ``merge_adapters``."""
+
+    logits: np.ndarray
+    values: State
+    #: Paths of the variables that are still trainable.
+    trainable: tuple[str, ...]
+
+
+def observe_resume(submission: Submission) -> SavedAndResumed:
+    """A run with LoRA, resumed on the same mesh."""
+    return _save_and_resume(submission, RANK, mesh_shapes()[0], mesh_shapes()[0])
+
+
+def judge_resume(seen: SavedAndResumed) -> dict[str, float]:
+    """The state is the saved one, and the losses are those of a run without interruption."""
+    # The same program on the same mesh gives the same losses.
+    return _judge_resumed(seen, RANK, mesh_shapes()[0], tolerance=1e-6)
+
+
+def observe_resume_elsewhere(submission: Submission) -> SavedAndResumed:
+    """A run without LoRA, resumed on another mesh where the devices allow one."""
+    shapes = _meshes_to_move_between()
+    return _save_and_resume(submission, 0, shapes[0], shapes[-1])
+
+
+def judge_resume_elsewhere(seen: SavedAndResumed) -> dict[str, float]:
+    """The state is the saved one, and the losses are those of a run without interruption."""
+    # On another mesh, sums may be taken in another order. Over five seeds the losses were equal all the same.
+    return _judge_resumed(seen, 0, _meshes_to_move_between()[0], tolerance=1e-5)
+
+
+def observe_resume_bfloat16(submission: Submission) -> tuple[Outcome[None], Outcome[State] | None]:
+    """``save_training`` of a bfloat16 model, and the state of a fresh one after ``resume_training``."""
+    small_models.set_distribution(*mesh_shapes()[0])
+    model, fresh = _bfloat16_model(), fresh_model(0, "adamw", other_values=True, dtype="bfloat16")
     with tempfile.TemporaryDirectory(prefix="kit-check-") as parent:
         folder = Path(parent) / "save"
-        for name, argument in (("save_training", model), ("resume_training", fresh)):
-            error = submission.attempt(name, argument, folder, expects=Exception)
-            if isinstance(error, Exception):
-                raise Failed(
-                    "CHECKPOINT_BFLOAT16_LOST",
-                    f"{name} fails for a model in bfloat16.",
-                    ("variable", "dtype", "error"),
-                    [(path, saved[path].dtype, described(error)) for path in list(saved)[:1]],
-                )
-    found = _state(fresh)
-    assert sum(value.dtype == "bfloat16" for value in saved.values()) >= 5, "nothing is in bfloat16"
-    wrong = [path for path in saved if not np.array_equal(saved[path], found[path])]
+        save: Outcome[None] = submission.observe("save_training", model, folder, reads=_nothing)
+        if isinstance(save, Stopped):
+            return save, None
+        return save, submission.observe("resume_training", fresh, folder, reads=lambda _: state_of(fresh))
+
+
+def judge_resume_bfloat16(seen: tuple[Outcome[None], Outcome[State] | None]) -> None:
+    """Both functions take a bfloat16 model, and its state comes back exactly."""
+    small_models.set_distribution(*mesh_shapes()[0])
+    saved = state_of(_bfloat16_model())
+    assert sum(value.dtype == "bfloat16" for value in saved.values()) >= 5, "no variable is in bfloat16"
+    for name, outcome in zip(("save_training", "resume_training"), seen, strict=True):
+        if _crashed(outcome):
+            path, value = next(iter(saved.items()))
+            raise Failed(
+                "CHECKPOINT_BFLOAT16_LOST",
+                f"`{name}` fails for a bfloat16 model.",
+                ("variable", "dtype", "error"),
+                [(path, value.dtype, _error_of(outcome, name))],
+            )
+        assert outcome is not None
+        expect_not_stopped(outcome)
+    assert seen[1] is not None
+    found = returned(seen[1])
+    wrong = _differing(saved, found)
     if wrong:
         raise Failed(
             "CHECKPOINT_BFLOAT16_LOST",
-            f"Of a model in bfloat16, {len(wrong)} of {len(saved)} variables do not come back as they were.",
+            f"{len(wrong)} of {len(saved)} variables of a bfloat16 model do not get back their saved values.",
             ("variable", "saved", "resumed"),
-            [(path, _first(saved[path]), _first(found[path])) for path in wrong[:3]],
+            [(path, _first(saved[path]), _first(found.get(path))) for path in wrong[:3]],
         )
 
 
-def merge(submission: Submission) -> None:
-    """The merged model gives the same logits, and has nothing left to train."""
-    small.set_distribution(*mesh_shapes()[0])
-    model = _fresh_model(RANK, "adamw")
-    # Another factor than 1 before the product.
-    for layer in model.backbone._flatten_layers(include_self=False):
-        if getattr(layer, "lora_enabled", False):
-            layer.lora_alpha = 2 * layer.lora_rank
-    x = twin.tokenized(model, small.texts(8, seed=small.seed()))[0]
-    before, kernels = _logits(model, x), small.values(model.variables)
-    _without_adapters(model, x, before)
-    submission.call("merge_adapters", model)
-    after = _logits(model, x)
-    # The sum of kernel and adapter is rounded once more when it is stored.
-    difference = float(np.abs(after - before).max() / np.abs(before).max())
-    moved = sum(not np.array_equal(kernels[path], value) for path, value in small.values(model.variables).items())
-    rows = [
-        ("largest difference of a logit, relative", "below 1e-05", f"{difference:.2g}"),
-        ("variables that changed", "", moved),
-        ("trainable variables", 0, len(model.trainable_variables)),
-    ]
-    columns = ("", "expected", "yours")
-    submission.measure("logits after merging", difference)
-    if not difference < 1e-5:
-        raise Failed("CHECKPOINT_MERGE_CHANGES_OUTPUTS", "The merged model gives other logits.", columns, rows)
-    if model.trainable_variables:
-        raise Failed("CHECKPOINT_STILL_TRAINABLE", "After merging there is still something to train.", columns, rows)
-    # What is saved as a preset has no adapters: the kernels alone must do.
-    alone = _without_adapters(model, x, None)
-    difference = float(np.abs(alone - before).max() / np.abs(before).max())
-    if not difference < 1e-5:
+def observe_merge(submission: Submission) -> Outcome[Merged]:
+    """Logits, values and trainable variables of a model after ``merge_adapters``."""
+    small_models.set_distribution(*mesh_shapes()[0])
+    model, x = _model_to_merge()
+
+    def read(_: Any) -> Merged:
+        trainable = tuple(str(variable.path) for variable in model.trainable_variables)
+        return Merged(training_run.logits(model, x), small_models.values(model.variables), trainable)
+
+    return submission.observe("merge_adapters", model, reads=read)
+
+
+def judge_merge(outcome: Outcome[Merged]) -> dict[str, float]:
+    """The logits stay the same, also those of the kernels without the adapters, and nothing is trainable."""
+    merged = returned(outcome)
+    small_models.set_distribution(*mesh_shapes()[0])
+    model, x = _model_to_merge()
+    values, expected = small_models.values(model.variables), training_run.logits(model, x)
+    adapters_matter = _difference(_logits_of_kernels(model, x, values), expected)
+    assert adapters_matter > 0.01, "the adapters of the small model change nothing"
+    moved = len(_differing(values, merged.values))
+
+    def expect_same(logits: np.ndarray, cause: str) -> float:
+        difference = _difference(logits, expected)
+        if not difference < MERGE_TOLERANCE:
+            raise Failed("CHECKPOINT_MERGE_CHANGES_OUTPUTS", cause, *evidence(difference))
+        return difference
+
+    def evidence(difference: float) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        return ("", "expected", "yours"), [
+            ("largest relative difference of a logit", f"below {MERGE_TOLERANCE:.0e}", f"{difference:.2g}"),
+            ("variables that changed", "", moved),
+            ("trainable variables", 0, len(merged.trainable)),
+        ]
+
+    difference = expect_same(merged.logits, "The merged model computes different logits.")
+    if merged.trainable:
         raise Failed(
-            "CHECKPOINT_MERGE_CHANGES_OUTPUTS",
-            "The kernels alone, as a preset has them, give other logits.",
-            columns,
-            [("largest difference of a logit, relative", "below 1e-05", f"{difference:.2g}"), *rows[1:]],
+            "CHECKPOINT_STILL_TRAINABLE", "The merged model still has trainable variables.", *evidence(difference)
         )
+    # A preset stores no adapters.
+    expect_same(
+        _logits_of_kernels(model, x, merged.values),
+        "The kernels without the adapters, as a preset stores them, compute different logits.",
+    )
+    return {"logits after merging": difference}
 
 
-def _save_and_resume(submission: Submission, rank: int, before_resuming: Callable[[], Any]) -> None:
-    texts = small.texts(32, seed=small.seed())
-    batches = [texts[start : start + 8] for start in range(0, 32, 8)]
-    model = _fresh_model(rank, "adamw_of_the_first_process")
-    step = _make_step(model)
-    _train(model, step, batches[:2])
-    saved = _state(model)
+def _save_and_resume(
+    submission: Submission, rank: int, mesh: tuple[int, int], other_mesh: tuple[int, int]
+) -> SavedAndResumed:
+    small_models.set_distribution(*mesh)
+    before, after = training_run.batches()[:2], training_run.batches()[2:]
+    # Keras numbers the names of optimizers, so that another process may give another name.
+    saved_name, name = "adamw_of_the_first_process", "adamw_of_the_second_process"
+    model = fresh_model(rank, saved_name)
+    training_run.train(model, before)
+    state = state_of(model)
     with tempfile.TemporaryDirectory(prefix="kit-check-") as parent:
         folder = Path(parent) / "a" / "save"
-        submission.call("save_training", model, folder)
-        if not folder.is_dir() or not any(folder.iterdir()):
-            raise Failed(
-                "NOT_AS_EXPECTED",
-                "save_training made no folder, or left it empty.",
-                ("expected", "found"),
-                [
-                    (
-                        "a folder with files",
-                        "a file" if folder.is_file() else "an empty folder" if folder.is_dir() else "nothing",
-                    )
-                ],
-                advice="Make the folder and write the state into it.",
-            )
-        changed = [path for path, value in _state(model).items() if not np.array_equal(saved[path], value)]
-        if changed:
-            raise Failed(
-                "NOT_AS_EXPECTED", "save_training changed the model.", ("changed",), [(path,) for path in changed[:4]]
-            )
-        uninterrupted = _train(model, step, batches[2:])
-        before_resuming()
-        fresh = _fresh_model(rank, "adamw_of_the_second_process", built=False, other_values=True)
-        error = submission.attempt("resume_training", fresh, folder, expects=Exception)
-        if isinstance(error, Exception):
-            _fail_for_names(submission, error, rank, folder)
-    found = _state(fresh)
-    assert len(saved) >= 5, "there is nothing to save"
-    assert found.keys() == saved.keys()
-    wrong = [path for path in saved if not np.array_equal(saved[path], found[path])]
-    resumed = _train(fresh, _make_step(fresh), batches[2:])
+        save = submission.observe(
+            "save_training", model, folder, reads=lambda _: Saved(_what_is_at(folder), state_of(model))
+        )
+        if not isinstance(save, Returned) or save.data.found != FOLDER_WITH_FILES:
+            return SavedAndResumed(state, save)
+        small_models.set_distribution(*other_mesh)
+        fresh = fresh_model(rank, name, built=False, other_values=True)
+        resume = submission.observe(
+            "resume_training",
+            fresh,
+            folder,
+            reads=lambda _: Resumed(state_of(fresh), training_run.train(fresh, after)),
+        )
+        same_name: list[Outcome[None]] = []
+        for built in (False, True) if isinstance(resume, Stopped) else ():
+            fresh = fresh_model(rank, saved_name, built=built, other_values=True)
+            same_name.append(submission.observe("resume_training", fresh, folder, reads=_nothing))
+    return SavedAndResumed(state, save, resume, tuple(same_name))
+
+
+def _judge_resumed(seen: SavedAndResumed, rank: int, mesh: tuple[int, int], tolerance: float) -> dict[str, float]:
+    _judge_save(seen)
+    _judge_errors(seen)
+    assert seen.resume is not None, "nothing was resumed"
+    assert len(seen.state) >= 5, "there is nothing to save"
+    resumed = returned(seen.resume)
+    small_models.set_distribution(*mesh)
+    uninterrupted = training_run.train(fresh_model(rank, "adamw"), training_run.batches())[2:]
+    wrong = _differing(seen.state, resumed.state)
     rows = [
         *(
-            (f"loss of step {number}", f"{right:.6f}", f"{mine:.6f}")
-            for number, (right, mine) in enumerate(zip(uninterrupted, resumed, strict=True), 3)
+            (f"loss of step {number}", f"{expected:.6f}", f"{found:.6f}")
+            for number, (expected, found) in enumerate(zip(uninterrupted, resumed.losses, strict=True), 3)
         ),
-        *((path, _first(saved[path]), _first(found[path])) for path in wrong[:3]),
+        *((path, _first(seen.state[path]), _first(resumed.state.get(path))) for path in wrong[:3]),
     ]
     columns = ("", "uninterrupted", "resumed")
-    submission.measure(
-        "loss after resuming", float(np.max(np.abs(np.subtract(resumed, uninterrupted)) / np.abs(uninterrupted)))
-    )
-    adapters_lost = [path for path in wrong if "lora_" in path and not path.startswith("optimizer")]
-    if adapters_lost:
+    if any("lora_" in path and not path.startswith("optimizer") for path in wrong):
         raise Failed(
-            "CHECKPOINT_ADAPTERS_LOST", "After resuming, the adapters are not those that were saved.", columns, rows
+            "CHECKPOINT_ADAPTERS_LOST", "After resuming, the adapters differ from the saved ones.", columns, rows
         )
-    # The same program on the same mesh is the same to the last bit. On another mesh sums may be added in another order; over five
-    # seeds the two losses were the same all the same. The state itself is compared exactly.
-    tolerance = 1e-6 if rank else 1e-5
-    if wrong or not np.allclose(uninterrupted, resumed, rtol=tolerance):
+    if wrong or not np.allclose(uninterrupted, resumed.losses, rtol=tolerance):
         raise Failed(
             "CHECKPOINT_RESUME_OFF_TRAJECTORY",
-            f"After resuming, {len(wrong)} of {len(saved)} variables are not as they were saved, and training goes another way.",
+            f"After resuming, {len(wrong)} of {len(seen.state)} variables differ from the saved ones, and the losses "
+            "are not those of the uninterrupted run.",
             columns,
             rows,
         )
+    difference = np.abs(np.subtract(resumed.losses, uninterrupted)) / np.abs(uninterrupted)
+    return {"loss after resuming": float(difference.max())}
 
 
-def _fail_for_names(submission: Submission, error: Exception, rank: int, folder: Path) -> None:
-    """Say whether resuming failed because the optimizer has another name in another process, or is not built."""
+def _judge_save(seen: SavedAndResumed) -> None:
+    saved = returned(seen.save)
+    if saved.found != FOLDER_WITH_FILES:
+        raise Failed(
+            "NOT_AS_EXPECTED",
+            "`save_training` did not create a folder with files.",
+            ("expected", "found"),
+            [(FOLDER_WITH_FILES, saved.found)],
+            advice="Create the folder and write the state into it.",
+        )
+    if changed := _differing(seen.state, saved.state):
+        raise Failed(
+            "NOT_AS_EXPECTED",
+            f"`save_training` changed {len(changed)} variables of the model.",
+            ("variable", "before", "after"),
+            [(path, _first(seen.state[path]), _first(saved.state.get(path))) for path in changed[:4]],
+            advice="Read the variables and leave them unchanged.",
+        )
 
-    def error_with(name: str, built: bool) -> Any:
-        fresh = _fresh_model(rank, name, built=built, other_values=True)
-        return submission.attempt("resume_training", fresh, folder, expects=Exception)
 
-    if not isinstance(error_with("adamw_of_the_first_process", built=False), Exception):
+def _judge_errors(seen: SavedAndResumed) -> None:
+    """If resuming failed, find out whether the optimizer's name or its missing variables are the cause."""
+    if not _crashed(seen.resume):
+        return
+    error = _error_of(seen.resume, "resume_training")
+    not_built, built = seen.same_name
+    if isinstance(not_built, Returned):
         raise Failed(
             "CHECKPOINT_NAMES_NOT_STABLE",
-            "A save is found again only if the optimizer has the name that it had, and in another process it has another.",
+            "`resume_training` finds the saved variables only if the optimizer has the same name as before. "
+            "In another process it has another name.",
             ("optimizer's name", "resume_training"),
-            [("as when it was saved", "works"), ("another", described(error))],
+            [("the same as before", "works"), ("another", error)],
         )
-    if not isinstance(error_with("adamw_of_the_first_process", built=True), Exception):
+    if isinstance(built, Returned):
         raise Failed(
             "CHECKPOINT_OPTIMIZER_NOT_BUILT",
-            "resume_training fails on a model that has just been compiled: its optimizer has no moments to assign to yet.",
+            "`resume_training` fails on a model that has just been compiled: its optimizer has no moments yet.",
             ("optimizer", "resume_training"),
-            [("built before", "works"), ("not built", described(error))],
+            [("built", "works"), ("not built", error)],
         )
-    raise submission.crashed(error, "resume_training", "a fresh model, the folder")
 
 
-def _fresh_model(
-    rank: int, optimizer_name: str, built: bool = True, other_values: bool = False, dtype: str = "float32"
-) -> keras_hub.models.CausalLM:
-    model = small.small_model(rank=rank, num_layers=1, dtype=dtype)
-    if other_values:
-        # A fresh model has not the values that were trained; where LoRA is, the base has, since it comes from the preset.
-        for variable in model.trainable_variables:
-            variable.assign(np.full(tuple(variable.shape), 0.01, "float32"))
-    small.compile_model(model, RATE, DECAY, optimizer_name, built)
+def _crashed(outcome: Outcome[Any] | None) -> bool:
+    return isinstance(outcome, Stopped) and outcome.diagnosis.code == "EXERCISE_CRASHED"
+
+
+def _error_of(outcome: Outcome[Any] | None, name: str) -> str:
+    """Class and text of the error that a function failed with."""
+    assert isinstance(outcome, Stopped)
+    return outcome.diagnosis.cause.removeprefix(f"{name} failed: ").removesuffix(".")
+
+
+def _nothing(_: Any) -> None:
+    """What is read from a returned value that does not matter."""
+
+
+def _what_is_at(folder: Path) -> str:
+    if folder.is_dir():
+        return FOLDER_WITH_FILES if any(folder.iterdir()) else "an empty folder"
+    return "a file" if folder.is_file() else "nothing"
+
+
+def _meshes_to_move_between() -> list[tuple[int, int]]:
+    """Two meshes that split the weights, or one where there is no second."""
+    return [shape for shape in mesh_shapes() if shape[1] > 1][:2]
+
+
+def _bfloat16_model() -> keras_hub.models.CausalLM:
+    """A bfloat16 model without LoRA, since adapters are float32 in any model of Keras 3.15."""
+    model = fresh_model(0, "adamw", dtype="bfloat16")
+    # Moments are zero before the first step, and a step is not needed to see whether they are restored.
+    for number, variable in enumerate(model.optimizer.variables):
+        if tuple(variable.shape):
+            variable.assign(np.random.default_rng(number).normal(size=tuple(variable.shape)).astype("float32"))
     return model
 
 
-def _state(model: keras_hub.models.CausalLM) -> dict[str, np.ndarray]:
-    """What training changes, under names that do not depend on the optimizer's."""
-    model.optimizer.build(model.trainable_variables)
-    found = {variable.path: np.asarray(variable.value) for variable in model.trainable_variables}
-    for variable in model.optimizer.variables:
-        found["optimizer/" + variable.path.partition("/")[2]] = np.asarray(variable.value)
-    return found
+def _model_to_merge() -> tuple[keras_hub.models.CausalLM, dict[str, np.ndarray]]:
+    """A model with LoRA whose adapters have a scale other than 1, and tokenized texts."""
+    model = fresh_model(RANK, "adamw")
+    for layer in model.backbone._flatten_layers(include_self=False):
+        if getattr(layer, "lora_enabled", False):
+            layer.lora_alpha = 2 * layer.lora_rank
+    return model, twin.tokenized(model, small_models.texts(8, seed=small_models.seed()))[0]
 
 
-def _make_step(model: keras_hub.models.CausalLM) -> Callable[..., Any]:
-    def loss(trainable: list, rest: list, x: Any, y: Any, weight: Any) -> Any:
-        logits, _ = model.stateless_call(trainable, rest, x, training=True)
-        return twin.cross_entropy(logits, x, y, weight)
-
-    @jax.jit
-    def step(trainable: list, rest: list, optimizer_variables: list, x: Any, y: Any, weight: Any) -> Any:
-        value, gradients = jax.value_and_grad(loss)(trainable, rest, x, y, weight)
-        trainable, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, gradients, trainable)
-        return trainable, optimizer_variables, value
-
-    return step
-
-
-def _train(model: keras_hub.models.CausalLM, step: Callable[..., Any], batches: list[list[str]]) -> list[float]:
-    """Train in place, and give the losses."""
-    losses = []
-    model.optimizer.build(model.trainable_variables)
-    for batch in batches:
-        trainable, optimizer_variables, value = step(
-            [variable.value for variable in model.trainable_variables],
-            [variable.value for variable in model.non_trainable_variables],
-            [variable.value for variable in model.optimizer.variables],
-            *twin.tokenized(model, batch),
-        )
-        for variable, new in zip(model.trainable_variables, trainable, strict=True):
-            variable.assign(new)
-        for variable, new in zip(model.optimizer.variables, optimizer_variables, strict=True):
-            variable.assign(new)
-        losses.append(float(value))
-    return losses
-
-
-def _logits(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray]) -> np.ndarray:
-    values = [
-        [variable.value for variable in variables]
-        for variables in (model.trainable_variables, model.non_trainable_variables)
-    ]
-    return np.asarray(jax.jit(lambda values, x: model.stateless_call(*values, x)[0])(values, x))
-
-
-def _without_adapters(
-    model: keras_hub.models.CausalLM, x: dict[str, np.ndarray], before: np.ndarray | None
-) -> np.ndarray:
-    """The logits of the kernels alone. ``before``: what they must differ from, so that there is something to see."""
-    kept = {}
+def _logits_of_kernels(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray], values: State) -> np.ndarray:
+    """The logits of a model with these values and without its adapters."""
+    adapters = [variable for variable in model.variables if "lora_kernel_b" in variable.path]
+    assert adapters, "the model has no adapters"
     for variable in model.variables:
-        if "lora_kernel_b" in variable.path:
-            kept[variable.path] = (variable, np.asarray(variable.value))
-            variable.assign(np.zeros(tuple(variable.shape), "float32"))
-    assert kept, "the model has no adapters"
-    logits = _logits(model, x)
-    for variable, value in kept.values():
-        variable.assign(value)
-    if before is not None:
-        assert np.abs(logits - before).max() > 0.01 * np.abs(before).max(), "the adapters change nothing"
-    return logits
+        if variable.path in values:
+            variable.assign(values[variable.path])
+    for variable in adapters:
+        variable.assign(np.zeros(tuple(variable.shape), "float32"))
+    return training_run.logits(model, x)
 
 
-def _first(value: np.ndarray) -> str:
-    return f"{float(value.ravel()[0]):.6g}"
+def _difference(logits: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference of a logit, relative to the largest logit."""
+    return float(np.abs(logits - expected).max() / np.abs(expected).max())
+
+
+def _differing(expected: State, found: State) -> list[str]:
+    """The paths whose values are not bit-identical."""
+    return [path for path, value in expected.items() if not np.array_equal(value, found.get(path))]
+
+
+def _first(value: np.ndarray | None) -> str:
+    """The first entry of an array, as text."""
+    return "missing" if value is None else f"{float(value.ravel()[0]):.6g}"

@@ -1,0 +1,97 @@
+"""The training run that the checkpoint checks save and resume: its model, its batches and its step."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import keras_hub
+import numpy as np
+
+from kit.course.shared import small_models
+from kit.course.shared import unsharded_twin as twin
+
+LEARNING_RATE, WEIGHT_DECAY = 0.01, 0.25
+#: Of LoRA, where a model has it.
+RANK = 3
+
+
+def fresh_model(
+    rank: int, optimizer_name: str, built: bool = True, other_values: bool = False, dtype: str = "float32"
+) -> keras_hub.models.CausalLM:
+    """A small compiled model under the distribution that is set.
+
+    Args:
+        rank: Of LoRA; 0 trains all parameters.
+        optimizer_name: The first part of the paths of the optimizer's variables.
+        built: Whether the optimizer has its variables already.
+        other_values: Whether the trainable variables have other values than in a model that was trained.
+        dtype: Of the model's variables.
+
+    """
+    model = small_models.small_model(rank=rank, num_layers=1, dtype=dtype)
+    if other_values:
+        # With LoRA, the base has the same values in each model: it comes from the preset.
+        for variable in model.trainable_variables:
+            variable.assign(np.full(tuple(variable.shape), 0.01, "float32"))
+    small_models.compile_model(model, LEARNING_RATE, WEIGHT_DECAY, optimizer_name, built)
+    return model
+
+
+def batches() -> list[list[str]]:
+    """The four batches of the run: two before it is saved, and two after it is resumed."""
+    texts = small_models.texts(32, seed=small_models.seed())
+    return [texts[start : start + 8] for start in range(0, 32, 8)]
+
+
+def state_of(model: keras_hub.models.CausalLM) -> dict[str, np.ndarray]:
+    """Values of the variables that training changes, under names without the optimizer's own name."""
+    model.optimizer.build(model.trainable_variables)
+    found = {variable.path: np.asarray(variable.value) for variable in model.trainable_variables}
+    for variable in model.optimizer.variables:
+        found["optimizer/" + variable.path.partition("/")[2]] = np.asarray(variable.value)
+    return found
+
+
+def train(model: keras_hub.models.CausalLM, batches: Sequence[Sequence[str]]) -> list[float]:
+    """Train the model in place, one step per batch, and return the losses."""
+    losses = []
+    model.optimizer.build(model.trainable_variables)
+    step = _make_step(model)
+    for batch in batches:
+        trainable, optimizer_variables, loss = step(
+            [variable.value for variable in model.trainable_variables],
+            [variable.value for variable in model.non_trainable_variables],
+            [variable.value for variable in model.optimizer.variables],
+            *twin.tokenized(model, batch),
+        )
+        for variable, value in zip(model.trainable_variables, trainable, strict=True):
+            variable.assign(value)
+        for variable, value in zip(model.optimizer.variables, optimizer_variables, strict=True):
+            variable.assign(value)
+        losses.append(float(loss))
+    return losses
+
+
+def logits(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray]) -> np.ndarray:
+    """The logits of the model for tokenized texts."""
+    values = [
+        [variable.value for variable in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    ]
+    return np.asarray(jax.jit(lambda values, x: model.stateless_call(*values, x)[0])(values, x))
+
+
+def _make_step(model: keras_hub.models.CausalLM) -> Callable[..., Any]:
+    def compute_loss(trainable: list, non_trainable: list, x: Any, y: Any, sample_weight: Any) -> Any:
+        logits, _ = model.stateless_call(trainable, non_trainable, x, training=True)
+        return twin.cross_entropy(logits, x, y, sample_weight)
+
+    @jax.jit
+    def step(
+        trainable: list, non_trainable: list, optimizer_variables: list, x: Any, y: Any, sample_weight: Any
+    ) -> Any:
+        loss, gradients = jax.value_and_grad(compute_loss)(trainable, non_trainable, x, y, sample_weight)
+        trainable, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, gradients, trainable)
+        return trainable, optimizer_variables, loss
+
+    return step
