@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kit.course.catalogue import catalogue
+from kit.errors import UserError
 from kit.judge.catalogue import LAYERS, Check
 from kit.judge.runner import Runner
-from kit.errors import UserError
 from kit.parts.implementation import EXERCISES, REFERENCE, find_parts
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform, choose_platform_of_checks, prepare_environment
 

@@ -1,4 +1,4 @@
-"""One check in a Python of its own: where forking is not possible, or where an accelerator belongs to one process."""
+"""One check in a new Python process: where forking is not possible, or where an accelerator belongs to one process."""
 
 import json
 import os
@@ -16,13 +16,21 @@ from kit.runtime.platform import Platform, prepare_environment
 
 
 def run(request: dict[str, Any], platform: Platform, devices: int) -> dict[str, Any]:
-    """Run a check, and answer as the warm parent does."""
+    """Run a check, and return what the warm parent process would return."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
         verdict, printed = Path(folder, "verdict.json"), Path(folder, "printed")
         with printed.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "kit.judge.fresh_process", platform, str(devices), json.dumps(request), str(verdict)],
+                [
+                    sys.executable,
+                    "-m",
+                    "kit.judge.fresh_process",
+                    platform,
+                    str(devices),
+                    json.dumps(request),
+                    str(verdict),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -76,7 +76,7 @@ def expect_plain(value: Any, where: str = "the observation") -> None:
         TypeError: naming the first value that is not.
 
     """
-    if isinstance(value, np.ndarray | np.generic):
+    if type(value) is np.ndarray or isinstance(value, np.generic):
         if value.dtype == object:
             raise TypeError(f"{where} is an array of objects")
     elif type(value) in _PLAIN:

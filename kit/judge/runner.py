@@ -1,4 +1,4 @@
-"""Runs checks on a solution: what can be said by reading first, then each in a process of its own."""
+"""Runs checks on a solution: first by reading its source, then each check in a process of its own."""
 
 import json
 import os
@@ -20,22 +20,22 @@ from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says of a solution."""
+    """The result of a check on a solution."""
 
     check: Check
-    #: None if the check is passed.
+    #: None if the check passes.
     diagnosis: Diagnosis | None
-    #: What the solution printed, its end.
+    #: The end of what the solution printed.
     output: str = ""
     seconds: float = 0.0
-    #: Numbers that its margins were judged by.
+    #: Figures that a tolerance is compared with.
     measured: dict[str, float] = field(default_factory=dict)
-    #: Whether this is the verdict of an earlier check on the same function, which never came back.
+    #: Whether this is the verdict of an earlier check on the same function, which timed out.
     repeated: bool = False
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was found."""
+        """Whether the check passes."""
         return self.diagnosis is None
 
 
@@ -43,7 +43,7 @@ Job = Generator[Check, Verdict, None]
 
 
 class Runner:
-    """Runs checks, with libraries that are imported once. Use it as a context, or call :meth:`close`."""
+    """Runs checks with libraries that are imported once. Use it as a context manager, or call :meth:`close`."""
 
     def __init__(
         self,
@@ -52,13 +52,13 @@ class Runner:
         devices: int = DEFAULT_SIMULATED_DEVICES,
         fork: bool | None = None,
     ) -> None:
-        """Start nothing yet.
+        """Store the settings; nothing is started yet.
 
         Args:
             catalogue: The exercises and their checks.
             platform: Where the checks run. Only "cpu" can fork: an accelerator belongs to one process.
             devices: Devices to simulate on "cpu".
-            fork: False starts a Python anew for each check; by default that is so where forking is not possible.
+            fork: False starts a new Python for each check; the default depends on whether forking is possible.
 
         """
         self._catalogue = catalogue
@@ -68,7 +68,7 @@ class Runner:
         self._server: subprocess.Popen[bytes] | None = None
         self._next_id = 0
         self._stuck: dict[tuple[str, str, str], Diagnosis] = {}
-        #: Checks that were sent before they are asked for (by number), and answers that came early.
+        #: Checks that were started before their verdict is needed (by number), and answers that came early.
         self._begun: dict[int, tuple[str, Check]] = {}
         self._early: dict[int, dict[str, Any]] = {}
 
@@ -81,7 +81,7 @@ class Runner:
         self.close()
 
     def close(self) -> None:
-        """Stop the warm parent, if it runs."""
+        """Stop the warm parent process, if it runs."""
         if self._server is not None:
             self._server.stdin.close()  # type: ignore[union-attr]  # it was opened with a pipe
             self._server.stdout.close()  # type: ignore[union-attr]
@@ -93,23 +93,20 @@ class Runner:
             self._server = None
 
     def warm_up(self, exercises: Iterable[str]) -> None:
-        """Begin to import what the checks of these exercises need, while this process does something else."""
+        """Start importing what the checks of these exercises need, in the background."""
         if self._fork:
             for exercise in exercises:
                 self._ask({"exercise": exercise, "check": None})
 
     def begin(self, requests: Iterable[tuple[str, Check]]) -> None:
-        """Begin long checks, one after the other, beside those that are asked for in the meantime.
-
-        Their verdicts are given when they are asked for.
-        """
+        """Start checks in the background, one after the other; :meth:`run` returns their verdicts later."""
         if self._fork:
             for impl, check in requests:
                 if self.needs_running(impl, check):
                     self._begun[self._send(impl, check, ahead=True)] = (impl, check)
 
     def _number_of(self, impl: str, check: Check) -> int:
-        """The number of a check that is under way: sent earlier, or now."""
+        """The number of a running check, which is started now if it was not before."""
         for number, begun in self._begun.items():
             if begun == (impl, check):
                 if number not in self._early:
@@ -128,49 +125,49 @@ class Runner:
         return found[0]
 
     def run_jobs(self, jobs: Iterable[tuple[str, "Job"]], at_once: int = 1) -> None:
-        """Run several solutions' checks, some solutions at the same time.
+        """Run the checks of several solutions, ``at_once`` solutions at a time.
 
         Args:
-            jobs: An implementation, and a generator that gives one check after the other and is sent their verdicts.
-            at_once: Solutions at a time. Each has one check under way.
+            jobs: An implementation, and a generator that yields one check after the other and receives their verdicts.
+            at_once: Solutions at a time, each with one running check.
 
         """
         waiting = iter(jobs)
-        under_way: dict[int, tuple[str, Check, Job]] = {}
+        running: dict[int, tuple[str, Check, Job]] = {}
         more = True
-        while more or under_way:
-            while more and len(under_way) < at_once:
+        while more or running:
+            while more and len(running) < at_once:
                 started = next(waiting, None)
                 if started is None:
                     more = False
                 else:
-                    self._go_on(*started, None, under_way)
-            if under_way:
+                    self._advance(*started, None, running)
+            if running:
                 answer = self._receive()
-                if answer["id"] not in under_way:
+                if answer["id"] not in running:
                     if answer["id"] in self._begun:
                         self._early[answer["id"]] = answer
                     continue
-                impl, check, job = under_way.pop(answer["id"])
-                self._go_on(impl, job, self._verdict(impl, check, answer), under_way)
+                impl, check, job = running.pop(answer["id"])
+                self._advance(impl, job, self._verdict(impl, check, answer), running)
 
-    def _go_on(
-        self, impl: str, job: "Job", verdict: Verdict | None, under_way: dict[int, tuple[str, Check, "Job"]]
+    def _advance(
+        self, impl: str, job: "Job", verdict: Verdict | None, running: dict[int, tuple[str, Check, "Job"]]
     ) -> None:
-        """Send a job its last verdict, and run what it asks for until that takes time."""
+        """Send a job its last verdict, and answer its next checks until one needs a process."""
         while True:
             try:
-                check = job.send(verdict)  # type: ignore[arg-type]  # a generator is begun with None
+                check = job.send(verdict)  # type: ignore[arg-type]  # a generator is started with None
             except StopIteration:
                 return
             verdict = self._without_running(impl, check)
             if verdict is None and not self._fork:
-                verdict = self._verdict(impl, check, self._run_anew(impl, check))
+                verdict = self._verdict(impl, check, self._run_in_fresh_process(impl, check))
             if verdict is None:
                 number = self._number_of(impl, check)
                 self._begun.pop(number, None)
                 if number not in self._early:
-                    under_way[number] = (impl, check, job)
+                    running[number] = (impl, check, job)
                     return
                 verdict = self._verdict(impl, check, self._early.pop(number))
 
@@ -190,9 +187,7 @@ class Runner:
         file = parts.file_of(check.exercise)
         if file.is_file():
             try:
-                stubs = untouched_functions(
-                    file.read_text(encoding="utf-8"), self._catalogue.stub(check.exercise)
-                )
+                stubs = untouched_functions(file.read_text(encoding="utf-8"), self._catalogue.stub(check.exercise))
             except (SyntaxError, UnicodeDecodeError) as error:
                 return Verdict(check, not_python(parts.shown(check.exercise), error).diagnosis)
             if check.function in stubs:
@@ -212,21 +207,21 @@ class Runner:
         else:
             diagnosis = _diagnosis_of_end(check, ended, answer)
             if ended != "without a verdict":
-                # It would be so again; a learner waits once and not once for each check.
+                # The next check would end the same way; the learner waits once, not once per check.
                 self._stuck[impl, check.exercise, check.function] = diagnosis
         return Verdict(
             check, diagnosis, answer.get("output", ""), answer.get("wall_seconds", 0.0), answer.get("measured", {})
         )
 
     def forget(self, impl: str) -> None:
-        """The solution has changed: nothing that was found out about it, or is being found out, holds any more."""
+        """Forget all verdicts on a solution that has changed, and stop its running checks."""
         self._stuck = {key: value for key, value in self._stuck.items() if key[0] != impl}
         for number in [number for number, begun in self._begun.items() if begun[0] == impl]:
             del self._begun[number]
             if self._early.pop(number, None) is None:
                 self._ask({"drop": number})
 
-    # The warm parent.
+    # The warm parent process.
 
     def _ask(self, request: dict[str, Any]) -> None:
         if self._server is None:
@@ -241,7 +236,7 @@ class Runner:
             self._server.stdin.write(line)  # type: ignore[union-attr]
             self._server.stdin.flush()  # type: ignore[union-attr]
         except BrokenPipeError:
-            raise RuntimeError(f"the process that runs the checks has ended, with {self._server.wait()}") from None
+            raise RuntimeError(f"the process that runs the checks ended with exit code {self._server.wait()}") from None
 
     def _send(self, impl: str, check: Check, ahead: bool = False) -> int:
         self._next_id += 1
@@ -251,17 +246,17 @@ class Runner:
     def _receive(self) -> dict[str, Any]:
         line = self._server.stdout.readline()  # type: ignore[union-attr]
         if not line:
-            raise RuntimeError(f"the process that runs the checks has ended, with {self._server.wait()}")  # type: ignore[union-attr]
+            raise RuntimeError(f"the process that runs the checks ended with exit code {self._server.wait()}")  # type: ignore[union-attr]
         return json.loads(line)
 
-    # A Python of its own.
+    # A new Python for each check.
 
-    def _run_anew(self, impl: str, check: Check) -> dict[str, Any]:
+    def _run_in_fresh_process(self, impl: str, check: Check) -> dict[str, Any]:
         from kit.judge import fresh_process
 
         request = _request(impl, check) | {"catalogue": self._catalogue.source}
         if self._platform != "cpu" and check.layer not in ("style", "tpu"):
-            # The checks compare float32 with float32; a GPU multiplies in TF32 and a TPU in bfloat16 unless it is asked not to.
+            # The checks compare float32 with float32; by default a GPU multiplies in TF32, a TPU in bfloat16.
             request["precision"] = "highest"
         return fresh_process.run(request, self._platform, self._devices)
 
@@ -275,15 +270,15 @@ def _diagnosis_of_end(check: Check, ended: str, answer: dict[str, Any]) -> Diagn
     if ended == "took too long":
         failed = Failed(
             "EXERCISE_TIMED_OUT",
-            f"{check.function} was given up after {answer['limit']:g} s.",
-            ("what was asked", "limit", "printed last"),
+            f"{check.function} was stopped after {answer['limit']:g} s.",
+            ("check", "limit", "printed last"),
             [(check.asks, f"{answer['limit']:g} s", last)],
         )
     elif ended == "printed too much":
         failed = Failed(
             "EXERCISE_PRINTS_TOO_MUCH",
-            f"{check.exercise}.py printed more than a megabyte, and was stopped.",
-            ("bytes until then", "printed last"),
+            f"{check.exercise}.py printed more than a megabyte and was stopped.",
+            ("bytes printed", "printed last"),
             [(f"{answer['printed']:,}", last)],
         )
     else:
@@ -291,8 +286,8 @@ def _diagnosis_of_end(check: Check, ended: str, answer: dict[str, Any]) -> Diagn
         how = f"with exit code {code}" if code >= 0 else f"by signal {-code}"
         failed = Failed(
             "EXERCISE_ENDED_THE_PROCESS",
-            f"{check.exercise}.py ended the process {how}, before its functions had returned.",
-            ("what was asked", "exit code", "printed last"),
+            f"{check.exercise}.py ended the process {how} before its functions returned.",
+            ("check", "exit code", "printed last"),
             [(check.asks, code, last)],
         )
     return failed.diagnosis

@@ -1,7 +1,7 @@
 """The warm parent: imports the libraries once, and forks a process for each check.
 
-Reads requests from standard input and writes verdicts to standard output, one JSON object a line. A solution runs in a
-process of its own, so that one which ends the program, never comes back or changes a library concerns nobody else.
+Reads requests from standard input and writes verdicts to standard output, one JSON object per line. Each check has a
+process of its own, so a solution that exits, never returns or changes a library affects no other check.
 """
 
 import contextlib
@@ -21,18 +21,18 @@ from kit.runtime.platform import prepare_environment
 
 #: Bytes that a solution may print during one check.
 OUTPUT_LIMIT = 1_000_000
-#: Bytes of them that are kept to be shown.
+#: Bytes of these that are kept to be shown.
 OUTPUT_KEPT = 4_000
 
 
 @dataclass
 class Child:
-    """A check that is under way."""
+    """A running check."""
 
     request: dict[str, Any]
     pid: int
     started: float
-    #: Read ends of two pipes: the verdict, and what the solution prints.
+    #: Read ends of two pipes: for the verdict, and for what the solution prints.
     verdict_fd: int
     output_fd: int
     verdict: bytearray = field(default_factory=bytearray)
@@ -50,11 +50,11 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._children: dict[int, Child] = {}
         self._pending = bytearray()
-        #: Requests that nobody waits for yet: they are served one after the other, beside those that are.
+        #: Requests that nobody waits for yet: served one after the other, in the background.
         self._ahead: list[dict[str, Any]] = []
 
     def serve(self) -> None:
-        """Read requests and look after the children."""
+        """Read requests and supervise the children."""
         self._selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
         listening = True
         while listening or self._children:
@@ -69,11 +69,11 @@ class Server:
                 else:
                     self._read(key.fd)
             if not listening:
-                # Who asked has gone.
+                # The client has ended.
                 for child in list(self._children.values()):
                     _kill(child.pid)
                 return
-            self._look_after()
+            self._supervise()
             if self._ahead and not any(child.request["ahead"] for child in self._children.values()):
                 self._start(self._ahead.pop(0))
 
@@ -95,7 +95,7 @@ class Server:
                 self._start(request)
 
     def _start_now(self, number: int) -> None:
-        """Somebody waits for a check that was asked for ahead."""
+        """Start a check that was requested ahead, since somebody waits for it now."""
         for request in [request for request in self._ahead if request["id"] == number]:
             self._ahead.remove(request)
             self._start(request | {"ahead": False})
@@ -106,7 +106,7 @@ class Server:
         output_read, output_write = os.pipe()
         sys.stdout.flush()
         with warnings.catch_warnings():
-            # JAX and Python warn of forking beside threads. There are none here: no backend has been started.
+            # JAX and Python warn about forking with threads. There are none: no backend has been started.
             warnings.simplefilter("ignore")
             pid = os.fork()
         if pid == 0:
@@ -131,7 +131,7 @@ class Server:
                 child.printed += len(data)
                 child.output = (child.output + data)[-OUTPUT_KEPT:]
 
-    def _look_after(self) -> None:
+    def _supervise(self) -> None:
         for pid, child in list(self._children.items()):
             seconds = time.monotonic() - child.started
             if child.verdict.endswith(b"\n"):
@@ -143,7 +143,7 @@ class Server:
             else:
                 ended, status = os.waitpid(pid, os.WNOHANG)
                 if ended:
-                    # What it wrote last may still be in the pipe.
+                    # The last output may still be in the pipe.
                     for fd in (child.verdict_fd, child.output_fd):
                         if fd in self._selector.get_map():
                             self._read(fd)
@@ -155,7 +155,7 @@ class Server:
                         )
 
     def _drop(self, number: int) -> None:
-        """Stop a check whose verdict nobody wants any more, if it is still under way."""
+        """Stop a check whose verdict is not needed any more, if it is still running."""
         self._ahead = [request for request in self._ahead if request["id"] != number]
         for child in list(self._children.values()):
             if child.request["id"] == number:
@@ -185,7 +185,7 @@ class Server:
 def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd: int) -> None:
     """Never returns."""
     try:
-        # A session of its own, so that whatever the solution starts can be stopped with it.
+        # A session of its own, so that processes that the solution starts are stopped with it.
         os.setsid()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output_fd, 1)
@@ -208,7 +208,7 @@ def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd:
 
 
 def _write(fd: int, content: dict[str, Any]) -> None:
-    """Write a line of JSON, whole."""
+    """Write a complete line of JSON."""
     data = (json.dumps(content) + "\n").encode()
     while data:
         data = data[os.write(fd, data) :]
@@ -229,7 +229,7 @@ def main() -> None:
     prepare_environment("cpu", int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Server(Catalogue.from_source(sys.argv[1]), answers_fd).serve()
-    # Nothing is left to write, and taking down the libraries would keep the one who asked waiting.
+    # Nothing is left to write, and unloading the libraries would delay the client.
     os._exit(0)
 
 

@@ -1,6 +1,5 @@
-"""A person's solution, as a check sees it: its functions can be called, and what goes wrong in them is a diagnosis."""
+"""A solution as a check sees it: its functions can be called, and an error in them is a diagnosis."""
 
-import inspect
 import linecache
 import re
 import types
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 
 from kit.checks.diagnosis import Failed
 from kit.judge.catalogue import Exercise, Function
+from kit.judge.interface import expect_signature, signature_of
 from kit.judge.observation import Outcome, Raised, Returned, Stopped
 from kit.parts.implementation import Parts
 
@@ -38,7 +38,7 @@ class Submission:
             raise Failed(
                 "EXERCISE_DOES_NOT_IMPORT",
                 f"There is no {self.exercise}.py in {parts.folder}.",
-                ("there is",),
+                ("found",),
                 [(", ".join(sorted(path.name for path in parts.folder.glob("*.py"))) or "no Python file",)],
             )
         try:
@@ -56,14 +56,9 @@ class Submission:
                 [(line or "-", text)],
             ) from None
 
-    def expect_interface(self, name: str) -> None:
-        """A function of the solution exists, and can be called as the exercise asks.
-
-        Raises:
-            Failed: if not.
-
-        """
-        expect_signature(self.function(name), self._functions[name])
+    def wanted(self, name: str) -> Function:
+        """What the exercise asks of a function."""
+        return self._functions[name]
 
     def function(self, name: str) -> Callable[..., Any]:
         """A function of the solution.
@@ -78,7 +73,7 @@ class Submission:
             raise Failed(
                 "FUNCTION_MISSING",
                 f"{self._shown} has no function {name}.",
-                ("wanted", "there is"),
+                ("wanted", "found"),
                 [(name, ", ".join(others) or "none")],
             )
         return found
@@ -87,10 +82,10 @@ class Submission:
         """Call a function of the solution.
 
         Args:
-            name: Of the function.
-            *args: Passed on.
+            name: The function.
+            *args: Passed to the function.
             returns: What the value must be an instance of.
-            **kwargs: Passed on.
+            **kwargs: Passed to the function.
 
         Raises:
             Failed: if it raises an error, ends the process, or returns something else.
@@ -110,15 +105,15 @@ class Submission:
         expects: type[Exception] | tuple[type[Exception], ...] = (),
         **kwargs: Any,
     ) -> Outcome[Value]:
-        """Call a function of the solution, and give what came of it as data.
+        """Call a function of the solution, and return the outcome as data.
 
         Args:
-            name: Of the function.
-            *args: Passed on.
-            reads: Makes plain data of the value.
+            name: The function.
+            *args: Passed to the function.
+            reads: Turns the value into plain data.
             returns: What the value must be an instance of.
-            expects: Errors that the check expects, which are data too.
-            **kwargs: Passed on.
+            expects: Classes of errors that the check expects; they are data too.
+            **kwargs: Passed to the function.
 
         """
         kinds = expects if isinstance(expects, tuple) else (expects,)
@@ -137,13 +132,18 @@ class Submission:
         return self._call(name, args, kwargs, (expects,))
 
     def expect_type(self, name: str, value: Any, returns: type | tuple[type, ...]) -> None:
-        """Hold the value of a function against what it is to return."""
+        """Make sure that a function returned the right type.
+
+        Raises:
+            Failed: if not.
+
+        """
         if not isinstance(value, returns):
             kinds = returns if isinstance(returns, tuple) else (returns,)
             wanted = " or ".join(dict.fromkeys(kind.__name__ for kind in kinds))
             raise Failed(
                 "WRONG_RETURN_TYPE",
-                f"{name} returned {_kind(value)} and not {_with_article(wanted)}.",
+                f"{name} returned {_kind(value)} instead of {_with_article(wanted)}.",
                 ("expected", "returned"),
                 [(wanted, _shown_value(value))],
             )
@@ -153,7 +153,7 @@ class Submission:
         self.measured[what] = max(value, self.measured.get(what, value))
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function that a function of the solution returned, such as a training step: its errors are diagnoses too."""
+        """Wrap a function that the solution returned, such as a training step: its errors are diagnoses too."""
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             return self._guarded(name, function, args, kwargs, ())
@@ -161,7 +161,7 @@ class Submission:
         return wrapped
 
     def their_line(self, error: BaseException) -> tuple[int | None, str]:
-        """Number and text of the last line of the solution's folder that an error came through."""
+        """Number and text of the last line of the solution's folder in an error's traceback."""
         frame = self.parts.last_frame(error)
         if frame is None or frame.lineno is None:
             return None, ""
@@ -188,13 +188,17 @@ class Submission:
             if (not_implemented := self.as_not_implemented(error, name)) is not None:
                 raise not_implemented from None
             if isinstance(error, TypeError) and self.their_line(error)[0] is None:
-                expect_signature(function, self._functions.get(name))
+                self._expect_signature(function, name)
             if isinstance(error, expects):
                 return error
             call = ", ".join(
                 [*map(_shown_value, args), *(f"{key}={_shown_value(value)}" for key, value in kwargs.items())]
             )
             raise self.crashed(error, name, call) from None
+
+    def _expect_signature(self, function: Callable[..., Any], name: str) -> None:
+        if name in self._functions:
+            expect_signature(signature_of(function), self._functions[name])
 
     def as_not_implemented(self, error: BaseException, name: str) -> Failed | None:
         """The diagnosis, if an error says that a task of this solution is still open."""
@@ -206,11 +210,12 @@ class Submission:
         return not_implemented(self._shown, self.exercise, name, _TASK.fullmatch(str(error)), line)
 
     def crashed(self, error: BaseException, name: str, call: str, advice: str = "") -> Failed:
-        """An error that a function raised, or that came of what it returned."""
+        """The diagnosis of an error that a function raised, or that what it returned caused."""
         line, text = self.their_line(error)
         if line is None:
             advice = (
-                advice or "No line of yours raised it: look at what your functions return, and at the other diagnoses."
+                advice
+                or "No line of yours raised it: look at what your functions return, and at the other diagnostics."
             )
         return Failed(
             "EXERCISE_CRASHED",
@@ -230,34 +235,6 @@ class Submission:
         )
 
 
-def expect_signature(function: Callable[..., Any], wanted: Function | None) -> None:
-    """A function takes its arguments by position and by name.
-
-    Raises:
-        Failed: if it does not.
-
-    """
-    if wanted is None:
-        return
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # a callable without a signature to look at is judged by calling it
-        return
-    name = wanted.name
-    for args, kwargs in wanted.calls:
-        call = f"{name}({', '.join((*args, *(f'{argument}=…' for argument in kwargs)))})"
-        arguments: dict[str, Any] = dict.fromkeys(kwargs)
-        try:
-            signature.bind(*args, **arguments)
-        except TypeError as error:
-            raise Failed(
-                "SIGNATURE_DOES_NOT_FIT",
-                f"{name} cannot be called as {call}: {error}.",
-                ("called as", "yours"),
-                [(call, f"{name}{signature}")],
-            ) from None
-
-
 def not_python(shown: str, error: SyntaxError | UnicodeDecodeError) -> Failed:
     """The diagnosis of a file that cannot be parsed."""
     reason = error.msg if isinstance(error, SyntaxError) else f"{error.reason} at byte {error.start}"
@@ -266,19 +243,19 @@ def not_python(shown: str, error: SyntaxError | UnicodeDecodeError) -> Failed:
 
 
 def not_implemented(shown: str, exercise: str, function: str, task: re.Match[str] | None, line: int) -> Failed:
-    """The one line about a function that is still to be written."""
+    """The one line about a function that is not implemented yet."""
     which = f"task {task[1]}, " if task else ""
     return Failed(
         "NOT_IMPLEMENTED",
-        f"{shown}::{function} ({which}line {line}) is still to be written; `kit hint {exercise}` helps.",
+        f"{shown}::{function} ({which}line {line}) is not implemented yet; see `kit hint {exercise}`.",
     )
 
 
 def described(error: BaseException) -> str:
-    """Class and text of an error, in one line without the full stop at its end."""
+    """Class and message of an error, in one line without the full stop at its end."""
     text = " ".join(str(error).split()).rstrip(".")
     if len(text) > 300:
-        # What is wrong stands at the beginning or at the end; in between are values.
+        # The fault is named at the beginning or at the end; in between are values.
         text = f"{text[:200].rpartition(' ')[0]} … {text[-100:].partition(' ')[2]}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -294,5 +271,5 @@ def _with_article(name: str) -> str:
 def _shown_value(value: Any) -> str:
     try:
         return " ".join(repr(value).split())[:200]
-    except Exception:  # a person's object may not even have a repr
+    except Exception:  # a user's object may not even have a repr
         return f"a {type(value).__name__}"

@@ -99,9 +99,7 @@ class TrainingPart(Protocol):
     """The training loop."""
 
     @staticmethod
-    def compile_for_finetuning(
-        model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float
-    ) -> None:
+    def compile_for_finetuning(model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float) -> None:
         """Compile with next-token cross-entropy, AdamW and an accuracy, all weighted by the preprocessor's weights."""
         ...
 
@@ -175,6 +173,4 @@ PARTS: dict[str, type] = {
 
 def functions_of(protocol: type) -> dict[str, Callable[..., Any]]:
     """The functions that a Protocol asks for, by name, in their order."""
-    return {
-        name: value.__func__ for name, value in vars(protocol).items() if isinstance(value, staticmethod)
-    }
+    return {name: value.__func__ for name, value in vars(protocol).items() if isinstance(value, staticmethod)}

@@ -153,7 +153,7 @@ def test_what_is_asked_for_float32(
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(alone, "run", lambda request, *rest: asked.append(request) or {})
     check = next(check for name in [*EXERCISE_FUNCTIONS, "run"] for check in checks_of(name) if check.layer == layer)
-    Runner(kind, fork=False)._run_anew("reference", check)
+    Runner(kind, fork=False)._run_in_fresh_process("reference", check)
     assert [request.get("precision") for request in asked] == [expected]
 
 
