@@ -124,7 +124,7 @@ class Exercise:
         """The functions to write, in their order."""
         found = []
         for name, function in functions_of(self.contract).items() if self.contract else ():
-            parameters = inspect.signature(function).parameters.values()
+            _, *parameters = inspect.signature(function).parameters.values()
             positional = [parameter for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
             required = sum(parameter.default is parameter.empty for parameter in positional)
             by_name = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]

@@ -1,10 +1,12 @@
 """The contract: a Protocol for each part, which the reference, a learner's modules and any other implementation fulfil.
 
-A part is a module, so its functions are static. Imports no framework: the annotations are for mypy and for readers.
+A part is a module: mypy takes a module for a Protocol whose methods it has as functions, without ``self``. Imports no
+framework: the annotations are for mypy and for readers.
 """
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -24,8 +26,9 @@ TrainStep: TypeAlias = "Callable[[TrainState, TrainBatch], tuple[TrainState, jax
 class MeshPart(Protocol):
     """The device mesh."""
 
-    @staticmethod
-    def make_device_mesh(batch: int, model: int, devices: list[str] | None = None) -> keras.distribution.DeviceMesh:
+    def make_device_mesh(
+        self, batch: int, model: int, devices: list[str] | None = None
+    ) -> keras.distribution.DeviceMesh:
         """Arrange devices in a grid of shape (batch, model) with axes "batch" and "model", row by row.
 
         Raises:
@@ -38,8 +41,7 @@ class MeshPart(Protocol):
 class LayoutPart(Protocol):
     """The layout map."""
 
-    @staticmethod
-    def gemma_layout_map(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
+    def gemma_layout_map(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
         """Return the rules of tensor parallelism for Gemma over a mesh with axes "batch" and "model"."""
         ...
 
@@ -47,15 +49,13 @@ class LayoutPart(Protocol):
 class LoadingPart(Protocol):
     """Distributed loading."""
 
-    @staticmethod
     def load_distributed(
-        preset: str, layout_map: keras.distribution.LayoutMap, **from_preset_options: Any
+        self, preset: str, layout_map: keras.distribution.LayoutMap, **from_preset_options: Any
     ) -> keras_hub.models.CausalLM:
         """Set the ModelParallel distribution of ``layout_map``, leave it set, and load the preset under it."""
         ...
 
-    @staticmethod
-    def sharding_table(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...], tuple]]:
+    def sharding_table(self, layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...], tuple]]:
         """Return path, shape and spec of each variable; a spec has a mesh axis or None for each dimension."""
         ...
 
@@ -63,9 +63,8 @@ class LoadingPart(Protocol):
 class ReviewsPart(Protocol):
     """The data pipeline."""
 
-    @staticmethod
     def prepare_reviews(
-        examples: Iterable[tuple[str, int]], batch_size: int, num_batches: int, seed: int
+        self, examples: Iterable[tuple[str, int]], batch_size: int, num_batches: int, seed: int
     ) -> list[list[str]]:
         """Return ``num_batches`` full batches of ``batch_size`` texts, shuffled over all examples with ``seed``.
 
@@ -79,18 +78,15 @@ class ReviewsPart(Protocol):
 class LoraPart(Protocol):
     """LoRA."""
 
-    @staticmethod
-    def enable_lora(model: keras_hub.models.CausalLM, rank: int) -> None:
+    def enable_lora(self, model: keras_hub.models.CausalLM, rank: int) -> None:
         """Freeze the model and add adapters of ``rank`` to the query and value projection of each block."""
         ...
 
-    @staticmethod
-    def count_parameters(model: keras_hub.models.CausalLM) -> tuple[int, int]:
+    def count_parameters(self, model: keras_hub.models.CausalLM) -> tuple[int, int]:
         """Return the number of elements of the trainable weights, and of all weights."""
         ...
 
-    @staticmethod
-    def expected_lora_parameters(architecture: Mapping[str, Any], rank: int) -> int:
+    def expected_lora_parameters(self, architecture: Mapping[str, Any], rank: int) -> int:
         """Return how many parameters LoRA adds, from a backbone's ``get_config()`` alone."""
         ...
 
@@ -98,13 +94,14 @@ class LoraPart(Protocol):
 class TrainingPart(Protocol):
     """The training loop."""
 
-    @staticmethod
-    def compile_for_finetuning(model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float) -> None:
+    def compile_for_finetuning(
+        self, model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float
+    ) -> None:
         """Compile with next-token cross-entropy, AdamW and an accuracy, all weighted by the preprocessor's weights."""
         ...
 
-    @staticmethod
     def finetune(
+        self,
         model: keras_hub.models.CausalLM,
         batches: Iterable[list[str]],
         *,
@@ -114,8 +111,7 @@ class TrainingPart(Protocol):
         """Train on the batches in their order, for ``epochs`` passes, and call the callbacks as ``fit`` does."""
         ...
 
-    @staticmethod
-    def make_train_step(model: keras_hub.models.CausalLM) -> TrainStep:
+    def make_train_step(self, model: keras_hub.models.CausalLM) -> TrainStep:
         """Return the compiled step ``step(state, batch) -> (state, loss)`` of a compiled model; it donates its state."""
         ...
 
@@ -123,18 +119,15 @@ class TrainingPart(Protocol):
 class GenerationPart(Protocol):
     """Generation and the measure of style."""
 
-    @staticmethod
-    def complete(model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> str:
+    def complete(self, model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> str:
         """Return the prompt and its greedy continuation, ``max_length`` tokens in all; the compile state is restored."""
         ...
 
-    @staticmethod
-    def mean_log_likelihood(model: keras_hub.models.CausalLM, texts: Sequence[str]) -> float:
+    def mean_log_likelihood(self, model: keras_hub.models.CausalLM, texts: Sequence[str]) -> float:
         """Return the mean log-likelihood of the texts, in nats per token without padding."""
         ...
 
-    @staticmethod
-    def style_shift(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    def style_shift(self, before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
         """Return the change of each score ("reviews", "lists") in nats per token, and "shift"."""
         ...
 
@@ -142,18 +135,15 @@ class GenerationPart(Protocol):
 class CheckpointPart(Protocol):
     """Checkpoints."""
 
-    @staticmethod
-    def save_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
+    def save_training(self, model: keras_hub.models.CausalLM, path: str | Path) -> None:
         """Save the trainable variables and the optimizer state in ``path``, a folder to create."""
         ...
 
-    @staticmethod
-    def resume_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
+    def resume_training(self, model: keras_hub.models.CausalLM, path: str | Path) -> None:
         """Restore what ``save_training`` saved into a freshly built and compiled model, exactly."""
         ...
 
-    @staticmethod
-    def merge_adapters(model: keras_hub.models.CausalLM) -> None:
+    def merge_adapters(self, model: keras_hub.models.CausalLM) -> None:
         """Add each adapter to its kernel in place; outputs stay the same and nothing is trainable afterwards."""
         ...
 
@@ -172,5 +162,9 @@ PARTS: dict[str, type] = {
 
 
 def functions_of(protocol: type) -> dict[str, Callable[..., Any]]:
-    """The functions that a Protocol asks for, by name, in their order."""
-    return {name: value.__func__ for name, value in vars(protocol).items() if isinstance(value, staticmethod)}
+    """The methods that a Protocol asks for, by name, in their order; each begins with ``self``."""
+    return {
+        name: value
+        for name, value in vars(protocol).items()
+        if isinstance(value, types.FunctionType) and not name.startswith("_")
+    }

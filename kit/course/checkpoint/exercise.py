@@ -10,7 +10,7 @@ EXERCISE = Exercise(
     title="Checkpoints",
     difficulty=3,
     minutes=30,
-    prerequisites=('lora', 'training'),
+    prerequisites=("lora", "training"),
     contract=CheckpointPart,
     hints=(
         'Look at the formulas of a step (`kit lesson training "The twin"`). What in them is '

@@ -14,28 +14,25 @@ if TYPE_CHECKING:
 class ClinicExercise(Protocol):
     """What the exercise asks for."""
 
-    @staticmethod
-    def too_much_on_each_core(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
+    def too_much_on_each_core(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
         """The layout map of a public notebook, for Gemma with and without LoRA."""
         ...
 
-    @staticmethod
-    def twice_the_collectives(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
+    def twice_the_collectives(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
         """A layout map that somebody wrote down from specs that were printed elsewhere."""
         ...
 
-    @staticmethod
-    def nothing_is_split(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
+    def nothing_is_split(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
         """A layout map that served well for years."""
         ...
 
-    @staticmethod
-    def one_head_on_eight_cores(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
+    def one_head_on_eight_cores(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
         """A layout map that is right for Gemma 7B, given to Gemma 2B, which has 8 query heads and one for key and value."""
         ...
 
-    @staticmethod
-    def moments_on_every_core(model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float) -> None:
+    def moments_on_every_core(
+        self, model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float
+    ) -> None:
         """Compile for tuning, by somebody who was told of "incompatible devices" once, and has been careful since."""
         ...
 
@@ -46,7 +43,7 @@ EXERCISE = Exercise(
     title="The clinic",
     difficulty=2,
     minutes=35,
-    prerequisites=('layout', 'training'),
+    prerequisites=("layout", "training"),
     contract=ClinicExercise,
     advanced=True,
     hints=(

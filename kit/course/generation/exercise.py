@@ -10,7 +10,7 @@ EXERCISE = Exercise(
     title="Generation and style",
     difficulty=3,
     minutes=35,
-    prerequisites=('loading',),
+    prerequisites=("loading",),
     contract=GenerationPart,
     hints=(
         "Task 1: leave the model as a careful guest would: what you change for a moment you put "

@@ -10,7 +10,7 @@ EXERCISE = Exercise(
     title="The layout map",
     difficulty=2,
     minutes=25,
-    prerequisites=('mesh',),
+    prerequisites=("mesh",),
     contract=LayoutPart,
     hints=(
         "Follow one token through a block. Of two matrices that come one after the other, the "

@@ -10,7 +10,7 @@ EXERCISE = Exercise(
     title="Distributed loading",
     difficulty=1,
     minutes=15,
-    prerequisites=('mesh', 'layout'),
+    prerequisites=("mesh", "layout"),
     contract=LoadingPart,
     hints=(
         "When does a variable of Keras learn where it is to be? Once, at one moment. Which of the "

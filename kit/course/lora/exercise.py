@@ -9,7 +9,7 @@ EXERCISE = Exercise(
     title="LoRA",
     difficulty=2,
     minutes=15,
-    prerequisites=('loading',),
+    prerequisites=("loading",),
     contract=LoraPart,
     hints=(
         "LoRA freezes all, and puts two thin matrices beside some kernels. A name that fits no "

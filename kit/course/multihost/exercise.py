@@ -17,28 +17,25 @@ if TYPE_CHECKING:
 class MultihostExercise(Protocol):
     """What the exercise asks for."""
 
-    @staticmethod
-    def process_settings(environment: Mapping[str, str]) -> tuple[str, int, int]:
+    def process_settings(self, environment: Mapping[str, str]) -> tuple[str, int, int]:
         """What Keras' environment variables say of this process, as ``keras.distribution.initialize`` takes it."""
         ...
 
-    @staticmethod
-    def own_rows(process_of_device: np.ndarray, batch_size: int, process: int) -> list[int]:
+    def own_rows(self, process_of_device: np.ndarray, batch_size: int, process: int) -> list[int]:
         """The rows of a batch that a process feeds, in the order in which it feeds them."""
         ...
 
-    @staticmethod
-    def rows_of_whole_batch(process_of_device: np.ndarray, rows_fed: int, process: int) -> int:
+    def rows_of_whole_batch(self, process_of_device: np.ndarray, rows_fed: int, process: int) -> int:
         """How many rows JAX takes the whole batch to have, by what one process feeds. Nobody else tells it."""
         ...
 
-    @staticmethod
-    def whole_value(value: jax.Array) -> np.ndarray:
+    def whole_value(self, value: jax.Array) -> np.ndarray:
         """The whole of an array whose shards may lie in several processes, in each of them. All processes must come here."""
         ...
 
-    @staticmethod
-    def save_once(values: Mapping[str, jax.Array], path: Path, process: int, *, gather: Callable[[jax.Array], Any]=...) -> None:
+    def save_once(
+        self, values: Mapping[str, jax.Array], path: Path, process: int, *, gather: Callable[[jax.Array], Any] = ...
+    ) -> None:
         """Write arrays to one file of NumPy's (.npz), by their names. All processes must come here, and process 0 alone writes."""
         ...
 
@@ -49,7 +46,7 @@ EXERCISE = Exercise(
     title="Several hosts",
     difficulty=3,
     minutes=40,
-    prerequisites=('mesh', 'checkpoint'),
+    prerequisites=("mesh", "checkpoint"),
     contract=MultihostExercise,
     advanced=True,
     hints=(

@@ -12,18 +12,17 @@ from kit.judge.catalogue import Check, Exercise
 class PlanningExercise(Protocol):
     """The functions to write."""
 
-    @staticmethod
-    def argument_nbytes(architecture: Mapping[str, Any], mesh: tuple[int, int], rank: int, dtype: str) -> int:
+    def argument_nbytes(self, architecture: Mapping[str, Any], mesh: tuple[int, int], rank: int, dtype: str) -> int:
         """Return the bytes of weights, adapters and moments on one device."""
         ...
 
-    @staticmethod
-    def all_reduce_nbytes(architecture: Mapping[str, Any], rank: int, batch_size: int, sequence_length: int) -> int:
+    def all_reduce_nbytes(
+        self, architecture: Mapping[str, Any], rank: int, batch_size: int, sequence_length: int
+    ) -> int:
         """Return the bytes of the results of all all-reduces in one training step."""
         ...
 
-    @staticmethod
-    def make_it_fit() -> dict[str, Any]:
+    def make_it_fit(self) -> dict[str, Any]:
         """Return settings with which all of Gemma 7B can be trained on a TPU v3-8."""
         ...
 

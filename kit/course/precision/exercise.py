@@ -15,23 +15,19 @@ if TYPE_CHECKING:
 class PrecisionExercise(Protocol):
     """What the exercise asks for."""
 
-    @staticmethod
-    def share_unchanged(kernel: np.ndarray, update: np.ndarray) -> float:
+    def share_unchanged(self, kernel: np.ndarray, update: np.ndarray) -> float:
         """The share of a kernel's entries that are as before after an update was added and the sum kept in bfloat16."""
         ...
 
-    @staticmethod
-    def effect_kept(change: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
+    def effect_kept(self, change: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
         """How much of a change arrives at outputs that are rounded: 1 for all of it, 0 for nothing."""
         ...
 
-    @staticmethod
-    def adapted_outputs(equation: str, inputs: Any, kernel: Any, lora_a: Any, lora_b: Any, scale: float) -> Any:
+    def adapted_outputs(self, equation: str, inputs: Any, kernel: Any, lora_a: Any, lora_b: Any, scale: float) -> Any:
         """The outputs of a layer with an adapter, rounded once: x W + scale (x A) B."""
         ...
 
-    @staticmethod
-    def add_adapters_in_float32(model: keras_hub.models.CausalLM) -> None:
+    def add_adapters_in_float32(self, model: keras_hub.models.CausalLM) -> None:
         """Let each layer with LoRA compute its outputs so that they are rounded once. Its variables stay as they are."""
         ...
 
@@ -42,7 +38,7 @@ EXERCISE = Exercise(
     title="Precision",
     difficulty=3,
     minutes=40,
-    prerequisites=('lora',),
+    prerequisites=("lora",),
     contract=PrecisionExercise,
     advanced=True,
     hints=(

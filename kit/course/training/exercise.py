@@ -10,7 +10,7 @@ EXERCISE = Exercise(
     title="The training loop",
     difficulty=3,
     minutes=40,
-    prerequisites=('reviews', 'lora'),
+    prerequisites=("reviews", "lora"),
     contract=TrainingPart,
     hints=(
         "A step is: logits, loss, gradients, new weights. Write down what goes into each and what "
