@@ -6,21 +6,11 @@ from dataclasses import dataclass
 import keras
 
 from kit.checks.diagnosis import Failed
-from kit.course.shared.meshes import all_devices, mesh_shapes
+from kit.course.shared.meshes import MeshSeen, all_devices, mesh_shapes
 from kit.judge.observation import Outcome, Raised, returned
 from kit.judge.submission import Submission
 
 FUNCTION = "make_device_mesh"
-
-
-@dataclass(frozen=True)
-class MeshSeen:
-    """A device mesh as data."""
-
-    shape: tuple[int, ...]
-    axis_names: tuple[str, ...]
-    #: Device names, row by row.
-    devices: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -142,16 +132,8 @@ def _call(
         batch,
         model,
         *given,
-        reads=_seen,
+        reads=MeshSeen.of,
         returns=keras.distribution.DeviceMesh,
         expects=expects,
     )
     return Call(batch, model, None if devices is None else tuple(devices), outcome)
-
-
-def _seen(mesh: keras.distribution.DeviceMesh) -> MeshSeen:
-    return MeshSeen(
-        tuple(map(int, mesh.shape)),
-        tuple(map(str, mesh.axis_names)),
-        tuple(map(str, mesh.devices.flatten())),
-    )

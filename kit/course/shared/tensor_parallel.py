@@ -1,4 +1,4 @@
-"""What checks compare with: the specs of tensor parallelism, small models, and their values. Not the reference."""
+"""The layout that checks compare with: tensor parallelism for Gemma, by exact paths."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,9 @@ import keras
 
 from kit.models.architectures import gemma_config
 
-#: The last part of a variable's path -> the mesh axis of each of its dimensions, in tensor parallelism as Megatron has it
-#: (Shoeybi et al. 2019, section 3): what comes first is split along its outputs, what follows along its inputs.
+#: The last part of a variable's path -> the mesh axis of each of its dimensions. The first of two
+#: matrices is split along its outputs, the second along its inputs (Megatron-LM; Shoeybi et al.
+#: 2019, section 3).
 TENSOR_PARALLEL: dict[str, tuple[str | None, ...]] = {
     "token_embedding/embeddings": ("model", None),
     "attention/query/kernel": ("model", None, None),
@@ -19,7 +20,7 @@ TENSOR_PARALLEL: dict[str, tuple[str | None, ...]] = {
     "ffw_gating_2/kernel": (None, "model"),
     "ffw_linear/kernel": ("model", None),
 }
-#: What the dimensions are, for a person.
+#: Names of the dimensions, for diagnostics.
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "token_embedding/embeddings": ("vocabulary", "hidden"),
     "attention/query/kernel": ("heads", "hidden", "head_dim"),
@@ -31,7 +32,8 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "ffw_linear/kernel": ("intermediate", "hidden"),
 }
 
-#: A Gemma whose dimensions are pairwise different, so that a transposition cannot hide. Its vocabulary is the bundled one.
+#: A Gemma whose dimensions are pairwise different, so that checks see a transposition. It has the
+#: vocabulary size of the bundled model.
 SMALL_SIZES: Mapping[str, int] = {
     "vocabulary_size": 2048,
     "num_layers": 2,
@@ -44,16 +46,22 @@ SMALL_SIZES: Mapping[str, int] = {
 
 
 def kind_of(path: str) -> str | None:
-    """The key of the tables above for a variable's path; None for what is to be replicated."""
+    """The key of the tables above for a variable's path; None if it is to be replicated."""
     kinds = [kind for kind in TENSOR_PARALLEL if path.endswith("/" + kind) or path == kind]
     return kinds[0] if kinds else None
 
 
 def expected_layout(sizes: Mapping[str, Any], model_axis: int) -> dict[str, tuple[str | None, ...]]:
-    """The table of :data:`TENSOR_PARALLEL` for a model of these sizes, whose heads the axis may not divide.
+    """The table :data:`TENSOR_PARALLEL`, adapted to a model's number of heads.
 
-    Where the axis has more devices than there are key and value heads, both kernels are held whole. Of the layouts that there
-    are for Gemma 2B that one sends least, by the TPU compiler (``kit/models/layouts.json``).
+    If the axis does not divide the number of key and value heads, both kernels are replicated. The
+    TPU compiler shows that no other layout of Gemma 2B exchanges fewer bytes
+    (``kit/models/layouts.json``).
+
+    Args:
+        sizes: The backbone's ``get_config()``.
+        model_axis: Number of devices of the axis "model".
+
     """
     table = dict(TENSOR_PARALLEL)
     if sizes["num_key_value_heads"] % model_axis:
@@ -62,7 +70,7 @@ def expected_layout(sizes: Mapping[str, Any], model_axis: int) -> dict[str, tupl
 
 
 def split_paths(blocks: int) -> list[str]:
-    """The paths of all matrices of a Gemma with so many blocks."""
+    """The paths of all matrices of a Gemma with that number of blocks."""
     kinds = [kind for kind in TENSOR_PARALLEL if kind != "token_embedding/embeddings"]
     return [
         "token_embedding/embeddings",
@@ -71,7 +79,7 @@ def split_paths(blocks: int) -> list[str]:
 
 
 def tensor_parallel_map(device_mesh: keras.distribution.DeviceMesh, paths: list[str]) -> keras.distribution.LayoutMap:
-    """The expected layout of these variables, path by path, without a pattern."""
+    """The expected layout of these variables, with one rule per path and no regular expression."""
     layout_map = keras.distribution.LayoutMap(device_mesh)
     for path in paths:
         kind = kind_of(path)
@@ -81,12 +89,17 @@ def tensor_parallel_map(device_mesh: keras.distribution.DeviceMesh, paths: list[
 
 
 def small_config(**sizes: Any) -> dict[str, Any]:
-    """The configuration of the small Gemma."""
+    """The configuration of the small Gemma, as in a preset's ``config.json``.
+
+    Args:
+        **sizes: Replace entries of :data:`SMALL_SIZES`.
+
+    """
     return gemma_config(**{**SMALL_SIZES, **sizes})
 
 
 def device_mesh(batch: int, model: int) -> keras.distribution.DeviceMesh:
-    """A mesh over all devices."""
+    """A mesh over all devices, with axes "batch" and "model"."""
     return keras.distribution.DeviceMesh((batch, model), ["batch", "model"], keras.distribution.list_devices())
 
 
