@@ -1,4 +1,4 @@
-"""The machines that a bundle is for: a Python on a platform."""
+"""The machines that a bundle is for: a Python version on a platform."""
 
 import platform
 import re
@@ -12,43 +12,43 @@ from kit.errors import UserError
 
 PYTHONS = ("3.11", "3.12", "3.13")
 
-#: The C library that Linux machines are taken to have, at least: that of Ubuntu 20.04 and Debian 11.
+#: The oldest C library that Linux machines are assumed to have: that of Ubuntu 20.04 and Debian 11.
 DEFAULT_GLIBC = 31
 
 
 @dataclass(frozen=True)
 class Target:
-    """A Python on a platform."""
+    """A Python version on a platform."""
 
     #: Such as "3.12".
     python: str
-    #: As pip names it, such as "manylinux_2_31_x86_64" or "macosx_14_0_arm64".
+    #: In pip's notation, such as "manylinux_2_31_x86_64" or "macosx_14_0_arm64".
     platform: str
 
     @property
     def system(self) -> str:
-        """What ``platform.system()`` says there."""
+        """The value of ``platform.system()`` on the target."""
         return "Darwin" if self.platform.startswith("macosx") else "Linux"
 
     @property
     def machine(self) -> str:
-        """What ``platform.machine()`` says there."""
+        """The value of ``platform.machine()`` on the target."""
         return _parts(self.platform)[2]
 
     @property
     def label(self) -> str:
-        """The name of the list of its wheels, which is made there of what Python says of itself."""
+        """The name of the list of wheels. On the target, Python's own values give the same name."""
         return f"{self.python}-{self.system}-{self.machine}"
 
     @property
     def tags(self) -> list[Tag]:
-        """The tags of wheels that run there, the best first."""
+        """The tags of wheels that run on the target, best first."""
         version = tuple(map(int, self.python.split(".")))
         platforms = list(self.platforms())
         return [*cpython_tags(version, platforms=platforms), *compatible_tags(version, platforms=platforms)]
 
     def platforms(self) -> Iterator[str]:
-        """The platforms whose wheels run there, the newest first; pip takes each by its own name."""
+        """The platforms whose wheels run on the target, newest first. pip needs each of them by name."""
         system, version, machine = _parts(self.platform)
         if system == "macosx":
             yield from mac_platforms(version, machine)
@@ -61,10 +61,10 @@ class Target:
         yield f"linux_{machine}"
 
     def environment(self) -> dict[str, str]:
-        """What the markers of requirements are judged by there."""
+        """The values with which the markers of requirements are evaluated for the target."""
         return {
             "implementation_name": "cpython",
-            # The patch is not known. No requirement of the kit asks for one, and a recent one is what is likely there.
+            # The patch version is unknown. No requirement of the kit depends on it, and a recent one is likely.
             "implementation_version": f"{self.python}.9",
             "os_name": "posix",
             "platform_machine": self.machine,
@@ -79,14 +79,14 @@ class Target:
 
 
 def find_target(python: str | None, platform_name: str | None) -> Target:
-    """The target that is asked for, or one like this machine.
+    """Return the target with these values; what is None is taken from this machine.
 
     Args:
-        python: Such as "3.12"; None for the Python that runs.
-        platform_name: As pip names it; None for this machine's. ``manylinux2014_…`` is ``manylinux_2_17_…``.
+        python: Such as "3.12"; None for the running Python.
+        platform_name: In pip's notation; None for this machine's. ``manylinux2014_…`` means ``manylinux_2_17_…``.
 
     Raises:
-        UserError: if the kit does not run there, or if there is no such platform.
+        UserError: if the kit does not run on this Python version, or if the platform is unknown.
 
     """
     python = python or f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -105,10 +105,11 @@ def _this_platform() -> str:
 
 
 def _parts(name: str) -> tuple[str, tuple[int, int], str]:
+    """Split a platform's name into its system, version and machine."""
     match = re.fullmatch(r"(?:(manylinux)_(2)_(\d+)_(x86_64|aarch64)|(macosx)_(\d+)_(\d+)_(arm64|x86_64))", name)
     if match is None:
         raise UserError(
-            f"--platform {name}: it is written as pip does, such as manylinux_2_31_x86_64 (Linux with glibc 2.31), "
+            f"--platform {name}: unknown platform. Use pip's notation, such as manylinux_2_31_x86_64 (Linux with glibc 2.31), "
             "manylinux_2_31_aarch64 or macosx_14_0_arm64."
         )
     system, major, minor, machine = filter(None, match.groups())

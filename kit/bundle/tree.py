@@ -1,4 +1,4 @@
-"""The course's tree: what each learner gets a copy of."""
+"""The course's source tree, of which each learner gets a copy."""
 
 import gzip
 import io
@@ -12,59 +12,60 @@ from kit.course.catalogue import catalogue
 from kit.errors import UserError
 from kit.parts.implementation import EXERCISES
 
-#: What arises by working in the tree, and is no part of it.
+#: Files and folders that work in the tree creates, and that do not belong to it.
 LEFT_OUT = ("__pycache__", "runs", "packages", "build", "dist", "install.log", ".from-bundle", ".course-unpacked")
 
-#: Without these it is no tree that can be installed and tested.
+#: A tree that can be installed and tested has all of these.
 NEEDED = ("pyproject.toml", "constraints.txt", "conftest.py", "README.md", "docs", "exercises", "tests", "kit")
 
 
 def find_root() -> Path:
-    """The folder that this kit was installed from.
+    """Return the folder that this kit was installed from.
 
     Raises:
-        UserError: if it was installed without its repository.
+        UserError: if the kit was installed without its repository.
 
     """
     root = Path(__file__).resolve().parents[2]
     missing = [name for name in NEEDED if not (root / name).exists()]
     if missing:
         raise UserError(
-            f"The course's tree is not where this kit is installed ({root} has no {missing[0]}): install the kit from a clone "
-            "of its repository with `pip install -c constraints.txt -e .`, and run kit bundle there."
+            f"This kit was installed without its repository ({root} has no {missing[0]}): clone the repository, install the kit "
+            "there with `pip install -c constraints.txt -e .`, and run kit bundle there."
         )
     return root
 
 
 def tracked_files(root: Path) -> list[Path]:
-    """The files of the tree, relative to it: those that git knows, or those that are there if it is no clone."""
+    """Return the files of the tree, relative to it: those that git tracks or, without a clone, all files."""
     listed = _listed_by_git(root)
-    return sorted(_files_there(root)) if listed is None else listed
+    return sorted(_all_files(root)) if listed is None else listed
 
 
-def unknown_files(root: Path) -> list[Path]:
-    """The files of the tree that git neither knows nor ignores, so that they are left out."""
+def untracked_files(root: Path) -> list[Path]:
+    """Return the files that git neither tracks nor ignores. They are left out of the bundle."""
     return _listed_by_git(root, "--others", "--exclude-standard") or []
 
 
 def _listed_by_git(root: Path, *options: str) -> list[Path] | None:
+    """Return what ``git ls-files`` lists; None without git, or in a folder that git does not trust."""
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "ls-files", "-z", *options]
     try:
         names = subprocess.run(command, capture_output=True, check=True).stdout.decode().split("\0")
     except (OSError, subprocess.CalledProcessError):
-        return None  # without git, or in a folder that git does not trust, what is there is taken
+        return None
     return sorted(Path(name) for name in names if name and (root / name).is_file())
 
 
 def pack(root: Path, archive: Path, top: str) -> None:
-    """Write the tree into an archive, with the exercises as a learner begins with them. The same tree gives the same bytes.
+    """Write the tree into an archive, with fresh stubs as exercises. The same tree gives the same bytes.
 
     Args:
         root: The tree.
         archive: The .tar.gz to write.
-        top: The folder in it that all is in.
+        top: The folder within the archive that everything is in.
 
     """
     with (
@@ -81,12 +82,13 @@ def pack(root: Path, archive: Path, top: str) -> None:
 
 
 def _content(root: Path, path: Path) -> bytes:
+    """Return the content of a file; for an exercise, that of its stub."""
     stub = catalogue().stub_file(path.stem)
-    fresh = path.parent == Path(EXERCISES) and stub.is_file()
-    return (stub if fresh else root / path).read_bytes()
+    is_exercise = path.parent == Path(EXERCISES) and stub.is_file()
+    return (stub if is_exercise else root / path).read_bytes()
 
 
-def _files_there(root: Path) -> Iterator[Path]:
+def _all_files(root: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
         folders[:] = [
             name

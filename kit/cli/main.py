@@ -9,21 +9,21 @@ import click
 from kit import __version__
 from kit.errors import UserError
 
-#: Command -> the module that has it (as ``command``) and its line in `kit --help`.
+#: Command -> its module, which defines ``command``, and its line in `kit --help`.
 COMMANDS = {
-    "run": ("kit.cli.run", "Fine-tune a Gemma over several devices, step by step, with the evidence."),
-    "export": ("kit.cli.export", "Write the model that a run has tuned as a preset that loads without the kit."),
-    "report": ("kit.cli.report", "Write the report of a run anew, one page to look at and to pass on."),
-    "plan": ("kit.cli.plan", "Compile a training step for a TPU, without a TPU: does it fit, what does it send."),
-    "lesson": ("kit.cli.lesson", "List the exercises and how far yours are, or show a lesson."),
-    "watch": ("kit.cli.watch", "Check an exercise whenever you save it, about a second after."),
+    "run": ("kit.cli.run", "Fine-tune a Gemma on several devices, step by step, with the evidence."),
+    "export": ("kit.cli.export", "Write the tuned model of a run as a preset that loads without the kit."),
+    "report": ("kit.cli.report", "Write the report of a run again: one page to read and to share."),
+    "plan": ("kit.cli.plan", "Compile a training step for a TPU, without a TPU: memory and collectives."),
+    "lesson": ("kit.cli.lesson", "List the exercises and your progress, or show a lesson."),
+    "watch": ("kit.cli.watch", "Check an exercise whenever you save it."),
     "hint": ("kit.cli.hint", "Show the next hint for an exercise."),
-    "reset": ("kit.cli.reset", "Begin an exercise anew, and keep a copy of yours."),
+    "reset": ("kit.cli.reset", "Start an exercise over, and keep a copy of yours."),
     "solution": ("kit.cli.solution", "Show the solution of an exercise that you have solved."),
-    "grade": ("kit.cli.grade", "Judge a class's exercises, and count the mistakes that it makes."),
-    "doctor": ("kit.cli.doctor", "Look at what this machine has, and say what is missing."),
-    "bundle": ("kit.cli.bundle", "Collect in a folder all that a workshop without a network needs."),
-    "dev": ("kit.cli.dev", "For those who work on the kit itself."),
+    "grade": ("kit.cli.grade", "Grade the exercises of a class, and count its mistakes."),
+    "doctor": ("kit.cli.doctor", "Check this machine, and report what is missing."),
+    "bundle": ("kit.cli.bundle", "Collect in a folder everything that a workshop without a network needs."),
+    "dev": ("kit.cli.dev", "Tools for those who work on the kit itself."),
 }
 
 
@@ -31,18 +31,18 @@ class LazyCommands(click.Group):
     """A group that imports a command's module when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of the table above."""
+        """Return the names, in the order of the table above."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported."""
+        """Import and return a command."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, without importing them."""
+        """Write the list of commands, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
 
@@ -54,10 +54,10 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line. A mistake that a user can mend is one sentence and exit code 2."""
+    """Run the command line. A mistake that a user can fix gives one sentence and exit code 2."""
     if sys.platform == "win32":
         sys.exit(
-            "kit: it runs on Linux, macOS and WSL, and this is native Windows: run it within WSL (`wsl --install`)."
+            "kit: the kit runs on Linux, macOS and WSL, and this is native Windows: run it within WSL (`wsl --install`)."
         )
     try:
         cli(standalone_mode=False, prog_name="kit")
@@ -75,6 +75,6 @@ def main() -> None:
         click.echo(f"kit: {error.format_message().rstrip('.')}{where}.", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # The reader of our output, such as `head`, has gone; Python would complain once more at exit.
+        # The program that reads the output, such as `head`, has ended. Python would report that again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

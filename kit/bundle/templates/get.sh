@@ -1,5 +1,6 @@
 #!/bin/sh
-# Fetches from a bundle that is served in the room what this machine needs, and installs it. Usage: sh get.sh ADDRESS [FOLDER]
+# Fetches what this machine needs from a bundle that another machine serves, and installs it.
+# Usage: sh get.sh ADDRESS [FOLDER]
 set -eu
 
 fail() {
@@ -7,23 +8,23 @@ fail() {
   exit 2
 }
 
-[ $# -ge 1 ] || fail "give the address that the bundle is served at: sh get.sh ADDRESS [FOLDER]."
+[ $# -ge 1 ] || fail "give the address of the machine that serves the bundle: sh get.sh ADDRESS [FOLDER]."
 address=${1%/}
 shift
 copy=${TMPDIR:-/tmp}/@TOP@-bundle-$(id -u)
 mkdir -p "$copy/for" "$copy/wheels"
 
-bring() {
+download() {
   curl -fsS --retry 3 "$@" 2>"$copy/.error"
 }
 
 fetch() {
-  # Under another name until it is whole. What broke off goes on from where it was, if the server can do that.
+  # A file has another name until it is complete. An interrupted download is continued if the server supports that.
   if [ -f "$copy/$1.part" ]; then
-    bring -C - -o "$copy/$1.part" "$address/$1" || rm -f "$copy/$1.part"
+    download -C - -o "$copy/$1.part" "$address/$1" || rm -f "$copy/$1.part"
   fi
-  [ -f "$copy/$1.part" ] || bring -o "$copy/$1.part" "$address/$1" ||
-    fail "$1 did not come from $address ($(tail -n 1 "$copy/.error")): run again, which goes on with what has come."
+  [ -f "$copy/$1.part" ] || download -o "$copy/$1.part" "$address/$1" ||
+    fail "$1 could not be fetched from $address ($(tail -n 1 "$copy/.error")): run again; what was fetched is kept."
   mv "$copy/$1.part" "$copy/$1"
 }
 
@@ -36,9 +37,9 @@ for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
     break
   fi
 done
-[ -n "$list" ] || fail "$address cannot be reached, or its bundle is for another machine: it is for @MACHINES@."
-bring -o "$copy/SHA256SUMS.new" "$address/SHA256SUMS" || fail "the bundle at $address is not finished."
-# What came of another bundle is of no use.
+[ -n "$list" ] || fail "$address cannot be reached, or its bundle is for other machines: it is for @MACHINES@."
+download -o "$copy/SHA256SUMS.new" "$address/SHA256SUMS" || fail "the bundle at $address is not finished."
+# Files of another bundle are deleted.
 if ! cmp -s "$copy/SHA256SUMS" "$copy/SHA256SUMS.new"; then
   rm -rf "$copy/wheels" "$copy/course.tar.gz" "$copy/install.sh"
   mkdir "$copy/wheels"
@@ -57,6 +58,6 @@ while read -r name; do
 done <"$list"
 printf '\n'
 if ! sh "$copy/install.sh" "$@"; then
-  fail "what was fetched is kept in $copy: run again when that is mended, or delete it to fetch it anew."
+  fail "what was fetched is kept in $copy: fix that and run again, or delete it to fetch everything again."
 fi
 rm -rf "$copy"
