@@ -1,6 +1,7 @@
-"""The tests' command line, and what must be set before jax is imported. Imports no framework.
+"""Command-line options of the tests, and settings that must precede the import of jax. Imports no framework.
 
-`pytest` checks the learner's room, `pytest --impl=reference` the reference and the kit itself, `pytest --impl=PATH` any folder.
+`pytest` checks the exercises, `pytest --impl=reference` the reference and the kit itself,
+`pytest --impl=FOLDER` the modules of any folder. `-m long` selects the long tests, which are left out otherwise.
 """
 
 from collections.abc import Callable, Generator
@@ -26,10 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--impl",
         default=EXERCISES,
-        help="What is checked: exercises (yours), reference (the solved parts, and the kit itself), or a folder.",
-    )
-    group.addoption(
-        "--long", action="store_true", help="Also the tests of the kit that take long: whole commands, on their own."
+        help="What to check: exercises (yours), reference (the solution, and the kit itself), or a folder.",
     )
     group.addoption(
         "--platform",
@@ -45,7 +43,9 @@ def _platform(config: pytest.Config) -> Platform:
 def pytest_configure(config: pytest.Config) -> None:
     for layer, answers in LAYERS.items():
         config.addinivalue_line("markers", f"{layer}: {answers}")
-    config.addinivalue_line("markers", "long: takes long, and is left out without --long; CI runs it")
+    config.addinivalue_line(
+        "markers", "long: takes minutes; left out unless `-m` names it or `::` names a test; CI runs it"
+    )
     try:
         platform = _platform(config)
         prepare_environment(platform, DEFAULT_SIMULATED_DEVICES)
@@ -57,7 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
         for arg in config.args
     ):
         raise pytest.UsageError(
-            "tests/kit are the tests of the kit itself, on simulated devices: `pytest --impl=reference --platform=cpu tests/kit`."
+            "tests/kit has the tests of the kit itself, which need simulated devices: "
+            "`pytest --impl=reference --platform=cpu tests/kit`."
         )
     _begin_to_import(config)
 
@@ -67,14 +68,18 @@ def _tests_the_kit(config: pytest.Config) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The kit's own tests are run with the reference alone, and on simulated devices: they need eight."""
+    """Ignore the kit's own tests unless the reference is checked on simulated devices: they need eight."""
     return True if collection_path == KIT_TESTS and not _tests_the_kit(config) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave long tests out unless they were asked for. Ask for the whole runs last, before them for what was begun beside the kit's own tests, and for advanced exercises after the others."""
+    """Leave long tests out unless they are selected, and sort the tests.
+
+    First the kit's own tests, then the exercises, the advanced ones after the others, and last the whole runs: what takes
+    longest runs in other processes meanwhile.
+    """
     named = any("::" in argument for argument in config.args)
-    if not (config.getoption("--long") or named or "long" in config.getoption("markexpr")):
+    if not (named or "long" in config.getoption("markexpr")):
         long = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in long]
         config.hook.pytest_deselected(items=long)
@@ -89,7 +94,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let the rest of the libraries be imported while pytest goes on, unless nothing but stubs is to be judged."""
+    """Start to import the libraries in another process, unless only stubs are checked."""
     config = session.config
     if config.getoption("collectonly"):
         return
@@ -103,7 +108,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     runner.warm_up(
         dict.fromkeys(check.exercise for check in checks if check.layer != "tpu" and runner.needs_running(impl, check))
     )
-    # Beside the tests, on the other core: the whole runs, which take longest by far, and then the checks from the last on.
+    # On the other core, while the tests run: first the whole runs, which take by far the longest, then the last checks.
     ahead = [check for check in checks if check.layer == "style"]
     if not hasattr(config, "workerinput") and not config.getoption("maxfail"):
         ahead += [check for check in reversed(checks) if check.layer not in ("style", "tpu")]
@@ -111,7 +116,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _begin_to_import(config: pytest.Config) -> None:
-    """Start the process that runs the checks before tests are collected, if an exercise that is asked for is written."""
+    """Start the process that runs the checks before tests are collected, if a selected exercise has been written."""
     distributes = bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
     if config.getoption("collectonly") or distributes:
         return
@@ -134,7 +139,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Give the summary the first line of a panel: where CI is set in the environment, pytest would repeat all of it."""
+    """Give the summary the first line of a diagnostic. With CI set in the environment, pytest would repeat all of it."""
     report = yield
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None and "check" in getattr(item, "fixturenames", ()):
@@ -143,34 +148,34 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture(scope="session")
-def _told() -> dict[object, str]:
-    """Diagnoses that were shown in full, and by which test."""
+def _shown() -> dict[object, str]:
+    """Diagnoses that were shown in full, each with the test that showed it."""
     return {}
 
 
 @pytest.fixture
-def judge(request: pytest.FixtureRequest, _told: dict[object, str]) -> Callable[[Check], None]:
-    """Runs a check on the implementation that is tested, and fails with its diagnosis."""
+def judge(request: pytest.FixtureRequest, _shown: dict[object, str]) -> Callable[[Check], None]:
+    """Return a function that runs a check on the tested implementation, and fails with its diagnosis."""
 
     def run(check: Check) -> None:
         __tracebackhide__ = True
         if check.layer == "tpu" and _platform(request.config) != "tpu":
-            pytest.skip("needs a TPU, and this machine has none: this is the tutorial itself with gemma_7b_en")
+            pytest.skip("needs a TPU, and this machine has none: this check runs the tutorial itself with gemma_7b_en")
         if not check.is_available:
             pytest.skip(
-                "needs the TPU compiler, and no TPU: `pip install -c constraints.txt -e '.[tpu]'` brings libtpu"
+                "needs the TPU compiler (but no TPU): `pip install -c constraints.txt -e '.[tpu]'` installs libtpu"
             )
         verdict = request.config.stash[RUNNER].run(request.config.getoption("--impl"), check)
         if verdict.diagnosis is None:
             return
         diagnosis = verdict.diagnosis
-        first = _told.setdefault((check.exercise, diagnosis), request.node.nodeid)
+        first = _shown.setdefault((check.exercise, diagnosis), request.node.nodeid)
         if diagnosis.code == "NOT_IMPLEMENTED" or first == request.node.nodeid:
             text = diagnosis.as_text(check.exercise)
             if verdict.output.strip() and diagnosis.code != "NOT_IMPLEMENTED":
                 text += "\n\nprinted:\n" + verdict.output.strip()
         else:
-            text = f"{diagnosis.code}: as in {first}"
+            text = f"{diagnosis.code}: same as in {first}"
         pytest.fail(text, pytrace=False)
 
     return run

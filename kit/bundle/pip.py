@@ -75,9 +75,7 @@ class WheelFetcher:
 
     def _fits(self, filename: str, name: str, version: str | None) -> bool:
         found, found_version, _, tags = parse_wheel_filename(filename)
-        return (
-            found == name and (version is None or str(found_version) == version) and not tags.isdisjoint(self._tags)
-        )
+        return found == name and (version is None or str(found_version) == version) and not tags.isdisjoint(self._tags)
 
     def _download(self, wanted: str, scratch: Path) -> Path | None:
         platforms = [f"--platform={name}" for name in self.target.platforms()]
@@ -132,7 +130,9 @@ def find_pip() -> list[str]:
     for command in candidates:
         if subprocess.run([*command, "--version"], capture_output=True, check=False).returncode == 0:
             return command
-    raise UserError("pip is needed to fetch packages and was not found: install it, such as with `python3 -m ensurepip`.")
+    raise UserError(
+        "pip is needed to fetch packages and was not found: install it, such as with `python3 -m ensurepip`."
+    )
 
 
 def _is_intact(wheel: Path) -> bool:

@@ -32,4 +32,6 @@ def command(folder: Path, python: str | None, platform: str | None, tpu: bool) -
         click.echo(
             f"{len(entry['wheels'])} wheels, {as_bytes(entry['bytes'])}, for Python {entry['python']} on {entry['platform']}"
         )
-    click.echo(f"{folder} is finished. On a machine without a network, run: sh {folder}/install.sh (see START.md in it).")
+    click.echo(
+        f"{folder} is finished. On a machine without a network, run: sh {folder}/install.sh (see START.md in it)."
+    )

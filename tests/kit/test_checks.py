@@ -185,7 +185,7 @@ class TestIsolation:
         shown, _, summary = finished.stdout.partition("short test summary info")
         assert shown.count("No module named 'kerass'") == 1
         assert "Read: kit lesson" not in summary
-        assert shown.count("EXERCISE_DOES_NOT_IMPORT: as in tests/exercises/test_mesh.py::test_mesh[") == 3
+        assert shown.count("EXERCISE_DOES_NOT_IMPORT: same as in tests/exercises/test_mesh.py::test_mesh[") == 3
 
     def test_what_was_begun_on_an_older_file_is_dropped(self, runner: Runner, tmp_path: Path) -> None:
         folder = folder_of(tmp_path, mesh="endless_loop")
