@@ -1,4 +1,4 @@
-"""Checkpoints: what a training run has changed, saved so that it goes on exactly where it was."""
+"""Checkpoints: save the state of a training run, resume it exactly, and merge LoRA adapters."""
 
 from pathlib import Path
 
@@ -7,36 +7,38 @@ import keras
 import keras_hub
 import numpy as np
 
-# One file, so that a save is complete or not there at all.
+# One file: a checkpoint is complete, or it does not exist.
 STATE_FILE = "training_state.h5"
 
 
 def _training_state(model: keras_hub.models.CausalLM) -> dict[str, keras.Variable]:
-    """The variables that training changes: the trainable ones, and the optimizer's step count and moments."""
+    """The variables that training changes, by name: trainable variables and optimizer state."""
     # region task 1
-    #: Return a name and a variable for each trainable variable and each variable of the optimizer, which may not be built
-    #: yet. Names must be the same in another process: an optimizer's own name, the first part of its variables' paths,
-    #: is not.
+    #: Return a dictionary from names to variables: all trainable variables, and all
+    #: variables of the optimizer, which may not be built yet. Names must be the same in another
+    #: process. The first part of an optimizer variable's path, the optimizer's own name, is not.
     model.optimizer.build(model.trainable_variables)
     trainable = {f"trainable/{variable.path}": variable for variable in model.trainable_variables}
-    # The first part of the path is the optimizer's own name, and a second AdamW in a process is named adam_w_1.
+    # The first part of the path is the optimizer's own name: "adam_w_1" for a second AdamW.
     optimizer = {f"optimizer/{variable.path.partition('/')[2]}": variable for variable in model.optimizer.variables}
     return trainable | optimizer
     # endregion
 
 
 def save_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
-    """Save the trainable variables and the optimizer's state in a new folder.
+    """Save the trainable variables and the optimizer state in a new folder.
 
-    In float32 or bfloat16, on whatever mesh. With LoRA these are the adapters, and the frozen weights are not saved again. ``model.save_weights`` would not do: it
-    writes each kernel with its adapter added, and a model with LoRA that loads it starts from adapters that are zero.
+    The model may be in float32 or bfloat16, on any mesh. With LoRA, the trainable variables are the
+    adapters, and the frozen weights are not saved. ``model.save_weights`` does not replace this
+    function: it writes each kernel with its adapter added, and a model with LoRA that loads such a
+    file has adapters that are zero.
 
     Args:
         model: A compiled model.
         path: The folder to create.
 
     Raises:
-        FileExistsError: if the folder is there already.
+        FileExistsError: if the folder exists.
 
     """
     folder = Path(path)
@@ -44,10 +46,11 @@ def save_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
     unfinished = folder / (STATE_FILE + ".unfinished")
     with h5py.File(unfinished, "w") as file:
         # region task 2
-        #: Write the value of each variable of `_training_state(model)` to `file[name]`, as a NumPy array. HDF5 has no bfloat16;
-        #: float32 holds every bfloat16 exactly.
+        #: Write the value of each variable of `_training_state(model)` to `file[name]`, as
+        #: a NumPy array. HDF5 has no bfloat16: convert it to float32, which represents every
+        #: bfloat16 exactly.
         for name, variable in _training_state(model).items():
-            # float32 holds every bfloat16 exactly; HDF5 has no bfloat16.
+            # HDF5 has no bfloat16, and float32 represents every bfloat16 exactly.
             value = keras.ops.convert_to_numpy(variable.value)
             file[name] = value.astype("float32") if variable.dtype == "bfloat16" else value
         # endregion
@@ -55,14 +58,14 @@ def save_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
 
 
 def resume_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
-    """Put the saved state into a freshly built and compiled model, on whatever mesh it is.
+    """Restore a checkpoint into a freshly built and compiled model, on any mesh.
 
     Args:
-        model: A compiled model with the same trainable variables, so with LoRA enabled if it was.
-        path: A folder that ``save_training`` made.
+        model: A compiled model with the same trainable variables (with LoRA if it was saved so).
+        path: A folder that ``save_training`` created.
 
     Raises:
-        ValueError: if the model's trainable variables are not the saved ones.
+        ValueError: if the model's variables differ from the saved ones in name or shape.
 
     """
     state = _training_state(model)
@@ -74,29 +77,30 @@ def resume_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
     if shapes != saved_shapes:
         differing = sorted(dict(shapes.items() ^ saved_shapes.items()))
         raise ValueError(
-            f"The save has {len(saved)} variables and this model trains {len(state)}; the first that differs is "
-            f"{differing[0]}: build the model as it was when it was saved (LoRA with the same rank, the same preset)."
+            f"The checkpoint has {len(saved)} variables and this model has {len(state)}; the first that differs is "
+            f"{differing[0]}: build the model with the same preset and the same LoRA rank as the saved one."
         )
     # region task 3
-    #: Give each variable of `state` its saved value.
+    #: Assign its saved value to each variable of `state`.
     for name, variable in state.items():
         variable.assign(saved[name])
     # endregion
 
 
 def merge_adapters(model: keras_hub.models.CausalLM) -> None:
-    """Add each adapter to its kernel, in place: the outputs stay, and nothing is left to train."""
+    """Add each adapter to its kernel, in place: outputs stay the same and nothing is trainable."""
     for layer in model.backbone._flatten_layers(include_self=False):
         if getattr(layer, "lora_enabled", False):
             # region task 4
-            #: Add the layer's adapter to `layer._kernel`, and make the adapter zero. Keras scales the product of
-            #: `lora_kernel_a` and `lora_kernel_b` by lora_alpha / lora_rank.
-            # `layer.kernel` would be this sum already, but rounded to the compute dtype.
+            #: Add the layer's adapter to `layer._kernel`, then set the adapter to zero.
+            #: Keras scales the product of `lora_kernel_a` and `lora_kernel_b` by
+            #: lora_alpha / lora_rank.
+            # The property `layer.kernel` is this sum, but rounded to the compute dtype.
             scale = layer.lora_alpha / layer.lora_rank
             adapter = scale * keras.ops.matmul(layer.lora_kernel_a, layer.lora_kernel_b)
             layer._kernel.assign(keras.ops.add(layer._kernel, adapter))
             layer.lora_kernel_b.assign(keras.ops.zeros(layer.lora_kernel_b.shape))
             # endregion
     model.backbone.trainable = False
-    # What Keras has compiled takes the variables in two lists, those to train and the rest, and these have changed.
+    # Compiled functions take trainable and other variables as two lists, and these have changed.
     model.train_function = model.test_function = model.predict_function = model.generate_function = None

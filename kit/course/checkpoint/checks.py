@@ -53,8 +53,8 @@ class SavedAndResumed:
     save: Outcome[Saved]
     #: None if nothing was saved.
     resume: Outcome[Resumed] | None = None
-    #: If ``resume`` was stopped: ``resume_training`` again, on models whose optimizer has the name of the saved one.
-    #: In the first the optimizer is not built, in the second it is.
+    #: If ``resume`` was stopped: ``resume_training`` again, on models whose optimizer has the name
+    #: that it had when it was saved. In the first it is not built, in the second it is.
     same_name: tuple[Outcome[None], ...] = ()
 
 
@@ -87,7 +87,7 @@ def observe_resume_elsewhere(submission: Submission) -> SavedAndResumed:
 
 def judge_resume_elsewhere(seen: SavedAndResumed) -> dict[str, float]:
     """The state is the saved one, and the losses are those of a run without interruption."""
-    # On another mesh, sums may be taken in another order. Over five seeds the losses were equal all the same.
+    # On another mesh, sums may be taken in another order. Over five seeds the losses were equal.
     return _judge_resumed(seen, 0, _meshes_to_move_between()[0], tolerance=1e-5)
 
 
@@ -315,7 +315,7 @@ def _meshes_to_move_between() -> list[tuple[int, int]]:
 def _bfloat16_model() -> keras_hub.models.CausalLM:
     """A bfloat16 model without LoRA, since adapters are float32 in any model of Keras 3.15."""
     model = fresh_model(0, "adamw", dtype="bfloat16")
-    # Moments are zero before the first step, and a step is not needed to see whether they are restored.
+    # Moments are zero before the first step. No step is needed to see whether they are restored.
     for number, variable in enumerate(model.optimizer.variables):
         if tuple(variable.shape):
             variable.assign(np.random.default_rng(number).normal(size=tuple(variable.shape)).astype("float32"))

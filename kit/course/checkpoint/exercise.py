@@ -13,20 +13,20 @@ EXERCISE = Exercise(
     prerequisites=("lora", "training"),
     contract=CheckpointPart,
     hints=(
-        'Look at the formulas of a step (`kit lesson training "The twin"`). What in them is '
-        "different after a hundred steps from what a fresh model has? All of that must be in the "
-        "file, and nothing else.",
-        "Task 1: model.trainable_variables and model.optimizer.variables; an optimizer has a "
-        "build, and a second call of it does nothing; str.partition takes the first part off a "
-        "path. Task 2: keras.ops.convert_to_numpy, and astype for bfloat16. Task 3: a variable "
-        "has assign. Task 4: lora_alpha, lora_rank, lora_kernel_a, lora_kernel_b, and "
-        "keras.ops.matmul.",
-        "Task 1: build the optimizer for what is trained, then two dictionaries, each with a "
-        "prefix of its own before the path, the optimizer's without its first part, and both as "
-        "one. Task 2: a loop over names and variables, with one decision about the dtype. Task 3: "
-        "the same loop, the other way. Task 4: the scaled product of A and B, added to the "
-        "layer's own kernel variable by assigning the sum; then one of the two matrices becomes "
-        "zero.",
+        'Look at the formulas of a step (`kit lesson training "The twin"`). Which values in them '
+        "differ between a fresh model and a model after a hundred steps? Save all of those values, "
+        "and nothing else.",
+        "Task 1: `model.trainable_variables` and `model.optimizer.variables`. An optimizer has a "
+        "`build` method, and a second call of it does nothing. `str.partition` separates the first "
+        "part of a path. Task 2: `keras.ops.convert_to_numpy`, and `astype` for bfloat16. Task 3: a "
+        "variable has an `assign` method. Task 4: `lora_alpha`, `lora_rank`, `lora_kernel_a`, "
+        "`lora_kernel_b` and `keras.ops.matmul`.",
+        "Task 1: build the optimizer for the trainable variables. Make two dictionaries, one for "
+        "the model and one for the optimizer, and put a different prefix before each path. Leave "
+        "out the first part of the optimizer's paths. Return both dictionaries as one. Task 2: "
+        "loop over names and variables, and convert bfloat16 values. Task 3: the same loop in the "
+        "other direction. Task 4: multiply A by B, scale the product, and assign the sum of kernel "
+        "and product to the layer's own kernel variable. Then set one of the two matrices to zero.",
     ),
     checks=(
         Check(
@@ -34,58 +34,60 @@ EXERCISE = Exercise(
             "train",
             "save_training",
             limit=180,
-            asks="With LoRA: a fresh model goes on exactly where the saved one was.",
+            asks="With LoRA: a fresh model resumes the saved run with the same state and the same losses.",
         ),
         Check(
             "resume_elsewhere",
             "train",
             "save_training",
             limit=180,
-            asks="Without LoRA, and from one mesh to another.",
+            asks="Without LoRA: a run that was saved on one mesh resumes on another.",
         ),
         Check(
             "resume_bfloat16",
             "train",
             "save_training",
             limit=180,
-            asks="A model in bfloat16 is saved and restored to the last bit.",
+            asks="The state of a bfloat16 model is bit-identical after resuming.",
         ),
         Check(
             "merge",
             "train",
             "merge_adapters",
             limit=180,
-            asks="The merged model gives the same logits, and has nothing left to train.",
+            asks="The merged model computes the same logits and has no trainable variables.",
         ),
     ),
     codes={
         "CHECKPOINT_ADAPTERS_LOST": Code(
-            "Save lora_kernel_a and lora_kernel_b themselves: save_weights writes kernels with their adapters added.",
+            "Save `lora_kernel_a` and `lora_kernel_b` themselves: `save_weights` adds them to the kernels.",
             "What save_weights does",
         ),
         "CHECKPOINT_RESUME_OFF_TRAJECTORY": Code(
-            "Save and restore the optimizer's variables too, its step count among them.",
+            "Save and restore the optimizer's variables too, including its step count.",
             "What a step needs",
         ),
         "CHECKPOINT_MERGE_CHANGES_OUTPUTS": Code(
-            "Add lora_alpha / lora_rank times A B to the variable _kernel, since kernel has it added already, and make the adapter zero.",
+            "Add `lora_alpha / lora_rank` times A B to the variable `_kernel`, then set the adapter to zero. "
+            "Do not add it to `kernel`, which includes the adapter already.",
             "Merging",
         ),
         "CHECKPOINT_STILL_TRAINABLE": Code(
-            "After merging, set trainable to False.",
+            "Set `trainable` to False after merging.",
             "Merging",
         ),
         "CHECKPOINT_NAMES_NOT_STABLE": Code(
-            "Leave the optimizer's own name, the first part of its variables' paths, out of the names.",
-            "Names that last",
+            "Leave the first part of the optimizer's variable paths, its own name, out of the saved names.",
+            "Stable names",
         ),
         "CHECKPOINT_OPTIMIZER_NOT_BUILT": Code(
-            "Build the optimizer for the trainable variables before you look at its variables; a second build does nothing.",
+            "Build the optimizer for the trainable variables before you list its variables; "
+            "a second build does nothing.",
             "What a step needs",
         ),
         "CHECKPOINT_BFLOAT16_LOST": Code(
-            "Turn values of bfloat16 into float32 before they go into the file; assigning turns them back exactly.",
-            "Numbers that a file does not know",
+            "Convert bfloat16 values to float32 before you write them; `assign` converts them back exactly.",
+            "bfloat16 in files",
         ),
     },
 )
