@@ -13,17 +13,17 @@ EXERCISE = Exercise(
     prerequisites=("mesh", "layout"),
     contract=LoadingPart,
     hints=(
-        "When does a variable of Keras learn where it is to be? Once, at one moment. Which of the "
-        "two tasks must come first, so that this moment finds what it needs?",
-        "Task 1: keras.distribution.ModelParallel, which takes keywords only, and "
-        "keras.distribution.set_distribution. Task 2: keras_hub.models.CausalLM has a class "
-        "method from_preset. Task 3: the sharding of a JAX array has a spec, which can be made a "
-        "tuple; compare its length with the number of dimensions.",
-        "Make the distribution of three things: the layout map, the name of the axis that the "
-        "batch goes over, and that data are not shared out automatically. Make it the global one, "
-        "and do not take it back. Then return what from_preset gives for the preset and all of "
-        "the options. In the loop: the spec as a tuple, with as many None behind it as are "
-        "missing, in a row after the path and the shape.",
+        "When does Keras decide where a variable is placed? It decides once, at one moment. Which of the "
+        "first two tasks must come first, so that Keras finds the distribution at that moment?",
+        "Task 1: keras.distribution.ModelParallel accepts only keywords; see also "
+        "keras.distribution.set_distribution. Task 2: keras_hub.models.CausalLM has a class method "
+        "from_preset. Task 3: the sharding of a JAX array has a spec, which you can convert to a tuple. "
+        "Compare its length with the number of dimensions.",
+        "Task 1: create the distribution from three arguments: the layout map, the name of the batch "
+        "axis, and the flag that turns off the automatic sharding of data sets. Set it as the global "
+        "distribution and leave it set. Task 2: return the result of from_preset for the preset and all "
+        "options. Task 3: convert the spec to a tuple, append as many None as are missing, and append a "
+        "row of path, shape and spec.",
     ),
     checks=(
         Check(
@@ -31,7 +31,7 @@ EXERCISE = Exercise(
             "spec",
             "load_distributed",
             limit=60,
-            asks="The distribution is set before the model is made, is the right one, and stays set.",
+            asks="The distribution is set before the model is created, is the right one, and stays set.",
         ),
         Check(
             "weights",
@@ -52,7 +52,7 @@ EXERCISE = Exercise(
             "spec",
             "sharding_table",
             limit=60,
-            asks="The table has path, shape and spec of each variable, as its array says.",
+            asks="The table has path, shape and spec of each variable, and the specs are those of the arrays.",
         ),
     ),
     codes={
@@ -69,7 +69,7 @@ EXERCISE = Exercise(
             "From the preset",
         ),
         "SHARDING_TABLE_WRONG": Code(
-            "Ask variable.value.sharding.spec, make a tuple of it, and fill that up with None.",
+            "Read variable.value.sharding.spec, convert it to a tuple, and append None for missing dimensions.",
             "What the arrays say",
         ),
     },
