@@ -19,7 +19,7 @@ class Placement:
     #: On how many devices it is, whole or in parts; 0 if it has no value.
     device_count: int
     #: Whether each of these devices holds the whole of it.
-    whole: bool
+    replicated: bool
 
 
 def placements(variables: Iterable[keras.Variable]) -> list[Placement]:
@@ -30,7 +30,7 @@ def placements(variables: Iterable[keras.Variable]) -> list[Placement]:
         # A variable without a value would make one when it is asked for it.
         value = getattr(variable, "_value", None)
         if value is None:
-            found.append(Placement(variable.path, shape, 0, 0, whole=False))
+            found.append(Placement(variable.path, shape, 0, 0, replicated=False))
         else:
             sharding = value.sharding
             found.append(

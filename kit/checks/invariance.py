@@ -1,0 +1,225 @@
+"""A check of training: a model has the same losses on each mesh as on one device."""
+
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kit.checks.diagnosis import Failed
+from kit.checks.failure import raises_check_failed
+from kit.checks.layout import cover, judge_rules
+from kit.checks.tables import Row
+from kit.narrator import as_tuple
+
+if TYPE_CHECKING:
+    import keras
+
+    from kit.evidence.invariance import Trajectory
+
+    LayoutMapFor = Callable[[keras.distribution.DeviceMesh], keras.distribution.LayoutMap]
+
+Shape = tuple[int, int]
+
+
+@raises_check_failed
+def check_mesh_invariance(
+    make_model: Callable[[], "keras.Model"],
+    batch: Any,
+    layout_map_for: "LayoutMapFor",
+    meshes: Sequence[Shape] = ((1, 8), (2, 4), (8, 1)),
+    *,
+    rtol: float = 1e-5,
+    steps: int = 2,
+    seed: int = 0,
+    axis_names: tuple[str, str] = ("batch", "model"),
+) -> tuple[float, ...]:
+    """Check that the losses of the first training steps on a batch are the same on each mesh as on one device.
+
+    The check builds and trains the model on one device without a distribution, and again under ModelParallel on each
+    mesh. It sets the distribution and Keras' seed. Afterwards no distribution is set, whatever happens.
+
+    Args:
+        make_model: Builds and compiles a new model. The check sets Keras' seed before each call, so that Keras'
+            initializers give the same model each time; seed any other random numbers in this function.
+        batch: What ``model.train_on_batch`` takes: a tuple (x, y) or (x, y, sample_weight), or x alone, such as a list of
+            texts for a KerasHub task with its preprocessor. Each mesh's first size must divide the number of examples.
+        layout_map_for: Makes the layout map for a device mesh.
+        meshes: Sizes of the two axes. A mesh that is smaller than the number of devices takes the first ones.
+        rtol: The largest difference of a loss, relative to that on one device; 1e-5 is for float32.
+        steps: How many training steps to compare. The loss of a step is taken before it changes the weights, so two steps
+            show the effect of one.
+        seed: For ``keras.utils.set_random_seed``.
+        axis_names: Of the mesh; the batch is sharded over the first.
+
+    Returns:
+        The losses on one device.
+
+    Raises:
+        CheckFailed: NOTHING_TO_CHECK (no mesh, or one with too few devices or a single one; a step that changes the loss
+            by no more than ``rtol``; a layout map that shards nothing), LOSS_NOT_FINITE, MODEL_NOT_REPRODUCIBLE,
+            LOADING_DISTRIBUTION_TOO_LATE (``make_model`` returns a model that it built before), LAYOUT_RULES_OVERLAP,
+            LAYOUT_SPEC_DOES_NOT_FIT, LAYOUT_AXIS_DOES_NOT_DIVIDE, LOSS_DEPENDS_ON_MESH.
+
+    """
+    if steps < 2:
+        raise ValueError(f"steps must be at least 2, not {steps}: a single step does not show the effect of training")
+    from kit.evidence.invariance import train
+
+    shapes = [(int(first), int(second)) for first, second in meshes]
+    _require_meshes(shapes)
+    _require_examples(shapes, batch)
+    twin = train(make_model, batch, steps=steps, seed=seed)
+    _require_devices(twin, 1, "one device")
+    _require_losses(twin, rtol)
+    # Before the first mesh computes anything, so that the diagnostic names a rule that does not fit.
+    layout_maps = {shape: _layout_map(layout_map_for, shape, axis_names, twin) for shape in shapes}
+    runs = {}
+    for shape, layout_map in layout_maps.items():
+        runs[shape] = train(make_model, batch, layout_map, steps=steps, seed=seed)
+        _require_devices(runs[shape], math.prod(shape), f"the mesh {as_tuple(shape)}")
+        _require_same_start(twin, runs[shape], shape)
+    _judge_losses(twin, runs, rtol)
+    return twin.losses
+
+
+def _require_meshes(shapes: Sequence[Shape]) -> None:
+    import keras
+
+    count = len(keras.distribution.list_devices())
+    wrong = [shape for shape in shapes if not 1 < math.prod(shape) <= count or min(shape) < 1]
+    if not shapes or wrong:
+        what = f"The mesh {as_tuple(wrong[0])} needs {math.prod(wrong[0])} devices" if wrong else "No mesh is given"
+        raise Failed(
+            "NOTHING_TO_CHECK",
+            f"{what}; JAX sees {count}, and a mesh must have at least 2.",
+            advice="Put `simulated_devices = 8` into pytest's ini file, or choose other meshes.",
+        )
+
+
+def _require_examples(shapes: Sequence[Shape], batch: Any) -> None:
+    examples = _examples(batch)
+    remedy = "Choose a number of examples that each mesh's first size divides."
+    if not examples:
+        raise Failed("NOTHING_TO_CHECK", "The batch has 0 examples.", advice=remedy)
+    uneven = [shape for shape in shapes if examples % shape[0]]
+    if uneven:
+        raise Failed(
+            "LAYOUT_AXIS_DOES_NOT_DIVIDE",
+            f"The batch has {examples} examples, which the mesh {as_tuple(uneven[0])} cannot split into {uneven[0][0]} "
+            "equal parts.",
+            advice=remedy,
+        )
+
+
+def _examples(batch: Any) -> int:
+    """The number of examples of what train_on_batch takes: x alone or a tuple that begins with it."""
+    x = batch[0] if isinstance(batch, tuple) else batch
+    while isinstance(x, dict):
+        x = next(iter(x.values()))
+    # A list of inputs of a functional model, and not a list of texts.
+    if isinstance(x, (list, tuple)) and x and hasattr(x[0], "shape") and x[0].shape:
+        x = x[0]
+    return len(x)
+
+
+def _require_losses(twin: "Trajectory", rtol: float) -> None:
+    """The losses on one device are finite, and training changes them."""
+    row = ("one device", *(f"{loss:.8g}" for loss in twin.losses))
+    evidence = (("mesh", *_headings(twin)), [row])
+    if not all(map(math.isfinite, twin.losses)):
+        raise Failed(
+            "LOSS_NOT_FINITE",
+            "A loss on one device is not finite, so that no mesh can be compared with it.",
+            *evidence,
+            advice="Check the batch (labels in range, at least one example with a weight) and the loss.",
+        )
+    if not any(abs(later - twin.losses[0]) > rtol * abs(twin.losses[0]) for later in twin.losses[1:]):
+        raise Failed(
+            "NOTHING_TO_CHECK",
+            f"Training on one device changes the loss by no more than the relative tolerance of {rtol:g}, so that the "
+            "steps show nothing.",
+            *evidence,
+            advice="Compile with a larger learning rate, and check that some variables are trainable.",
+        )
+
+
+def _headings(twin: "Trajectory") -> list[str]:
+    return ["loss", *(f"after {step} step{'s' if step > 1 else ''}" for step in range(1, len(twin.losses)))]
+
+
+def _layout_map(
+    layout_map_for: "LayoutMapFor", shape: Shape, axis_names: tuple[str, str], twin: "Trajectory"
+) -> "keras.distribution.LayoutMap":
+    """The layout map for a mesh of this shape, whose rules are judged on the variables of the twin."""
+    import keras
+
+    devices = keras.distribution.list_devices()[: math.prod(shape)]
+    mesh = keras.distribution.DeviceMesh(shape, list(axis_names), devices)
+    layout_map = layout_map_for(mesh)
+    if not isinstance(layout_map, keras.distribution.LayoutMap) or layout_map.device_mesh is not mesh:
+        raise TypeError("layout_map_for must return a keras.distribution.LayoutMap of the device mesh that it is given")
+    coverage, _ = cover(layout_map, twin.variables)
+    judge_rules(coverage, layout_map, every_rule_matches=False)
+    if len(coverage.replicated) == len(twin.variables) and shape[1] > 1:
+        raise Failed(
+            "NOTHING_TO_CHECK",
+            f"On the mesh {as_tuple(shape)} the layout map shards none of the model's {len(twin.variables)} variables.",
+            ("rule", "variables"),
+            [(rule.pattern, len(rule.paths)) for rule in coverage.rules],
+            "Compare its rules with the model's paths (check_layout_coverage).",
+        )
+    return layout_map
+
+
+def _require_devices(run: "Trajectory", devices: int, where: str) -> None:
+    """The weights are on all devices that compute with them, and on no others."""
+    elsewhere = [placement for placement in run.placements if placement.device_count != devices]
+    if elsewhere:
+        raise Failed(
+            "LOADING_DISTRIBUTION_TOO_LATE",
+            f"{len(elsewhere)} of the {len(run.placements)} weights of the model for {where} are on other devices.",
+            ("for example", "devices", "expected"),
+            [(placement.path, placement.device_count, devices) for placement in elsewhere[:3]],
+            "Build a new model at each call of make_model: a variable gets its layout when it is created.",
+        )
+
+
+def _require_same_start(twin: "Trajectory", run: "Trajectory", shape: Shape) -> None:
+    """The model on a mesh has the same initial values as the one on one device."""
+    same_number = len(twin.variables) == len(run.variables)
+    different = twin.first_difference(run) if same_number else None
+    if same_number and not different:
+        return
+    rows: list[Row] = [("variables", len(twin.variables), len(run.variables))]
+    if different:
+        rows.append((different[0].path, "", f"differs by up to {different[1]:.3g}"))
+    raise Failed(
+        "MODEL_NOT_REPRODUCIBLE",
+        f"make_model builds another model for the mesh {as_tuple(shape)} than for one device: they differ before training.",
+        ("", "one device", f"mesh {as_tuple(shape)}"),
+        rows,
+        "In make_model, draw from Keras' random numbers, seed other random numbers, or load the same weights.",
+    )
+
+
+def _judge_losses(twin: "Trajectory", runs: "Mapping[Shape, Trajectory]", rtol: float) -> None:
+    rows: list[Row] = [("one device", *(f"{loss:.8g}" for loss in twin.losses), "")]
+    wrong = []
+    for shape, run in runs.items():
+        differences = [
+            abs(loss - expected) / max(abs(expected), sys.float_info.min)
+            for loss, expected in zip(run.losses, twin.losses, strict=True)
+        ]
+        # Written so that NaN is too large.
+        if not all(difference <= rtol for difference in differences):
+            wrong.append(as_tuple(shape))
+        worst = max(differences, key=lambda difference: math.inf if math.isnan(difference) else difference)
+        rows.append((as_tuple(shape), *(f"{loss:.8g}" for loss in run.losses), f"{worst:.1e}"))
+    if wrong:
+        raise Failed(
+            "LOSS_DEPENDS_ON_MESH",
+            f"On the mesh{'es' if len(wrong) > 1 else ''} {' and '.join(wrong)} a loss differs from that on one device by "
+            f"more than the relative tolerance of {rtol:g}.",
+            ("mesh", *_headings(twin), "relative difference"),
+            rows,
+        )

@@ -1,0 +1,258 @@
+"""Checks of a layout map: what its rules match, and how many bytes it leaves replicated. No weights are needed."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from kit.checks.diagnosis import Failed
+from kit.checks.failure import raises_check_failed
+from kit.checks.tables import Row, Sized, grouped, limited
+from kit.narrator import as_bytes, as_tuple
+
+if TYPE_CHECKING:
+    import keras
+
+    from kit.evidence.rule_coverage import RuleCoverage, RuleMatch
+    from kit.models.weightless import VariableInfo
+
+    #: A built model or layer, with or without weights; its variables; or their descriptions.
+    ModelOrVariables = keras.layers.Layer | Sequence[keras.Variable] | Sequence[VariableInfo]
+
+
+@raises_check_failed
+def check_layout_coverage(
+    layout_map: "keras.distribution.LayoutMap", model_or_variables: "ModelOrVariables"
+) -> None:
+    """Check that each rule matches a variable, that no two match the same one, and that each spec fits its shapes.
+
+    The diagnostic also lists the variables that no rule matches. They are no failure here: see
+    :func:`check_replicated_bytes`.
+
+    Args:
+        layout_map: With its device mesh.
+        model_or_variables: A built model or layer, with or without weights; a list of its variables; or a list of their
+            descriptions (:class:`kit.models.weightless.VariableInfo`).
+
+    Raises:
+        CheckFailed: NOTHING_TO_CHECK (no rule or no variable), LAYOUT_RULE_MATCHES_NOTHING, LAYOUT_RULES_OVERLAP,
+            LAYOUT_SPEC_DOES_NOT_FIT (more entries than dimensions, or an axis twice), LAYOUT_AXIS_DOES_NOT_DIVIDE. The
+            table shows all mistakes; the code is that of the first.
+
+    """
+    coverage, _ = cover(layout_map, model_or_variables)
+    judge_rules(coverage, layout_map, every_rule_matches=True)
+
+
+@raises_check_failed
+def check_replicated_bytes(
+    layout_map: "keras.distribution.LayoutMap", model_or_variables: "ModelOrVariables", share: float = 0.01
+) -> None:
+    """Check that the layout map leaves at most ``share`` of the model's bytes replicated.
+
+    The check judges the sum. Each feed-forward matrix of Gemma 7B is less than 1 % of the model, but a rule that misses
+    them all leaves 25 % replicated. Norms and biases are far below 1 % of any model that is worth sharding. LoRA's
+    matrices are best replicated, and may be more than 1 % of a small model.
+
+    Args:
+        layout_map: With its device mesh of at least two devices.
+        model_or_variables: See :func:`check_layout_coverage`.
+        share: Of the model's bytes; at least 0 and below 1.
+
+    Raises:
+        CheckFailed: NOTHING_TO_CHECK (no rule, no variable, or a single device), LAYOUT_MATRIX_REPLICATED.
+
+    """
+    require_share(share)
+    coverage, variables = cover(layout_map, model_or_variables)
+    devices = math.prod(layout_map.device_mesh.shape)
+    if devices < 2:
+        raise Failed("NOTHING_TO_CHECK", "The mesh has a single device, so that nothing can be sharded.")
+    judge_replicated(
+        coverage.replicated,
+        sum(variable.nbytes for variable in variables),
+        share,
+        devices,
+        "Add or widen a rule: shard the variables in the table over an axis with more than one device.",
+        {path: rule.pattern for rule in coverage.rules for path in rule.paths},
+    )
+
+
+def require_share(share: float) -> None:
+    """Refuse what is no share of the model's bytes.
+
+    Raises:
+        ValueError: if it is not at least 0 and below 1.
+
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"share must be at least 0 and below 1, not {share}")
+
+
+def cover(
+    layout_map: "keras.distribution.LayoutMap", model_or_variables: "ModelOrVariables"
+) -> "tuple[RuleCoverage, list[VariableInfo]]":
+    """What each rule matches, and the described variables.
+
+    Raises:
+        Failed: NOTHING_TO_CHECK, if there is no variable or no rule.
+
+    """
+    from kit.evidence.rule_coverage import rule_coverage
+
+    variables = _described(model_or_variables)
+    if not variables:
+        raise Failed(
+            "NOTHING_TO_CHECK",
+            "The model has no variables.",
+            advice="Build the model first, or pass its variables to the check.",
+        )
+    if not len(layout_map):
+        raise Failed(
+            "NOTHING_TO_CHECK",
+            f"The layout map has no rule for the {len(variables)} variables.",
+            advice='Add rules: layout_map[".*query/kernel"] = (None, "model", None).',
+        )
+    return rule_coverage(layout_map, variables), variables
+
+
+def _described(model_or_variables: "ModelOrVariables") -> "list[VariableInfo]":
+    from kit.models.weightless import VariableInfo, describe
+
+    variables = list(getattr(model_or_variables, "variables", model_or_variables))
+    return [variable if isinstance(variable, VariableInfo) else describe([variable])[0] for variable in variables]
+
+
+class _Problem(NamedTuple):
+    """What is wrong with a rule."""
+
+    code: str
+    cause: str
+    remedy: str
+    #: For the table.
+    in_brief: str
+
+
+def judge_rules(
+    coverage: "RuleCoverage", layout_map: "keras.distribution.LayoutMap", *, every_rule_matches: bool
+) -> None:
+    """Raise ``Failed`` with all rules if one of them is wrong.
+
+    Args:
+        coverage: What each rule matches.
+        layout_map: For its mesh.
+        every_rule_matches: Whether a rule that matches nothing is wrong.
+
+    """
+    problems = {rule.pattern: _problem(rule, coverage, every_rule_matches) for rule in coverage.rules}
+    found = [problem for problem in problems.values() if problem is not None]
+    if not found:
+        return
+    rows: list[Row] = []
+    for rule in coverage.rules:
+        problem = problems[rule.pattern]
+        in_brief = problem.in_brief if problem else ""
+        rows.append((rule.pattern, as_tuple(rule.spec), len(rule.paths), as_bytes(rule.nbytes), in_brief))
+    rows += [
+        (group.label, f"shape {as_tuple(group.shape)}", group.count, as_bytes(group.nbytes), "no rule")
+        for group in grouped(coverage.unmatched)
+    ]
+    first, more = found[0], len(found) - 1
+    others = f" {more} more rule{'s are' if more > 1 else ' is'} wrong: see the table." if more else ""
+    raise Failed(
+        first.code,
+        f"{first.cause} The mesh is {as_tuple(layout_map.device_mesh.shape)}.{others}",
+        ("rule, or variable without one", "spec", "variables", "bytes", ""),
+        limited(rows),
+        first.remedy,
+    )
+
+
+def _problem(rule: "RuleMatch", coverage: "RuleCoverage", every_rule_matches: bool) -> _Problem | None:
+    overlaps = [(path, patterns) for path, patterns in coverage.overlaps if rule.pattern in patterns]
+    if overlaps:
+        path, patterns = overlaps[0]
+        others = " and ".join(repr(pattern) for pattern in patterns if pattern != rule.pattern)
+        return _Problem(
+            "LAYOUT_RULES_OVERLAP",
+            f"The rule {rule.pattern!r} and the rule {others} both match {path}.",
+            "Make the rules exclude each other: Keras refuses a path that two of them match.",
+            f"{len(overlaps)} matched by another rule too",
+        )
+    if rule.paths:
+        return _misfit(rule, coverage) or _indivisible(rule, coverage)
+    if not every_rule_matches:
+        return None
+    return _Problem(
+        "LAYOUT_RULE_MATCHES_NOTHING",
+        f"The rule {rule.pattern!r} matches no variable.",
+        "Compare the rule with the paths that have no rule: since Keras 3.14 it must match the whole path (re.fullmatch).",
+        "matches nothing",
+    )
+
+
+def _misfit(rule: "RuleMatch", coverage: "RuleCoverage") -> _Problem | None:
+    """More entries than dimensions, or an axis twice."""
+    found = next((misfit for misfit in coverage.misfits if misfit.path in rule.paths), None)
+    if found is None:
+        return None
+    entries, dimensions = len(found.spec), len(found.shape)
+    if entries > dimensions:
+        cause = f"The rule {rule.pattern!r} has {entries} entries, but {found.path} has {dimensions} dimensions."
+        in_brief = f"{entries} entries for {dimensions} dimensions"
+    else:
+        cause = f"The rule {rule.pattern!r} shards two dimensions of {found.path} over the same axis."
+        in_brief = "an axis twice"
+    remedy = "Give one entry, an axis or None, for each dimension of the variable, and use each axis once."
+    return _Problem("LAYOUT_SPEC_DOES_NOT_FIT", cause, remedy, in_brief)
+
+
+def _indivisible(rule: "RuleMatch", coverage: "RuleCoverage") -> _Problem | None:
+    found = next((uneven for uneven in coverage.indivisible if uneven.path in rule.paths), None)
+    if found is None:
+        return None
+    size = found.shape[found.dimension]
+    return _Problem(
+        "LAYOUT_AXIS_DOES_NOT_DIVIDE",
+        f'The axis "{found.axis}" has {found.axis_size} devices, which do not divide the {size} entries of dimension '
+        f"{found.dimension} of {found.path}, shape {as_tuple(found.shape)}.",
+        "Shard a dimension that the axis divides, or choose another mesh.",
+        f"{found.axis_size} does not divide {size}",
+    )
+
+
+def judge_replicated(
+    replicated: Sequence[Sized],
+    nbytes: int,
+    share: float,
+    devices: int,
+    remedy: str,
+    rules: Mapping[str, str] | None = None,
+) -> None:
+    """Raise ``Failed`` if replicated variables are more than ``share`` of a model.
+
+    Args:
+        replicated: The variables that each device holds whole.
+        nbytes: Bytes of the model.
+        share: Of these bytes that may be replicated.
+        devices: How many hold the variables.
+        remedy: What to try.
+        rules: Path -> the rule that matches it, where a layout map is judged.
+
+    """
+    held = sum(variable.nbytes for variable in replicated)
+    if held <= share * nbytes:
+        return
+    rows = [
+        (group.label, group.count, as_tuple(group.shape), as_bytes(group.nbytes), f"{group.nbytes / nbytes:.2%}")
+        for group in grouped(replicated)
+    ]
+    matching = dict.fromkeys(repr(rules[variable.path]) for variable in replicated if rules and variable.path in rules)
+    by_rule = f" These rules shard nothing: {', '.join(matching)}." if matching else ""
+    raise Failed(
+        "LAYOUT_MATRIX_REPLICATED",
+        f"{as_bytes(held)} of the model's {as_bytes(nbytes)} are replicated on each of {devices} devices: "
+        f"{held / nbytes:.2%}, and {share:.2%} is allowed.{by_rule}",
+        ("replicated", "variables", "shape", "bytes", "share"),
+        limited(rows),
+        remedy,
+    )
