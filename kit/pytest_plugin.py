@@ -1,6 +1,7 @@
-"""A pytest plugin for a person's own suite: simulated devices, device meshes and models without their weights.
+"""A pytest plugin for your own suite: simulated devices, device meshes, and models without weights.
 
-pytest loads it at every start, so it imports nothing but pytest until a fixture or the option ``simulated_devices`` is used.
+pytest loads it at every start, so it imports nothing but pytest until a fixture or the option
+``simulated_devices`` is used.
 """
 
 import sys
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
 
     from kit.models.weightless import VariableInfo
 
-#: How many devices the fixtures simulate where nothing else is asked for: as many as a TPU v3-8 has cores.
+#: Devices that the fixtures simulate by default: as many as a TPU v3-8 has cores.
 DEFAULT_DEVICES = 8
 
-#: After a test that uses one of these no distribution is set.
+#: After a test with one of these fixtures the plugin clears Keras' distribution.
 FIXTURES = frozenset({"simulated_devices", "device_mesh", "weightless_model"})
 
 REMEDY = "set `simulated_devices = {}` in pytest's ini file (or `pytest --simulated-devices {}`)"
@@ -25,15 +26,15 @@ REMEDY = "set `simulated_devices = {}` in pytest's ini file (or `pytest --simula
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option and its counterpart in the ini file."""
-    text = "Simulate this many devices on the CPU, for Keras on JAX, before anything imports them."
+    text = "Simulate this many CPU devices for Keras on JAX."
     parser.getgroup("kit").addoption("--simulated-devices", type=int, metavar="N", help=text)
     parser.addini("simulated_devices", text, type="string", default="")
 
 
-# Before pytest imports the first conftest.py, which may import keras.
+# Runs before pytest imports the first conftest.py, which may import keras.
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Set the environment, if the option or the ini file says so."""
+    """Set the environment if the option or the ini file asks for simulated devices."""
     number = _asked_for(early_config)
     if number is not None:
         try:
@@ -44,7 +45,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Leave no distribution set for the next test."""
+    """Clear the distribution for the next test."""
     try:
         yield
     finally:
@@ -56,10 +57,11 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def simulated_devices(pytestconfig: pytest.Config) -> list[str]:
-    """The names of the simulated devices, ``cpu:0`` and so on: as many as ``simulated_devices`` says in the ini file, or 8.
+    """The names of the simulated devices, ``cpu:0`` and so on.
 
-    Another number of devices, or Keras on another backend, is an error and never a skip: a check of a sharding on one
-    device would pass over anything.
+    There are as many as ``simulated_devices`` in the ini file says, or 8. Another number of
+    devices, or Keras on another backend, is an error and never a skip: on one device every check of
+    a sharding would pass.
     """
     number = _asked_for(pytestconfig) or DEFAULT_DEVICES
     try:
@@ -72,10 +74,10 @@ def simulated_devices(pytestconfig: pytest.Config) -> list[str]:
 
 @pytest.fixture
 def device_mesh(simulated_devices: list[str]) -> "Callable[..., keras.distribution.DeviceMesh]":
-    """Makes device meshes: ``device_mesh(2, 4)`` has the axes "batch" of 2 and "model" of 4 devices.
+    """Makes device meshes: ``device_mesh(2, 4)`` has the axes "batch" (2) and "model" (4).
 
-    ``device_mesh()`` has all devices in the second axis. A mesh of fewer devices than there are takes the first ones; one of
-    more is a ValueError with both numbers. ``axis_names`` gives the axes other names.
+    ``device_mesh()`` has all devices in the second axis. A smaller mesh takes the first devices; a
+    larger one raises a ValueError with both numbers. ``axis_names`` gives the axes other names.
     """
 
     def make(
@@ -83,11 +85,11 @@ def device_mesh(simulated_devices: list[str]) -> "Callable[..., keras.distributi
     ) -> "keras.distribution.DeviceMesh":
         import keras
 
-        there = len(simulated_devices)
+        count = len(simulated_devices)
         if model is None:
-            model = there // batch if batch > 0 else 0
-        if batch < 1 or model < 1 or batch * model > there:
-            raise ValueError(f"device_mesh({batch}, {model}) takes {batch * model} devices, and there are {there}")
+            model = count // batch if batch > 0 else 0
+        if batch < 1 or model < 1 or batch * model > count:
+            raise ValueError(f"device_mesh({batch}, {model}) needs {batch * model} devices; {count} are simulated")
         return keras.distribution.DeviceMesh((batch, model), list(axis_names), simulated_devices[: batch * model])
 
     return make
@@ -97,11 +99,13 @@ def device_mesh(simulated_devices: list[str]) -> "Callable[..., keras.distributi
 def weightless_model(
     simulated_devices: list[str],
 ) -> "Callable[[Callable[[], keras.Model] | Mapping[str, Any]], list[VariableInfo]]":
-    """Describes the variables of a model that has no memory for its weights, whatever its size.
+    """Describes the variables of a model of any size, without memory for its weights.
 
-    It takes a function that builds the model, or the content of a preset's ``config.json``, and returns a list of
-    :class:`kit.models.weightless.VariableInfo`: path, shape, dtype, trainable, and from these size and nbytes. The function
-    must make no optimizer and no metric, which Keras refuses without state: pass the one that makes the backbone.
+    It takes a function that builds the model, or the content of a preset's ``config.json``, and
+    returns a list of :class:`kit.models.weightless.VariableInfo`: path, shape, dtype, trainable,
+    size and nbytes. The function must not make an optimizer or a metric, which Keras cannot create
+    without
+    values: pass the function that builds the backbone.
     """
 
     def describe_model(source: "Callable[[], keras.Model] | Mapping[str, Any]") -> "list[VariableInfo]":
@@ -115,8 +119,8 @@ def weightless_model(
                 if "create a variable while in a stateless scope" not in str(error):
                     raise
                 pytest.fail(
-                    "weightless_model: an optimizer or a metric was made, which cannot be without weights. A KerasHub task "
-                    "makes both: pass a function that builds the backbone alone.",
+                    "weightless_model: the function makes an optimizer or a metric, which Keras cannot create without "
+                    "values. A KerasHub task makes both: pass a function that builds only the backbone.",
                     pytrace=False,
                 )
             return describe(model.variables)
@@ -125,10 +129,10 @@ def weightless_model(
 
 
 def _asked_for(config: pytest.Config) -> int | None:
-    """How many devices the command line or the ini file wants, or None.
+    """The number of devices that the command line or the ini file asks for, or None.
 
     Raises:
-        pytest.UsageError: if that is no number of devices.
+        pytest.UsageError: if that is not a number of devices.
 
     """
     asked = config.known_args_namespace.simulated_devices
@@ -141,15 +145,15 @@ def _asked_for(config: pytest.Config) -> int | None:
     except ValueError:
         number = 0
     if number < 1:
-        raise pytest.UsageError(f"simulated_devices = {asked}: it takes a number of devices, such as 8.")
+        raise pytest.UsageError(f"simulated_devices = {asked}: give a number of devices, such as 8.")
     return number
 
 
 def _devices(number: int) -> list[str]:
-    """The names of the devices, which must be so many.
+    """The names of the devices.
 
     Raises:
-        RuntimeError: if they are not.
+        RuntimeError: if there is another number of them.
 
     """
     import keras
@@ -157,16 +161,16 @@ def _devices(number: int) -> list[str]:
     names: list[str] = keras.distribution.list_devices()
     if len(names) != number:
         raise RuntimeError(
-            f"{number} simulated devices are wanted, and there are {len(names)}: {REMEDY.format(number, number)}."
+            f"{number} simulated devices are needed, but JAX has {len(names)}: {REMEDY.format(number, number)}."
         )
     return names
 
 
 def _prepare(number: int) -> None:
-    """Make jax simulate so many devices, if it can still be told.
+    """Make JAX simulate this many devices, if it has not started.
 
     Raises:
-        RuntimeError: if it cannot, with what to do.
+        RuntimeError: if it has, with the remedy.
 
     """
     from kit.errors import UserError
@@ -178,8 +182,8 @@ def _prepare(number: int) -> None:
 
         if (backend := keras.backend.backend()) != "jax":
             raise RuntimeError(
-                f"{number} simulated devices are wanted, and Keras was imported with the backend {backend}: {remedy}, so that "
-                "JAX is chosen before a test module imports Keras."
+                f"{number} simulated devices are needed, but Keras was imported with the backend {backend}: {remedy}, "
+                "so that JAX is chosen before a test module imports Keras."
             )
     try:
         prepare_environment("cpu", number, tensorflow=True)
@@ -188,11 +192,11 @@ def _prepare(number: int) -> None:
 
         found = f"{jax.device_count()} {jax.default_backend()} device{'s' if jax.device_count() != 1 else ''}"
         raise RuntimeError(
-            f"{number} simulated devices are wanted, and jax has started with {found}: {remedy}, so that they are there "
-            "before a test module starts jax."
+            f"{number} simulated devices are needed, but JAX has started with {found}: {remedy}, so that they are "
+            "simulated before a test module starts JAX."
         ) from None
     if "jax" in sys.modules:
         import jax
 
-        # Read from the environment when jax is imported, and so too late for it.
+        # JAX reads the environment when it is imported, so it would miss the change.
         jax.config.update("jax_platforms", "cpu")

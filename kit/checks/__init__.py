@@ -8,8 +8,9 @@
 - ``diagnosis`` and ``codes``: what a diagnostic consists of, shared with the course
 - ``tables``: the evidence tables of these checks
 
-Names are imported on first use: ``from kit.checks import check_layout_coverage`` imports no framework. This package may
-import ``evidence``, ``models`` and what comes before them; it never imports ``judge`` or ``course``. Keras must run on JAX.
+Names are imported on first use: ``from kit.checks import check_layout_coverage`` imports no
+framework. This package may import ``evidence``, ``models`` and what comes before them; it never
+imports ``judge`` or ``course``. Keras must run on JAX.
 """
 
 import importlib

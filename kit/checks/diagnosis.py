@@ -35,7 +35,7 @@ class Diagnosis:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Diagnosis":
-        """The diagnosis from what :meth:`as_dict` returned, also from JSON of an older kit, which wrote "advice"."""
+        """The diagnosis from :meth:`as_dict`; JSON of older versions has "advice" for "remedy"."""
         return cls(
             content["code"],
             content["cause"],
@@ -46,7 +46,7 @@ class Diagnosis:
         )
 
     def as_text(self, exercise: str = "", width: int = WIDTH) -> str:
-        """The diagnostic that a user reads: code and cause, evidence, remedy, and the section of the lesson.
+        """The diagnostic that a user reads: code, cause, evidence, remedy and section of the lesson.
 
         Without an exercise the section is left out. Sentences are wrapped at ``width`` characters.
         """
@@ -61,7 +61,7 @@ class Diagnosis:
         return "\n".join(lines)
 
     def lesson(self, exercise: str) -> str:
-        """The command that shows what explains it; empty for a code that may concern any part of a whole run."""
+        """The command that shows the explanation; empty for a code of a whole run."""
         lesson, _, heading = self.anchor.partition("#")
         # A code that may concern any exercise leads to the lesson of the one that it concerns.
         name = lesson or (exercise if exercise != "run" else "")
@@ -90,7 +90,6 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
             advice or (common.remedy if common else ""),
             common.anchor if common else "",
         )
-
 
     @classmethod
     def of(cls, diagnosis: Diagnosis) -> "Failed":

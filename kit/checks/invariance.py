@@ -1,5 +1,6 @@
 """A check of training: a model has the same losses on each mesh as on one device."""
 
+import functools
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -33,21 +34,25 @@ def check_mesh_invariance(
     seed: int = 0,
     axis_names: tuple[str, str] = ("batch", "model"),
 ) -> tuple[float, ...]:
-    """Check that the losses of the first training steps on a batch are the same on each mesh as on one device.
+    """Check that the first losses on a batch are the same on each mesh as on one device.
 
-    The check builds and trains the model on one device without a distribution, and again under ModelParallel on each
-    mesh. It sets the distribution and Keras' seed. Afterwards no distribution is set, whatever happens.
+    The check builds and trains the model on one device without a distribution, and again under
+    ModelParallel on each mesh. It sets the distribution and Keras' seed. Afterwards no distribution
+    is set, whatever happens.
 
     Args:
-        make_model: Builds and compiles a new model. The check sets Keras' seed before each call, so that Keras'
-            initializers give the same model each time; seed any other random numbers in this function.
-        batch: What ``model.train_on_batch`` takes: a tuple (x, y) or (x, y, sample_weight), or x alone, such as a list of
-            texts for a KerasHub task with its preprocessor. Each mesh's first size must divide the number of examples.
+        make_model: Builds and compiles a new model. The check sets Keras' seed before each call, so
+            that Keras' initializers give the same model each time; seed any other random numbers in
+            this function.
+        batch: What ``model.train_on_batch`` takes: a tuple (x, y) or (x, y, sample_weight), or x
+            alone, such as a list of texts for a KerasHub task with its preprocessor. Each mesh's
+            first size must divide the number of examples.
         layout_map_for: Makes the layout map for a device mesh.
-        meshes: Sizes of the two axes. A mesh that is smaller than the number of devices takes the first ones.
+        meshes: Sizes of the two axes. A mesh that is smaller than the number of devices takes the
+            first ones.
         rtol: The largest difference of a loss, relative to that on one device; 1e-5 is for float32.
-        steps: How many training steps to compare. The loss of a step is taken before it changes the weights, so two steps
-            show the effect of one.
+        steps: How many training steps to compare. The loss of a step is taken before it changes the
+            weights, so two steps show the effect of one.
         seed: For ``keras.utils.set_random_seed``.
         axis_names: Of the mesh; the batch is sharded over the first.
 
@@ -55,23 +60,25 @@ def check_mesh_invariance(
         The losses on one device.
 
     Raises:
-        CheckFailed: NOTHING_TO_CHECK (no mesh, or one with too few devices or a single one; a step that changes the loss
-            by no more than ``rtol``; a layout map that shards nothing), LOSS_NOT_FINITE, MODEL_NOT_REPRODUCIBLE,
-            LOADING_DISTRIBUTION_TOO_LATE (``make_model`` returns a model that it built before), LAYOUT_RULES_OVERLAP,
-            LAYOUT_SPEC_DOES_NOT_FIT, LAYOUT_AXIS_DOES_NOT_DIVIDE, LOSS_DEPENDS_ON_MESH.
+        CheckFailed: NOTHING_TO_CHECK (no mesh, or one with too few devices or a single one; a step
+            that changes the loss by no more than ``rtol``; a layout map that shards nothing),
+            LOSS_NOT_FINITE, MODEL_NOT_REPRODUCIBLE, LOADING_DISTRIBUTION_TOO_LATE (``make_model``
+            returns a model that it built before), LAYOUT_RULES_OVERLAP, LAYOUT_SPEC_DOES_NOT_FIT,
+            LAYOUT_AXIS_DOES_NOT_DIVIDE, LOSS_DEPENDS_ON_MESH.
 
     """
-    if steps < 2:
-        raise ValueError(f"steps must be at least 2, not {steps}: a single step does not show the effect of training")
     from kit.evidence.invariance import train
 
+    if steps < 2:
+        raise ValueError(f"steps must be at least 2, not {steps}: a single step does not show the effect of training")
     shapes = [(int(first), int(second)) for first, second in meshes]
     _require_meshes(shapes)
     _require_examples(shapes, batch)
     twin = train(make_model, batch, steps=steps, seed=seed)
     _require_devices(twin, 1, "one device")
     _require_losses(twin, rtol)
-    # Before the first mesh computes anything, so that the diagnostic names a rule that does not fit.
+    # Before the first mesh computes anything, so that the diagnostic names a rule that does not
+    # fit.
     layout_maps = {shape: _layout_map(layout_map_for, shape, axis_names, twin) for shape in shapes}
     runs = {}
     for shape, layout_map in layout_maps.items():
@@ -112,7 +119,7 @@ def _require_examples(shapes: Sequence[Shape], batch: Any) -> None:
 
 
 def _examples(batch: Any) -> int:
-    """The number of examples of what train_on_batch takes: x alone or a tuple that begins with it."""
+    """The number of examples in x alone, or in a tuple that begins with x."""
     x = batch[0] if isinstance(batch, tuple) else batch
     while isinstance(x, dict):
         x = next(iter(x.values()))
@@ -150,7 +157,7 @@ def _headings(twin: "Trajectory") -> list[str]:
 def _layout_map(
     layout_map_for: "LayoutMapFor", shape: Shape, axis_names: tuple[str, str], twin: "Trajectory"
 ) -> "keras.distribution.LayoutMap":
-    """The layout map for a mesh of this shape, whose rules are judged on the variables of the twin."""
+    """The layout map for a mesh of this shape, judged on the variables of the twin."""
     import keras
 
     devices = keras.distribution.list_devices()[: math.prod(shape)]
@@ -169,6 +176,16 @@ def _layout_map(
             "Compare its rules with the model's paths (check_layout_coverage).",
         )
     return layout_map
+
+
+def _run_on_mesh(
+    train_on: "Callable[..., Trajectory]", layout_map: "keras.distribution.LayoutMap", twin: "Trajectory"
+) -> "Trajectory":
+    """Train on the layout map's mesh, from the values that the twin starts with."""
+    run, shape = train_on(layout_map=layout_map), layout_map.device_mesh.shape
+    _require_devices(run, math.prod(shape), f"the mesh {as_tuple(shape)}")
+    _require_same_start(twin, run, shape)
+    return run
 
 
 def _require_devices(run: "Trajectory", devices: int, where: str) -> None:
@@ -195,7 +212,8 @@ def _require_same_start(twin: "Trajectory", run: "Trajectory", shape: Shape) -> 
         rows.append((different[0].path, "", f"differs by up to {different[1]:.3g}"))
     raise Failed(
         "MODEL_NOT_REPRODUCIBLE",
-        f"make_model builds another model for the mesh {as_tuple(shape)} than for one device: they differ before training.",
+        f"make_model builds another model for the mesh {as_tuple(shape)} than for one device: they differ before "
+        "training.",
         ("", "one device", f"mesh {as_tuple(shape)}"),
         rows,
         "In make_model, draw from Keras' random numbers, seed other random numbers, or load the same weights.",
@@ -218,8 +236,8 @@ def _judge_losses(twin: "Trajectory", runs: "Mapping[Shape, Trajectory]", rtol: 
     if wrong:
         raise Failed(
             "LOSS_DEPENDS_ON_MESH",
-            f"On the mesh{'es' if len(wrong) > 1 else ''} {' and '.join(wrong)} a loss differs from that on one device by "
-            f"more than the relative tolerance of {rtol:g}.",
+            f"On the mesh{'es' if len(wrong) > 1 else ''} {' and '.join(wrong)} a loss differs from that on one device "
+            f"by more than the relative tolerance of {rtol:g}.",
             ("mesh", *_headings(twin), "relative difference"),
             rows,
         )

@@ -1,4 +1,4 @@
-"""Checks of a layout map: what its rules match, and how many bytes it leaves replicated. No weights are needed."""
+"""Checks of a layout map: what its rules match, and how much it leaves replicated."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 @raises_check_failed
-def check_layout_coverage(
-    layout_map: "keras.distribution.LayoutMap", model_or_variables: "ModelOrVariables"
-) -> None:
-    """Check that each rule matches a variable, that no two match the same one, and that each spec fits its shapes.
+def check_layout_coverage(layout_map: "keras.distribution.LayoutMap", model_or_variables: "ModelOrVariables") -> None:
+    """Check that each rule matches a variable, no two match the same one, and each spec fits.
 
     The diagnostic also lists the variables that no rule matches. They are no failure here: see
     :func:`check_replicated_bytes`.
 
     Args:
         layout_map: With its device mesh.
-        model_or_variables: A built model or layer, with or without weights; a list of its variables; or a list of their
-            descriptions (:class:`kit.models.weightless.VariableInfo`).
+        model_or_variables: A built model or layer, with or without weights; a list of its
+            variables; or a list of their descriptions
+            (:class:`kit.models.weightless.VariableInfo`).
 
     Raises:
-        CheckFailed: NOTHING_TO_CHECK (no rule or no variable), LAYOUT_RULE_MATCHES_NOTHING, LAYOUT_RULES_OVERLAP,
-            LAYOUT_SPEC_DOES_NOT_FIT (more entries than dimensions, or an axis twice), LAYOUT_AXIS_DOES_NOT_DIVIDE. The
-            table shows all mistakes; the code is that of the first.
+        CheckFailed: NOTHING_TO_CHECK (no rule or no variable), LAYOUT_RULE_MATCHES_NOTHING,
+            LAYOUT_RULES_OVERLAP, LAYOUT_SPEC_DOES_NOT_FIT (more entries than dimensions, or an axis
+            twice), LAYOUT_AXIS_DOES_NOT_DIVIDE. The table shows all mistakes; the code is that of
+            the first.
 
     """
     coverage, _ = cover(layout_map, model_or_variables)
@@ -49,9 +49,10 @@ def check_replicated_bytes(
 ) -> None:
     """Check that the layout map leaves at most ``share`` of the model's bytes replicated.
 
-    The check judges the sum. Each feed-forward matrix of Gemma 7B is less than 1 % of the model, but a rule that misses
-    them all leaves 25 % replicated. Norms and biases are far below 1 % of any model that is worth sharding. LoRA's
-    matrices are best replicated, and may be more than 1 % of a small model.
+    The check judges the sum. Each feed-forward matrix of Gemma 7B is less than 1 % of the model,
+    but a rule that misses them all leaves 25 % replicated. Norms and biases are far below 1 % of
+    any model that is worth sharding. LoRA's matrices are best replicated, and may be more than 1 %
+    of a small model.
 
     Args:
         layout_map: With its device mesh of at least two devices.
@@ -59,7 +60,8 @@ def check_replicated_bytes(
         share: Of the model's bytes; at least 0 and below 1.
 
     Raises:
-        CheckFailed: NOTHING_TO_CHECK (no rule, no variable, or a single device), LAYOUT_MATRIX_REPLICATED.
+        CheckFailed: NOTHING_TO_CHECK (no rule, no variable, or a single device),
+            LAYOUT_MATRIX_REPLICATED.
 
     """
     require_share(share)
@@ -185,7 +187,8 @@ def _problem(rule: "RuleMatch", coverage: "RuleCoverage", every_rule_matches: bo
     return _Problem(
         "LAYOUT_RULE_MATCHES_NOTHING",
         f"The rule {rule.pattern!r} matches no variable.",
-        "Compare the rule with the paths that have no rule: since Keras 3.14 it must match the whole path (re.fullmatch).",
+        "Compare the rule with the paths that have no rule: since Keras 3.14 it must match the whole path "
+        "(re.fullmatch).",
         "matches nothing",
     )
 

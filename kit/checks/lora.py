@@ -20,24 +20,25 @@ if TYPE_CHECKING:
 def check_lora_parameters(
     model: "keras.Model", rank: int, targets: Sequence[str] = ("query", "value"), train_biases: bool = False
 ) -> int:
-    """Check that A and B of each targeted layer are trained, that the rank gives their shapes, and that all else is frozen.
+    """Check that A and B of each targeted layer are trained, and that all else is frozen.
 
-    A has the shape ``kernel.shape[:-1] + (rank,)`` and B ``(rank, kernel.shape[-1])``; of an embedding (input_dim, rank)
-    and (rank, output_dim). The check takes the kernels' shapes from the model and computes the rest.
+    The rank gives their shapes. A has ``kernel.shape[:-1] + (rank,)`` and B ``(rank,
+    kernel.shape[-1])``; of an embedding (input_dim, rank) and (rank, output_dim). The check takes
+    the kernels' shapes from the model and computes the rest.
 
     Args:
         model: With LoRA enabled, with or without weights.
         rank: Of the adapters.
         targets: Names of layers, as ``Backbone.enable_lora`` takes them.
-        train_biases: Whether the biases of the targeted layers may be trained too. KerasHub leaves them trainable (Qwen 2
-            and GPT-2 have some).
+        train_biases: Whether the biases of the targeted layers may be trained too. KerasHub leaves
+            them trainable (Qwen 2 and GPT-2 have some).
 
     Returns:
         The number of trainable parameters.
 
     Raises:
-        CheckFailed: NOTHING_TO_CHECK (no weights, or no layer with LoRA), LORA_NOTHING_TRAINABLE, LORA_WRONG_TARGETS,
-            LORA_WRONG_RANK, LORA_BASE_NOT_FROZEN, LORA_WRONG_COUNT.
+        CheckFailed: NOTHING_TO_CHECK (no weights, or no layer with LoRA), LORA_NOTHING_TRAINABLE,
+            LORA_WRONG_TARGETS, LORA_WRONG_RANK, LORA_BASE_NOT_FROZEN, LORA_WRONG_COUNT.
 
     """
     if rank < 1:
@@ -72,7 +73,8 @@ def _require_adapters(found: "Adapters", targets: Sequence[str]) -> None:
     if not adapted:
         raise Failed(
             "NOTHING_TO_CHECK",
-            f"No layer has an adapter: {_size(found.trainable):,} of the {_size(found.weights):,} parameters are trainable.",
+            f"No layer has an adapter: {_size(found.trainable):,} of the {_size(found.weights):,} parameters are "
+            "trainable.",
             *evidence,
             advice=f"Enable LoRA: backbone.enable_lora(rank, target_layer_names={list(targets)!r}).",
         )
@@ -133,14 +135,11 @@ def _judge_base(found: "Adapters", kept: set[str]) -> None:
     biases = {layer.bias.path for layer, _ in _adapted(found) if layer.bias}
     raise Failed(
         "LORA_BASE_NOT_FROZEN",
-        f"{len(surplus)} weights outside the adapters are trainable: {_size(surplus):,} of the {_size(found.trainable):,} "
-        "trainable parameters.",
+        f"{len(surplus)} weights outside the adapters are trainable: {_size(surplus):,} of the "
+        f"{_size(found.trainable):,} trainable parameters.",
         ("trainable", "weights", "shape", "bytes"),
         limited(
-            [
-                (group.label, group.count, as_tuple(group.shape), as_bytes(group.nbytes))
-                for group in grouped(surplus)
-            ]
+            [(group.label, group.count, as_tuple(group.shape), as_bytes(group.nbytes)) for group in grouped(surplus)]
         ),
         "These are biases of targeted layers, which KerasHub leaves trainable: set bias.trainable = False, or pass "
         "train_biases=True to train them."

@@ -1,4 +1,4 @@
-"""A check of a loaded model: are its weights sharded over the devices?"""
+"""A check of a loaded model: its weights are sharded over the devices."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @raises_check_failed
 def check_placement(model: "keras.Model | Sequence[keras.Variable]", share: float = 0.01) -> None:
-    """Check that at most ``share`` of a loaded model's bytes are replicated, by the shardings of its arrays.
+    """Check that at most ``share`` of a loaded model's bytes are replicated.
 
-    :func:`check_replicated_bytes` asks the same question of a layout map; this check asks the weights themselves.
+    :func:`check_replicated_bytes` reads a layout map; this check reads the shardings of the
+    weights.
 
     Args:
         model: Built or loaded under a distribution; or a list of such variables.
@@ -27,8 +28,8 @@ def check_placement(model: "keras.Model | Sequence[keras.Variable]", share: floa
 
     Raises:
         CheckFailed: NOTHING_TO_CHECK (no weights, a weight without a value, or a single device),
-            LOADING_NO_DISTRIBUTION (all weights are on one device), LOADING_DISTRIBUTION_TOO_LATE (some weights are on
-            fewer devices than the others), LAYOUT_MATRIX_REPLICATED.
+            LOADING_NO_DISTRIBUTION (all weights are on one device), LOADING_DISTRIBUTION_TOO_LATE
+            (some weights are on fewer devices than the others), LAYOUT_MATRIX_REPLICATED.
 
     """
     require_share(share)

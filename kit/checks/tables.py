@@ -1,4 +1,4 @@
-"""Evidence tables of the checks: variables of similar layers on one line, and a limit on the rows."""
+"""Evidence tables of the checks: one row for similar layers, and a limit on the rows."""
 
 import re
 from collections.abc import Iterable, Sequence

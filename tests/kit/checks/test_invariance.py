@@ -1,0 +1,166 @@
+"""A check of the losses on several meshes and on one device."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from qwen_model import failure, layout_map, set_distribution
+
+from kit.checks import check_mesh_invariance
+
+
+class Small:
+    """Builds a model of two matrices that compiles in a second; arguments make it wrong."""
+
+    def __init__(self, learning_rate: float = 0.1, scale: Callable[[], float] = lambda: 1.0, seed: Any = None) -> None:
+        self.learning_rate, self.scale, self.seed = learning_rate, scale, seed
+
+    def __call__(self) -> Any:
+        import keras
+
+        # Unnamed layers: Keras would call them dense_2 and dense_3 the next time.
+        initializer = keras.initializers.GlorotUniform(self.seed() if self.seed else None)
+        model = keras.Sequential(
+            [
+                keras.Input((16,)),
+                keras.layers.Dense(24, "relu", kernel_initializer=initializer),
+                keras.layers.Dense(8),
+            ]
+        )
+        scale = self.scale()
+        model.compile(
+            optimizer=keras.optimizers.SGD(self.learning_rate),
+            loss=lambda y, logits: scale * keras.ops.mean((y - logits) ** 2, axis=-1),
+        )
+        return model
+
+    @staticmethod
+    def layout_map(mesh: Any) -> Any:
+        rules = {"sequential/dense/kernel": (None, "model"), "sequential/dense_1/kernel": ("model", None)}
+        return layout_map(mesh, rules)
+
+    @staticmethod
+    def batch(examples: int = 8) -> tuple[np.ndarray, np.ndarray]:
+        random = np.random.default_rng(0)
+        return random.normal(size=(examples, 16)).astype("float32"), random.normal(size=(examples, 8)).astype("float32")
+
+
+def replicas() -> float:
+    """A mistake: this factor of the loss depends on the mesh."""
+    import keras
+
+    distribution = keras.distribution.distribution()
+    return 1.0 / distribution.num_model_replicas if distribution else 1.0
+
+
+@pytest.mark.train
+class TestMeshInvariance:
+    @pytest.fixture(autouse=True)
+    def nothing_is_left_set(self, simulated_devices: list[str]) -> Any:
+        import keras
+
+        yield
+        assert keras.distribution.distribution() is None
+
+    def test_a_right_model_passes(self) -> None:
+        before, after = check_mesh_invariance(Small(), Small.batch(), Small.layout_map)
+        assert after < before
+
+    def test_dicts_and_fewer_devices_and_other_names(self) -> None:
+        import keras
+
+        def model() -> Any:
+            source = keras.Input((16,), name="source")
+            made = keras.Model({"source": source}, keras.layers.Dense(8)(source))
+            made.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+            return made
+
+        x, y = Small.batch()
+        check_mesh_invariance(
+            model,
+            ({"source": x}, y, np.ones(8)),
+            lambda mesh: layout_map(mesh, {"dense/kernel": ("tensor", None)}),
+            meshes=[(2, 2)],
+            axis_names=("data", "tensor"),
+        )
+
+    def test_a_loss_that_depends_on_the_mesh(self) -> None:
+        failed = failure(
+            check_mesh_invariance, Small(scale=replicas), Small.batch(), Small.layout_map, ((1, 8), (2, 4))
+        )
+        assert failed.diagnosis.code == "LOSS_DEPENDS_ON_MESH"
+        assert "On the mesh (2, 4)" in str(failed)
+        assert re.search(r"\(2, 4\) +\S+ +\S+ +[56]\.\de-01", str(failed))
+        assert re.search(r"\(1, 8\) +\S+ +\S+ +\d\.\de-0[789]|\(1, 8\) +\S+ +\S+ +0\.0e\+00", str(failed))
+
+    def test_a_model_that_differs_at_each_call(self) -> None:
+        seeds = iter(range(9))
+        failed = failure(
+            check_mesh_invariance, Small(seed=lambda: next(seeds)), Small.batch(), Small.layout_map, [(2, 4)]
+        )
+        assert failed.diagnosis.code == "MODEL_NOT_REPRODUCIBLE"
+        assert "dense/kernel" in str(failed)
+
+    def test_a_model_that_was_built_before(self) -> None:
+        model = Small()()
+        # Keras cannot compute with it on a mesh, and its own error would not say why.
+        rules = {".*kernel": (None, "model")}
+        failed = failure(
+            check_mesh_invariance, lambda: model, Small.batch(), lambda mesh: layout_map(mesh, rules), [(2, 4)]
+        )
+        assert failed.diagnosis.code == "LOADING_DISTRIBUTION_TOO_LATE"
+
+    def test_a_model_that_was_built_on_a_mesh(self, device_mesh: Any) -> None:
+        set_distribution(layout_map(device_mesh(2, 4), {".*kernel": (None, "model")}))
+        model = Small()()
+        failed = failure(check_mesh_invariance, lambda: model, Small.batch(), Small.layout_map, [(2, 4)])
+        assert failed.diagnosis.code == "LOADING_DISTRIBUTION_TOO_LATE"
+        assert "the model for one device" in str(failed)
+
+    def test_steps_that_show_nothing(self) -> None:
+        failed = failure(check_mesh_invariance, Small(learning_rate=0.0), Small.batch(), Small.layout_map)
+        assert failed.diagnosis.code == "NOTHING_TO_CHECK"
+        failed = failure(check_mesh_invariance, Small(scale=lambda: float("nan")), Small.batch(), Small.layout_map)
+        assert failed.diagnosis.code == "LOSS_NOT_FINITE"
+
+    @pytest.mark.parametrize(
+        ("rules", "code"),
+        [
+            ({"nothing": ("model",)}, "NOTHING_TO_CHECK"),
+            ({}, "NOTHING_TO_CHECK"),
+            ({".*dense.*/kernel": (None, "model"), ".*dense_1/.*": ("model",)}, "LAYOUT_RULES_OVERLAP"),
+            ({".*dense/kernel": (None, None, "model")}, "LAYOUT_SPEC_DOES_NOT_FIT"),
+        ],
+    )
+    def test_rules_are_checked_before_training(self, rules: dict[str, Any], code: str) -> None:
+        failed = failure(check_mesh_invariance, Small(), Small.batch(), lambda mesh: layout_map(mesh, rules), [(1, 8)])
+        assert failed.diagnosis.code == code
+
+    @pytest.mark.parametrize(
+        ("meshes", "examples", "code"),
+        [
+            ([], 8, "NOTHING_TO_CHECK"),
+            ([(1, 1)], 8, "NOTHING_TO_CHECK"),
+            ([(1, 8), (4, 4)], 8, "NOTHING_TO_CHECK"),
+            ([(4, 2)], 6, "LAYOUT_AXIS_DOES_NOT_DIVIDE"),
+            ([(4, 2)], 0, "NOTHING_TO_CHECK"),
+        ],
+    )
+    def test_meshes_that_do_not_fit(self, meshes: list[tuple[int, int]], examples: int, code: str) -> None:
+        failed = failure(check_mesh_invariance, Small(), Small.batch(examples), Small.layout_map, meshes)
+        assert failed.diagnosis.code == code
+
+    def test_an_error_of_the_user_is_raised_unchanged(self) -> None:
+        import keras
+
+        def broken() -> Any:
+            if keras.distribution.distribution():
+                raise LookupError("theirs")
+            return Small()()
+
+        with pytest.raises(LookupError, match="theirs"):
+            check_mesh_invariance(broken, Small.batch(), Small.layout_map, [(2, 4)])
+        with pytest.raises(ValueError, match="steps"):
+            check_mesh_invariance(Small(), Small.batch(), Small.layout_map, steps=1)

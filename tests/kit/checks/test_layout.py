@@ -1,0 +1,131 @@
+"""Checks of a layout map: its rules, and the bytes that it leaves replicated."""
+
+import re
+from typing import Any
+
+import pytest
+from qwen_model import RULES, failure, layout_map, make_backbone
+
+from kit.checks import check_layout_coverage, check_replicated_bytes
+
+
+def with_rule(pattern: str, axes: tuple[str | None, ...] | None, replaces: str | None = None) -> dict[str, Any]:
+    rules = {key: value for key, value in RULES.items() if key != replaces}
+    return rules if axes is None else {**rules, pattern: axes}
+
+
+FEEDFORWARD = ".*feedforward_output_dense/kernel"
+
+
+@pytest.mark.spec
+class TestLayoutCoverage:
+    @pytest.mark.parametrize("shape", [(1, 8), (2, 4), (8, 1)])
+    def test_a_right_layout_passes(self, shape: tuple[int, int], device_mesh: Any, weightless_model: Any) -> None:
+        variables = weightless_model(make_backbone)
+        assert len(variables) == 24
+        check_layout_coverage(layout_map(device_mesh(*shape)), variables)
+
+    def test_it_takes_a_model_or_its_variables(self, device_mesh: Any) -> None:
+        import keras
+
+        model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(8, name="one")])
+        rules = layout_map(device_mesh(), {"sequential.*/one/kernel": ("model", None)})
+        check_layout_coverage(rules, model)
+        check_layout_coverage(rules, model.variables)
+
+    @pytest.mark.parametrize(
+        ("pattern", "axes", "code", "in_the_text"),
+        [
+            ("feedforward_output_dense/kernel", ("model", None), "LAYOUT_RULE_MATCHES_NOTHING", "matches nothing"),
+            (".*(output|gate)_dense/kernel", ("model", None), "LAYOUT_RULES_OVERLAP", "2 matched by another rule too"),
+            (FEEDFORWARD, ("model", None, None), "LAYOUT_SPEC_DOES_NOT_FIT", "3 entries for 2 dimensions"),
+            (FEEDFORWARD, ("model", "model"), "LAYOUT_SPEC_DOES_NOT_FIT", "an axis twice"),
+            (".*query_dense_layernorm/scale", ("model",), "LAYOUT_AXIS_DOES_NOT_DIVIDE", "8 does not divide 6"),
+        ],
+    )
+    def test_a_wrong_rule(
+        self, pattern: str, axes: Any, code: str, in_the_text: str, device_mesh: Any, weightless_model: Any
+    ) -> None:
+        rules = layout_map(device_mesh(1, 8), with_rule(pattern, axes, replaces=FEEDFORWARD))
+        failed = failure(check_layout_coverage, rules, weightless_model(make_backbone))
+        assert failed.diagnosis.code == code
+        assert in_the_text in str(failed)
+        # Variables without a rule are listed with their bytes, one row for all layers.
+        scale = r"transformer_layer_\*/self_attention_layernorm/scale +shape \(40\) +2 +320 B +no rule"
+        assert re.search(scale, str(failed))
+
+    def test_a_spec_may_have_fewer_entries_than_dimensions(self, device_mesh: Any, weightless_model: Any) -> None:
+        rules = layout_map(device_mesh(1, 8), with_rule(FEEDFORWARD, ("model",), replaces=FEEDFORWARD))
+        check_layout_coverage(rules, weightless_model(make_backbone))
+
+    def test_the_table_shows_all_mistakes(self, device_mesh: Any, weightless_model: Any) -> None:
+        rules = {**with_rule("nothing", (None, "model"), replaces=FEEDFORWARD), "nor_this": ("model",)}
+        failed = failure(check_layout_coverage, layout_map(device_mesh(1, 8), rules), weightless_model(make_backbone))
+        assert "1 more rule is wrong" in str(failed)
+        assert str(failed).count("matches nothing") == 2
+
+    def test_nothing_to_check(self, device_mesh: Any, weightless_model: Any) -> None:
+        import keras
+
+        empty, full = layout_map(device_mesh(), {}), layout_map(device_mesh())
+        variables = weightless_model(lambda: make_backbone(num_layers=1))
+        for check in (check_layout_coverage, check_replicated_bytes):
+            assert failure(check, empty, variables).diagnosis.code == "NOTHING_TO_CHECK"
+            assert failure(check, full, []).diagnosis.code == "NOTHING_TO_CHECK"
+            # Not built.
+            unbuilt = keras.Sequential([keras.layers.Dense(8)])
+            assert failure(check, full, unbuilt).diagnosis.code == "NOTHING_TO_CHECK"
+
+
+@pytest.mark.spec
+class TestReplicatedBytes:
+    def test_a_right_layout_passes(self, device_mesh: Any, weightless_model: Any) -> None:
+        check_replicated_bytes(layout_map(device_mesh(1, 8)), weightless_model(make_backbone), share=0.02)
+
+    @pytest.mark.parametrize("pattern", list(RULES))
+    def test_a_matrix_left_out(self, pattern: str, device_mesh: Any, weightless_model: Any) -> None:
+        rules = layout_map(device_mesh(1, 8), with_rule("", None, replaces=pattern))
+        failed = failure(check_replicated_bytes, rules, weightless_model(make_backbone), share=0.02)
+        assert failed.diagnosis.code == "LAYOUT_MATRIX_REPLICATED"
+        assert re.search(r"of\s+the\s+model's\s+149\.4\s+kB\s+are\s+replicated", str(failed))
+
+    def test_a_rule_that_shards_nothing(self, device_mesh: Any, weightless_model: Any) -> None:
+        rules = layout_map(device_mesh(1, 8), with_rule(FEEDFORWARD, (None, None), replaces=FEEDFORWARD))
+        failed = failure(check_replicated_bytes, rules, weightless_model(make_backbone), share=0.02)
+        assert repr(FEEDFORWARD) in str(failed).replace("\n", " ")
+        # An axis of one device shards nothing either.
+        data_parallel = layout_map(device_mesh(8, 1))
+        assert "100.00%" in str(failure(check_replicated_bytes, data_parallel, weightless_model(make_backbone)))
+
+    def test_the_sum_of_many_small_variables_counts(self, device_mesh: Any) -> None:
+        """Each matrix that a rule for ffw_gating misses is below 1 % of Gemma 7B."""
+        from kit.models.architectures import GEMMA_7B
+        from kit.models.weightless import weightless_variables
+
+        rules = {
+            "token_embedding/embeddings": ("model", None),
+            "decoder_block.*attention.*kernel": ("model", None, None),
+            "decoder_block.*ffw_gating/kernel": (None, "model"),
+            "decoder_block.*ffw_linear/kernel": ("model", None),
+        }
+        variables = weightless_variables(GEMMA_7B)
+        total = sum(variable.nbytes for variable in variables)
+        missed = [variable for variable in variables if "ffw_gating_2" in variable.path]
+        assert len(missed) == 28
+        assert all(variable.nbytes < 0.01 * total for variable in missed)
+        failed = failure(check_replicated_bytes, layout_map(device_mesh(1, 8), rules), variables)
+        assert re.search(r"decoder_block_\*/ffw_gating_2/kernel +28 +\(3072, 24576\) +8\.46 GB", str(failed))
+
+        del rules["decoder_block.*ffw_gating/kernel"]
+        rules["decoder_block.*ffw_gating(_2)?/kernel"] = (None, "model")
+        check_replicated_bytes(layout_map(device_mesh(1, 8), rules), variables, share=1e-4)
+
+    def test_a_single_device(self, device_mesh: Any, weightless_model: Any) -> None:
+        rules = layout_map(device_mesh(1, 1))
+        failed = failure(check_replicated_bytes, rules, weightless_model(make_backbone))
+        assert failed.diagnosis.code == "NOTHING_TO_CHECK"
+
+    @pytest.mark.parametrize("share", [-0.1, 1, 2])
+    def test_a_number_that_is_no_share(self, share: float, device_mesh: Any, weightless_model: Any) -> None:
+        with pytest.raises(ValueError, match="share must be"):
+            check_replicated_bytes(layout_map(device_mesh()), weightless_model(make_backbone), share=share)

@@ -1,0 +1,104 @@
+"""A check of what LoRA trains."""
+
+import re
+from typing import Any
+
+import pytest
+from qwen_model import failure, make_backbone
+
+from kit.checks import check_lora_parameters
+
+
+@pytest.mark.params
+class TestLoraParameters:
+    @pytest.fixture(autouse=True)
+    def without_weights(self, simulated_devices: list[str]) -> Any:
+        """The check reads shapes alone, so that nothing needs a value."""
+        from kit.models.weightless import no_weights
+
+        with no_weights():
+            yield
+
+    def test_the_number_is_the_closed_form(self) -> None:
+        # Of a kernel (40, 8, 6): A (40, 8, 4) and B (4, 6), in 2 projections of 2 layers.
+        assert check_lora_parameters(make_backbone(4), rank=4) == 2 * 2 * (40 * 8 * 4 + 4 * 6)
+        # Of a matrix (80, 40).
+        backbone = make_backbone(3, ("feedforward_output_dense",))
+        assert check_lora_parameters(backbone, 3, "feedforward_output_dense") == 2 * (80 * 3 + 3 * 40)
+        # Of embeddings (64, 40).
+        backbone = make_backbone(2, ("token_embedding", "key"))
+        expected = 64 * 2 + 2 * 40 + 2 * (40 * 8 * 2 + 2 * 6)
+        assert check_lora_parameters(backbone, 2, ("token_embedding", "key")) == expected
+
+    def test_gemma_7b(self) -> None:
+        from kit.models.architectures import GEMMA_7B
+        from kit.models.weightless import build_backbone
+
+        backbone = build_backbone(GEMMA_7B)
+        backbone.enable_lora(4)
+        assert check_lora_parameters(backbone, 4) == 11_067_392
+
+    @pytest.mark.parametrize(
+        ("rank", "targets", "code", "in_the_text"),
+        [
+            (8, ("query", "value"), "LORA_WRONG_RANK", "transformer_layer_0/self_attention/value  4         8"),
+            (4, ("query", "valeu"), "LORA_WRONG_TARGETS", "value  .*adapters  adapters in 0 of 2 layers"),
+            (4, ("query", "value", "key"), "LORA_WRONG_TARGETS", "key  .*none      adapters in 2 of 2 layers"),
+            (4, ("valeu",), "LORA_NOTHING_TRAINABLE", "value  .*adapters  adapters in 0 of 2 layers"),
+        ],
+    )
+    def test_other_adapters_than_expected(
+        self, rank: int, targets: tuple[str, ...], code: str, in_the_text: str
+    ) -> None:
+        failed = failure(check_lora_parameters, make_backbone(rank, targets), rank=4)
+        assert failed.diagnosis.code == code
+        assert re.search(in_the_text, str(failed))
+
+    def test_a_target_that_the_model_does_not_have(self) -> None:
+        failed = failure(check_lora_parameters, make_backbone(4), 4, ("query", "value", "values"))
+        assert failed.diagnosis.code == "LORA_WRONG_TARGETS"
+        assert "named values" in str(failed)
+
+    def test_the_base_is_trained_too(self) -> None:
+        backbone = make_backbone(4)
+        backbone.get_layer("sequence_output_layernorm").trainable = True
+        failed = failure(check_lora_parameters, backbone, 4)
+        assert failed.diagnosis.code == "LORA_BASE_NOT_FROZEN"
+        assert re.search(r"sequence_output_layernorm/scale +1 +\(40\) +160 B", str(failed))
+
+    def test_an_adapter_is_frozen(self) -> None:
+        backbone = make_backbone(4)
+        next(weight for weight in backbone.weights if weight.path.endswith("lora_kernel_b")).trainable = False
+        failed = failure(check_lora_parameters, backbone, 4)
+        assert failed.diagnosis.code == "LORA_WRONG_COUNT"
+        assert re.search(r"lora_kernel_b +\(4, 6\) +\(4, 6\) +frozen", str(failed))
+        assert f"{2 * 2 * (40 * 8 * 4 + 4 * 6) - 24:,}" in str(failed)
+
+    def test_biases(self) -> None:
+        """KerasHub leaves the biases of targeted layers trainable, and the check reports it."""
+        import keras_hub
+
+        backbone = keras_hub.models.QwenBackbone(
+            vocabulary_size=64,
+            num_layers=1,
+            num_query_heads=8,
+            num_key_value_heads=4,
+            hidden_dim=48,
+            intermediate_dim=80,
+        )
+        backbone.enable_lora(4)
+        failed = failure(check_lora_parameters, backbone, 4)
+        assert failed.diagnosis.code == "LORA_BASE_NOT_FROZEN"
+        assert "train_biases=True" in str(failed)
+        adapters = (48 * 8 * 4 + 4 * 6) + (48 * 4 * 4 + 4 * 6)
+        assert check_lora_parameters(backbone, 4, train_biases=True) == adapters + 8 * 6 + 4 * 6
+
+    def test_nothing_to_check(self) -> None:
+        import keras
+
+        failed = failure(check_lora_parameters, make_backbone(), 4)
+        assert failed.diagnosis.code == "NOTHING_TO_CHECK"
+        assert "enable_lora" in str(failed)
+        assert failure(check_lora_parameters, keras.Sequential([]), 4).diagnosis.code == "NOTHING_TO_CHECK"
+        with pytest.raises(ValueError, match="rank"):
+            check_lora_parameters(make_backbone(), 0)
