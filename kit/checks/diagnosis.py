@@ -1,4 +1,4 @@
-"""A diagnosis: what is wrong with a solution, by what it was seen, and what to try."""
+"""A diagnosis: what is wrong with a solution, the evidence, and what to try."""
 
 import re
 import textwrap
@@ -21,10 +21,10 @@ class Diagnosis:
     code: str
     #: One sentence.
     cause: str
-    #: A small table with at least one value that was computed from this submission.
+    #: The evidence: a small table with at least one value that was computed from this submission.
     headings: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
-    #: What to try, in one sentence. The engine fills in that of the code where it is empty.
+    #: What to try, in one sentence. If it is empty, the engine fills in that of the code.
     remedy: str = ""
     #: Lesson and section that explain it, for example ``layout#Rules``. The engine fills it in.
     anchor: str = ""
@@ -46,7 +46,7 @@ class Diagnosis:
         )
 
     def as_text(self, exercise: str = "", width: int = WIDTH) -> str:
-        """The diagnostic that a user reads: code, cause, evidence, remedy and section of the lesson.
+        """The diagnostic as text: code, cause, evidence, remedy and section of the lesson.
 
         Without an exercise the section is left out. Sentences are wrapped at ``width`` characters.
         """
@@ -63,13 +63,13 @@ class Diagnosis:
     def lesson(self, exercise: str) -> str:
         """The command that shows the explanation; empty for a code of a whole run."""
         lesson, _, heading = self.anchor.partition("#")
-        # A code that may concern any exercise leads to the lesson of the one that it concerns.
+        # A code without a lesson belongs to any exercise: show the lesson of this one.
         name = lesson or (exercise if exercise != "run" else "")
         return name and f"kit lesson {name}" + (f' "{heading}"' if heading else "")
 
 
 class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
-    """Raised by a check that a solution does not pass."""
+    """A solution does not pass a check."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
         rows: Sequence[Sequence[Any]] = (),
         advice: str = "",
     ) -> None:
-        """Take what a :class:`Diagnosis` has; the rows' values become text."""
+        """Take the fields of a :class:`Diagnosis`; the rows' values become text."""
         super().__init__(f"{code}: {cause}")
         common = COMMON_CODES.get(code)
         self.diagnosis = Diagnosis(
@@ -93,7 +93,7 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
 
     @classmethod
     def of(cls, diagnosis: Diagnosis) -> "Failed":
-        """Raise a diagnosis that another process, or an earlier step, has found."""
+        """The exception of a diagnosis that another process or an earlier step has made."""
         return cls(diagnosis.code, diagnosis.cause, diagnosis.headings, diagnosis.rows, diagnosis.remedy)
 
 

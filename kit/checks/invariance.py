@@ -74,17 +74,13 @@ def check_mesh_invariance(
     shapes = [(int(first), int(second)) for first, second in meshes]
     _require_meshes(shapes)
     _require_examples(shapes, batch)
-    twin = train(make_model, batch, steps=steps, seed=seed)
+    train_on = functools.partial(train, make_model, batch, steps=steps, seed=seed)
+    twin = train_on(layout_map=None)
     _require_devices(twin, 1, "one device")
     _require_losses(twin, rtol)
-    # Before the first mesh computes anything, so that the diagnostic names a rule that does not
-    # fit.
+    # Judge all layout maps before any mesh computes: the diagnostic then names the wrong rule.
     layout_maps = {shape: _layout_map(layout_map_for, shape, axis_names, twin) for shape in shapes}
-    runs = {}
-    for shape, layout_map in layout_maps.items():
-        runs[shape] = train(make_model, batch, layout_map, steps=steps, seed=seed)
-        _require_devices(runs[shape], math.prod(shape), f"the mesh {as_tuple(shape)}")
-        _require_same_start(twin, runs[shape], shape)
+    runs = {shape: _run_on_mesh(train_on, layout_map, twin) for shape, layout_map in layout_maps.items()}
     _judge_losses(twin, runs, rtol)
     return twin.losses
 

@@ -163,7 +163,7 @@ def judge_rules(
     raise Failed(
         first.code,
         f"{first.cause} The mesh is {as_tuple(layout_map.device_mesh.shape)}.{others}",
-        ("rule, or variable without one", "spec", "variables", "bytes", ""),
+        ("rule, or variable without one", "spec or shape", "variables", "bytes", ""),
         limited(rows),
         first.remedy,
     )

@@ -49,12 +49,13 @@ class TestPluginInOtherSuites:
             loaded.append(set(re.search(r"MODULES (.*)", finished.stdout)[1].split()))
         assert loaded[0] - loaded[1] == {"kit", "kit.pytest_plugin"}
 
-    def test_the_version_imports_no_framework(self, tmp_path: Path) -> None:
-        """`pytest --version` with the plugin installed."""
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_the_version_imports_no_framework(self, times: int, tmp_path: Path) -> None:
+        """`pytest --version` loads the plugins if it is given twice."""
         code = (
             "import sys, pytest\n"
-            "assert pytest.main(['--version']) == 0\n"
-            "assert 'kit.pytest_plugin' in sys.modules\n"
+            f"assert pytest.main(['--version'] * {times}) == 0\n"
+            f"assert ('kit.pytest_plugin' in sys.modules) == ({times} == 2)\n"
             "print('IMPORTED', *{'numpy', 'jax', 'keras', 'kit.checks'} & set(sys.modules))\n"
         )
         finished = subprocess.run(
