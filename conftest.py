@@ -1,7 +1,8 @@
-"""Command-line options of the tests, and settings that must precede the import of jax. Imports no framework.
+"""Options of the tests, and settings that must precede the import of jax. Imports no framework.
 
 `pytest` checks the exercises, `pytest --impl=reference` the reference and the kit itself,
-`pytest --impl=FOLDER` the modules of any folder. `-m long` selects the long tests, which are left out otherwise.
+`pytest --impl=FOLDER` the modules of any folder. `-m long` selects the long tests, which are left
+out otherwise.
 """
 
 from collections.abc import Callable, Generator
@@ -68,15 +69,15 @@ def _tests_the_kit(config: pytest.Config) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Ignore the kit's own tests unless the reference is checked on simulated devices: they need eight."""
+    """Ignore the kit's own tests unless the reference is checked on simulated devices."""
     return True if collection_path == KIT_TESTS and not _tests_the_kit(config) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave long tests out unless they are selected, and sort the tests.
 
-    First the kit's own tests, then the exercises, the advanced ones after the others, and last the whole runs: what takes
-    longest runs in other processes meanwhile.
+    First the kit's own tests, then the exercises, the advanced ones after the others, and last the
+    whole runs: what takes longest runs in other processes meanwhile.
     """
     named = any("::" in argument for argument in config.args)
     if not (named or "long" in config.getoption("markexpr")):
@@ -108,7 +109,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     runner.warm_up(
         dict.fromkeys(check.exercise for check in checks if check.layer != "tpu" and runner.needs_running(impl, check))
     )
-    # On the other core, while the tests run: first the whole runs, which take by far the longest, then the last checks.
+    # On the other core, while the tests run: first the whole runs, which take by far the longest,
+    # then the last checks.
     ahead = [check for check in checks if check.layer == "style"]
     if not hasattr(config, "workerinput") and not config.getoption("maxfail"):
         ahead += [check for check in reversed(checks) if check.layer not in ("style", "tpu")]
@@ -116,7 +118,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _begin_to_import(config: pytest.Config) -> None:
-    """Start the process that runs the checks before tests are collected, if a selected exercise has been written."""
+    """Start the process of the checks before tests are collected, if a selected exercise is written."""
     distributes = bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
     if config.getoption("collectonly") or distributes:
         return
@@ -139,7 +141,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Give the summary the first line of a diagnostic. With CI set in the environment, pytest would repeat all of it."""
+    """Give the summary the first line of a diagnostic.
+
+    With CI set in the environment, pytest would repeat all of it.
+    """
     report = yield
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None and "check" in getattr(item, "fixturenames", ()):
@@ -155,7 +160,7 @@ def _shown() -> dict[object, str]:
 
 @pytest.fixture
 def judge(request: pytest.FixtureRequest, _shown: dict[object, str]) -> Callable[[Check], None]:
-    """Return a function that runs a check on the tested implementation, and fails with its diagnosis."""
+    """Return a function that runs a check on the implementation, and fails with its diagnosis."""
 
     def run(check: Check) -> None:
         __tracebackhide__ = True

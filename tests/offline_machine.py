@@ -1,9 +1,9 @@
 """Makes a bundle, then installs and uses it without a network, as a learner does.
 
 The commands run in a network namespace that has only the loopback interface, with an empty home and
-nothing but /usr/bin and /bin on the PATH: install.sh, all tests, a short run, and the first exercise,
-which fails as a stub and passes as a solution. Takes a quarter of an hour on 2 cores, 2 minutes of it
-for the download, and 8 GB of disk. Linux only, with iproute2.
+nothing but /usr/bin and /bin on the PATH: install.sh, all tests, a short run, and the first
+exercise, which fails as a stub and passes as a solution. Takes a quarter of an hour on 2 cores, 2
+minutes of it for the download, and 8 GB of disk. Linux only, with iproute2.
 
 Usage: python tests/offline_machine.py [--bundle FOLDER] [--python COMMAND]
 """

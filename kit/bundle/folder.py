@@ -19,7 +19,8 @@ from kit.bundle.wheels import collect_wheels
 from kit.errors import UserError
 from kit.narrator import as_bytes
 
-#: This file exists while the folder is unfinished. install.sh looks for it, and its name warns the user.
+#: This file exists while the folder is unfinished. install.sh looks for it, and its name warns the
+#: user.
 UNFINISHED = "UNFINISHED.txt"
 SUMS = "SHA256SUMS"
 ARCHIVE = "course.tar.gz"
@@ -31,11 +32,13 @@ TOP = "gemma-course"
 LISTS = "for"
 TEMPLATES = Path(__file__).parent / "templates"
 
-#: Bytes of the wheels of a target, measured (962, 662 and 522 MB) and rounded up; and of libtpu (220 MB).
+#: Bytes of the wheels of a target, measured (962, 662 and 522 MB) and rounded up; and of libtpu
+#: (220 MB).
 WHEELS_NBYTES = {"Linux-x86_64": 1.1e9, "Linux-aarch64": 0.8e9, "Darwin-arm64": 0.6e9, "Darwin-x86_64": 0.6e9}
 LIBTPU_NBYTES = 0.25e9
 
-#: An installation takes this many times the unpacked wheels: modules are compiled, and runs are written.
+#: An installation takes this many times the unpacked wheels: modules are compiled, and runs are
+#: written.
 INSTALLED_PER_UNPACKED = 1.25
 
 
@@ -54,7 +57,8 @@ def make_bundle(folder: Path, target: Target, extras: tuple[str, ...], report: C
         The manifest.
 
     Raises:
-        UserError: if the folder is not a bundle, if the disk is too small, or if a wheel cannot be fetched.
+        UserError: if the folder is not a bundle, if the disk is too small, or if a wheel cannot be
+            fetched.
 
     """
     root = find_root()
@@ -62,7 +66,8 @@ def make_bundle(folder: Path, target: Target, extras: tuple[str, ...], report: C
         return _make(folder, root, target, extras, report)
     except OSError as error:
         raise UserError(
-            f"kit bundle {folder}: {error.filename or 'a file'} cannot be written ({error.strerror}): fix that and run again."
+            f"kit bundle {folder}: {error.filename or 'a file'} cannot be written ({error.strerror}): fix that and "
+            "run again."
         ) from None
 
 
@@ -105,7 +110,10 @@ def sha256(file: Path) -> str:
 
 
 def _open(folder: Path) -> dict[str, Any]:
-    """Make the folder, or check an existing one. Return the manifest of a finished bundle, or an empty one."""
+    """Make the folder, or check an existing one.
+
+    Return the manifest of a finished bundle, or an empty one.
+    """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"kit bundle {folder}: this is a file; choose a folder.")
     try:
@@ -153,13 +161,18 @@ def _expect_free_space(folder: Path, target: Target, extras: tuple[str, ...]) ->
     free = shutil.disk_usage(folder).free
     if needed - existing > free:
         raise UserError(
-            f"kit bundle {folder}: the wheels for Python {target.python} on {target.platform} take about {as_bytes(needed)}. "
-            f"{as_bytes(existing)} are in the folder and {as_bytes(free)} are free: free some space, or choose another disk."
+            f"kit bundle {folder}: the wheels for Python {target.python} on {target.platform} take about "
+            f"{as_bytes(needed)}. "
+            f"{as_bytes(existing)} are in the folder and {as_bytes(free)} are free: free some space, or choose "
+            "another disk."
         )
 
 
 def _finish(folder: Path, root: Path, manifest: dict[str, Any]) -> None:
-    """Make a bundle of the wheels. This takes a few seconds, in which the folder is marked as unfinished."""
+    """Make a bundle of the wheels.
+
+    This takes a few seconds, in which the folder is marked as unfinished.
+    """
     _mark_unfinished(folder)
     (folder / SUMS).unlink(missing_ok=True)
     needed = {name for entry in manifest["targets"] for name in entry["wheels"]}
@@ -208,7 +221,7 @@ def _words(label: str) -> str:
 
 
 def _read_sums(folder: Path) -> dict[str, str]:
-    """Return the checksum of each file of the last finished bundle; empty if it was never finished."""
+    """Return the checksum of each file of the bundle; empty if it was never finished."""
     if not (folder / SUMS).is_file():
         return {}
     lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()

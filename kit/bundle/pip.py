@@ -47,7 +47,9 @@ class WheelFetcher:
         self._pip = find_pip()
 
     def fetch(self, requirement: Requirement) -> tuple[Path, bool]:
-        """Return a package's wheel, from the folder, from the index or built from source; and whether it is new.
+        """Return a package's wheel, and whether it is new.
+
+        The wheel is taken from the folder, fetched from the index, or built from source.
 
         Raises:
             UserError: if pip cannot provide the wheel.
@@ -83,12 +85,17 @@ class WheelFetcher:
         return self._run(["download", *options, *platforms, "-d", str(scratch), wanted], wanted, scratch)
 
     def _build(self, wanted: str, scratch: Path) -> Path:
-        """Build a wheel, since a few packages are published as source only. A pure Python wheel runs everywhere."""
+        """Build a wheel, since a few packages are published as source only.
+
+        A pure Python wheel runs everywhere.
+        """
         wheel = self._run(["wheel", "--no-deps", "-w", str(scratch), wanted], wanted, scratch)
         if wheel is None or parse_wheel_filename(wheel.name)[3].isdisjoint(self._tags):
             raise UserError(
-                f"There is no wheel of {wanted} for Python {self.target.python} on {self.target.platform}: choose a newer "
-                "--platform (such as manylinux_2_34_x86_64 or macosx_15_0_arm64) or another --python, if the workshop's "
+                f"There is no wheel of {wanted} for Python {self.target.python} on {self.target.platform}: choose a "
+                "newer "
+                "--platform (such as manylinux_2_34_x86_64 or macosx_15_0_arm64) or another --python, if the "
+                "workshop's "
                 "machines have it."
             )
         return wheel
@@ -104,7 +111,8 @@ class WheelFetcher:
             return wheels[0]
         if re.search(CONNECTION_FAILED, done.stderr):
             raise UserError(
-                f"{wanted} could not be downloaded from the package index: check the network and run again; finished downloads "
+                f"{wanted} could not be downloaded from the package index: check the network and run again; finished "
+                "downloads "
                 "are kept."
             )
         if "No matching distribution found" in done.stderr:

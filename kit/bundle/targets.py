@@ -48,7 +48,7 @@ class Target:
         return [*cpython_tags(version, platforms=platforms), *compatible_tags(version, platforms=platforms)]
 
     def platforms(self) -> Iterator[str]:
-        """The platforms whose wheels run on the target, newest first. pip needs each of them by name."""
+        """The platforms whose wheels run on the target, newest first; pip needs each by name."""
         system, version, machine = _parts(self.platform)
         if system == "macosx":
             yield from mac_platforms(version, machine)
@@ -64,7 +64,8 @@ class Target:
         """The values with which the markers of requirements are evaluated for the target."""
         return {
             "implementation_name": "cpython",
-            # The patch version is unknown. No requirement of the kit depends on it, and a recent one is likely.
+            # The patch version is unknown. No requirement of the kit depends on it, and a recent
+            # one is likely.
             "implementation_version": f"{self.python}.9",
             "os_name": "posix",
             "platform_machine": self.machine,
@@ -83,7 +84,8 @@ def find_target(python: str | None, platform_name: str | None) -> Target:
 
     Args:
         python: Such as "3.12"; None for the running Python.
-        platform_name: In pip's notation; None for this machine's. ``manylinux2014_…`` means ``manylinux_2_17_…``.
+        platform_name: In pip's notation; None for this machine's. ``manylinux2014_…`` means
+            ``manylinux_2_17_…``.
 
     Raises:
         UserError: if the kit does not run on this Python version, or if the platform is unknown.
@@ -109,7 +111,8 @@ def _parts(name: str) -> tuple[str, tuple[int, int], str]:
     match = re.fullmatch(r"(?:(manylinux)_(2)_(\d+)_(x86_64|aarch64)|(macosx)_(\d+)_(\d+)_(arm64|x86_64))", name)
     if match is None:
         raise UserError(
-            f"--platform {name}: unknown platform. Use pip's notation, such as manylinux_2_31_x86_64 (Linux with glibc 2.31), "
+            f"--platform {name}: unknown platform. Use pip's notation, such as manylinux_2_31_x86_64 (Linux with "
+            "glibc 2.31), "
             "manylinux_2_31_aarch64 or macosx_14_0_arm64."
         )
     system, major, minor, machine = filter(None, match.groups())

@@ -30,14 +30,18 @@ def find_root() -> Path:
     missing = [name for name in NEEDED if not (root / name).exists()]
     if missing:
         raise UserError(
-            f"This kit was installed without its repository ({root} has no {missing[0]}): clone the repository, install the kit "
+            f"This kit was installed without its repository ({root} has no {missing[0]}): clone the repository, "
+            "install the kit "
             "there with `pip install -c constraints.txt -e .`, and run kit bundle there."
         )
     return root
 
 
 def tracked_files(root: Path) -> list[Path]:
-    """Return the files of the tree, relative to it: those that git tracks or, without a clone, all files."""
+    """Return the files of the tree, relative to it.
+
+    Those are the files that git tracks or, without a clone, all files.
+    """
     listed = _listed_by_git(root)
     return sorted(_all_files(root)) if listed is None else listed
 
@@ -48,7 +52,7 @@ def untracked_files(root: Path) -> list[Path]:
 
 
 def _listed_by_git(root: Path, *options: str) -> list[Path] | None:
-    """Return what ``git ls-files`` lists; None without git, or in a folder that git does not trust."""
+    """Return what git lists; None without git, or in a folder that git does not trust."""
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "ls-files", "-z", *options]
@@ -60,7 +64,9 @@ def _listed_by_git(root: Path, *options: str) -> list[Path] | None:
 
 
 def pack(root: Path, archive: Path, top: str) -> None:
-    """Write the tree into an archive, with fresh stubs as exercises. The same tree gives the same bytes.
+    """Write the tree into an archive, with fresh stubs as exercises.
+
+    The same tree gives the same bytes.
 
     Args:
         root: The tree.

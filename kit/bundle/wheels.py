@@ -1,8 +1,9 @@
 """The wheels of everything that the kit requires on a target.
 
-``pip download`` evaluates markers such as ``python_version < "3.12"`` for the Python that it runs on, so it cannot resolve for another
-machine. It does not have to: constraints.txt has every version. The requirements of a package are read from its wheel, their markers
-are evaluated with the target's values, and pip fetches each wheel on its own.
+``pip download`` evaluates markers such as ``python_version < "3.12"`` for the Python that it runs
+on, so it cannot resolve for another machine. It does not have to: constraints.txt has every
+version. The requirements of a package are read from its wheel, their markers are evaluated with the
+target's values, and pip fetches each wheel on its own.
 """
 
 import re
@@ -21,7 +22,8 @@ from kit.bundle.targets import Target
 from kit.errors import UserError
 from kit.narrator import as_bytes
 
-#: Downloads at the same time. Most of the time is spent waiting, and one large wheel must not delay the others.
+#: Downloads at the same time. Most of the time is spent waiting, and one large wheel must not delay
+#: the others.
 AT_ONCE = 3
 
 #: After this many seconds without a finished wheel, the size of the unfinished ones is reported.

@@ -16,8 +16,9 @@ import click
 def command(folder: Path, python: str | None, platform: str | None, tpu: bool) -> None:
     """Collect in FOLDER everything that a workshop without a network needs.
 
-    That is wheels, reviews, model, lessons and the course's source tree. Run the command again to complete an unfinished
-    bundle, to update a finished one, or, with another --python or --platform, to add the wheels for other machines.
+    That is wheels, reviews, model, lessons and the course's source tree. Run the command again to
+    complete an unfinished bundle, to update a finished one, or, with another --python or
+    --platform, to add the wheels for other machines.
     """
     from kit.bundle.folder import make_bundle
     from kit.bundle.targets import find_target
@@ -30,7 +31,8 @@ def command(folder: Path, python: str | None, platform: str | None, tpu: bool) -
     manifest = make_bundle(folder, target, ("tpu",) if tpu else (), click.echo)
     for entry in manifest["targets"]:
         click.echo(
-            f"{len(entry['wheels'])} wheels, {as_bytes(entry['bytes'])}, for Python {entry['python']} on {entry['platform']}"
+            f"{len(entry['wheels'])} wheels, {as_bytes(entry['bytes'])}, for Python {entry['python']} on "
+            f"{entry['platform']}"
         )
     click.echo(
         f"{folder} is finished. On a machine without a network, run: sh {folder}/install.sh (see START.md in it)."

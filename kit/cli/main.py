@@ -57,7 +57,8 @@ def main() -> None:
     """Run the command line. A mistake that a user can fix gives one sentence and exit code 2."""
     if sys.platform == "win32":
         sys.exit(
-            "kit: the kit runs on Linux, macOS and WSL, and this is native Windows: run it within WSL (`wsl --install`)."
+            "kit: the kit runs on Linux, macOS and WSL, and this is native Windows: run it within WSL (`wsl "
+            "--install`)."
         )
     try:
         cli(standalone_mode=False, prog_name="kit")
@@ -75,6 +76,7 @@ def main() -> None:
         click.echo(f"kit: {error.format_message().rstrip('.')}{where}.", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # The program that reads the output, such as `head`, has ended. Python would report that again at exit.
+        # The program that reads the output, such as `head`, has ended. Python would report that
+        # again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -11,7 +11,7 @@ from kit.judge.check_process import UNOPTIMIZED
 
 HERE = Path(__file__).parent
 
-# Most programs here run for a moment, and so do those of the commands that are started: LLVM's optimization would take longer.
+# Most programs here run for a moment: LLVM's optimization would take longer than they do.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " " + UNOPTIMIZED
 
 
@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def no_distribution(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test begins and ends with no distribution set; a test that imports no framework pays nothing for it."""
+    """Reset the distribution after each test that imported Keras."""
     yield
     import sys
 
@@ -44,7 +44,7 @@ def no_distribution(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def devices() -> list[str]:
-    """The eight simulated devices. Fewer would make every check of a sharding vacuous, so that is an error."""
+    """The eight simulated devices. With fewer, checks of a sharding would be vacuous, so raise."""
     import keras
 
     names = keras.distribution.list_devices()

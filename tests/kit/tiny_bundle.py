@@ -1,4 +1,4 @@
-"""A tiny course and tiny wheels of its requirements, of which bundles are made with the real pip and without an index."""
+"""A tiny course, and tiny wheels of its requirements, for bundles made by the real pip."""
 
 import os
 import subprocess
@@ -14,7 +14,8 @@ from kit.bundle.folder import make_bundle
 from kit.bundle.pip import find_pip
 from kit.bundle.targets import Target, find_target
 
-#: The Python that the kit's environment was made with: a learner does not start from an environment.
+#: The Python that the kit's environment was made with: a learner does not start from an
+#: environment.
 PYTHON = getattr(sys, "_base_executable", sys.executable)
 
 HERE = find_target(None, None)

@@ -1,6 +1,7 @@
 """install.sh and get.sh of a bundle, run by sh with the Python of this machine.
 
-tests/offline_machine.py makes a bundle of the real packages and uses it without a network, which takes minutes.
+tests/offline_machine.py makes a bundle of the real packages and uses it without a network, which
+takes minutes.
 """
 
 import functools
