@@ -1,6 +1,8 @@
-"""The margins of the training checks: five seeds of their texts, for the solution and the right-but-different ones.
+"""The margins of the training checks: five seeds of their texts, for the reference and the right solutions.
 
-Each check is made as a learner's is, with other texts. Prints a Markdown table. Usage: python benchmarks/training_seeds.py [SEEDS]
+Each check runs as for a learner, with other texts. Prints a Markdown table.
+
+Usage: python benchmarks/training_seeds.py [SEEDS]
 """
 
 import os
@@ -8,23 +10,25 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kit.judge.catalogue import checks_of
+from kit.course.catalogue import catalogue
+from kit.dev.solutions import read_solutions
 from kit.judge.runner import Job, Runner, Verdict
-from kit.dev.proof import find_chaffs, lay_out
-from kit.parts.implementation import PARTS, REFERENCE
+from kit.parts.implementation import REFERENCE
+from kit.parts.protocols import PARTS
 
 LAYER = "train"
+SOLUTIONS_FOLDER = Path(__file__).parents[1] / "tests" / "solutions"
 
 
 def main() -> None:
     """Run all training checks of all right solutions under each seed."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    checks = [check for exercise in PARTS for check in checks_of(exercise) if check.layer == LAYER]
+    checks = [check for exercise in PARTS for check in catalogue().checks_of(exercise) if check.layer == LAYER]
     results: dict[tuple[str, str], list[Verdict]] = {}
     for seed in range(seeds):
-        # The processes of the checks inherit it.
+        # The processes of the checks inherit this variable.
         os.environ["KIT_CHECK_SEED"] = str(seed)
-        with tempfile.TemporaryDirectory() as folder, Runner() as runner:
+        with tempfile.TemporaryDirectory() as folder, Runner(catalogue()) as runner:
 
             def job(name: str, exercise: str) -> Job:
                 for check in checks:
@@ -33,10 +37,10 @@ def main() -> None:
                         results.setdefault((f"{exercise}: {name}", check.name), []).append(verdict)
 
             jobs = [(REFERENCE, job("reference", exercise)) for exercise in dict.fromkeys(c.exercise for c in checks)]
-            for chaff in find_chaffs():
-                if chaff.passes and any(check.exercise == chaff.exercise for check in checks):
-                    place = lay_out(chaff, Path(folder) / f"{chaff.exercise}-{chaff.name}")
-                    jobs.append((str(place), job(chaff.name, chaff.exercise)))
+            for solution in read_solutions(SOLUTIONS_FOLDER):
+                if solution.passes and any(check.exercise == solution.exercise for check in checks):
+                    place = solution.write(Path(folder) / f"{solution.exercise}-{solution.name}")
+                    jobs.append((str(place), job(solution.name, solution.exercise)))
             runner.run_jobs(jobs, at_once=2)
     print(f"| solution | check | passed, of {seeds} | measured |")
     print("|---|---|---|---|")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kit.course.catalogue import catalogue
-from kit.dev.proof import PASSES
+from kit.dev.solutions import PASSES
 from kit.dev.tasks import fill_tasks
 from kit.judge.runner import Job, Runner, Verdict
 

@@ -15,21 +15,19 @@ if TYPE_CHECKING:
 
 @click.command("grade", context_settings={"show_default": True})
 @click.argument("class_folder", metavar="CLASS", type=click.Path(path_type=Path))
-@click.option("--exercises", default="", help="Only these, with commas: mesh,layout.  [default: all]")
+@click.option("--exercises", default="", help="Only these exercises, separated by commas: mesh,layout.  [default: all]")
 @click.option(
     "--layers",
     default="interface,spec,params,program,train",
-    help="Layers of checks, with commas; tpu_compile and style (the whole run) take minutes each.",
+    help="Layers of checks, separated by commas; tpu_compile and style (the whole run) take minutes each.",
 )
-@click.option("--report", type=click.Path(path_type=Path), help="Write a page about the class to this file.")
-@click.option("--csv", type=click.Path(path_type=Path), help="Write a line for each learner and exercise to this file.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write a web page about the class to this file.")
+@click.option("--csv", type=click.Path(path_type=Path), help="Write one line per learner and exercise to this file.")
 @click.option(
-    "--grades", type=click.Path(path_type=Path), help="Where grades are kept.  [default: grades.json in CLASS]"
+    "--grades", type=click.Path(path_type=Path), help="The file with the grades.  [default: grades.json in CLASS]"
 )
-@click.option(
-    "--at-once", default=2, type=click.IntRange(1, 64), help="How many exercises are judged at the same time."
-)
-@click.option("--anew", is_flag=True, help="Judge also what has not changed since it was judged.")
+@click.option("--at-once", default=2, type=click.IntRange(1, 64), help="Judge this many exercises at the same time.")
+@click.option("--anew", is_flag=True, help="Judge unchanged exercises too.")
 def command(
     class_folder: Path,
     exercises: str,
@@ -40,10 +38,11 @@ def command(
     at_once: int,
     anew: bool,
 ) -> None:
-    """Judge the exercises of a CLASS: a folder with a folder for each learner, and count the mistakes that they make.
+    """Grade the exercises of a CLASS, a folder with one folder per learner, and count the mistakes.
 
-    Each solution runs in processes of its own, with time limits, as in the tests, but as the user that you are: judge strangers' code
-    on a machine that you can spare. Grades are kept, so that a class that goes on is judged in a moment where nothing has changed.
+    Each solution runs in its own process with a time limit, but with your user's rights: run
+    untrusted submissions on a disposable machine. Grades are written to a file, and unchanged
+    exercises are not judged again.
     """
     from kit.course.grading import GRADES_FILE, Grade, Learner, exercises_to_ask, find_learners, grade_class
 
@@ -51,20 +50,20 @@ def command(
     names = tuple(name.strip() for name in exercises.split(",") if name.strip())
     chosen = exercises_to_ask(names, chosen_layers)
     learners, without = find_learners(class_folder)
-    kept = grades or class_folder / GRADES_FILE
-    # Before anything is judged, which takes a while.
-    for option, file in (("--report", report), ("--csv", csv), ("--grades", kept)):
+    grades_file = grades or class_folder / GRADES_FILE
+    # Check the files before judging, which takes a while.
+    for option, file in (("--report", report), ("--csv", csv), ("--grades", grades_file)):
         if file is not None and (file.is_dir() or not os.access(file.absolute().parent, os.W_OK)):
-            raise UserError(f"{option} {file}: it cannot be written; give a file in a folder that is there.")
+            raise UserError(f"{option} {file}: cannot be written; name a file in an existing folder.")
     if without:
-        click.echo(f"left out, since no exercises are in them: {', '.join(without)}", err=True)
+        click.echo(f"skipped, because they contain no exercises: {', '.join(without)}", err=True)
 
-    def tell(learner: Learner, grade: Grade, was_there: bool) -> None:
-        if not was_there and grade.state in ("right", "wrong"):
-            said = ", ".join(grade.codes) or "all right"
-            click.echo(f"{learner.name}, {grade.exercise}: {grade.passed} of {grade.checks}, {said}")
+    def report_grade(learner: Learner, grade: Grade, unchanged: bool) -> None:
+        if not unchanged and grade.state in ("right", "wrong"):
+            codes = ", ".join(grade.codes) or "all right"
+            click.echo(f"{learner.name}, {grade.exercise}: {grade.passed} of {grade.checks}, {codes}")
 
-    found = grade_class(learners, chosen, chosen_layers, kept, tell, at_once, anew)
+    found = grade_class(learners, chosen, chosen_layers, grades_file, report_grade, at_once, anew)
     _show(found)
     if csv is not None:
         _write_csv(csv, found)
@@ -124,4 +123,4 @@ def _write_csv(file: Path, grades: "ClassGrades") -> None:
     try:
         write_text(file, text.getvalue())
     except OSError as error:
-        raise UserError(f"{file}: it cannot be written ({error.strerror}).") from None
+        raise UserError(f"{file}: cannot be written ({error.strerror}).") from None

@@ -12,12 +12,14 @@ WIDTH = 100
 
 @click.command("hint", context_settings={"show_default": True})
 @click.argument("exercise", required=False)
-@click.option("--number", type=int, help="Show this hint, and leave which is next as it is.  [default: the next one]")
+@click.option("--number", type=int, help="Show this hint, and do not count it.  [default: the next one]")
 @click.option(
-    "--folder", default=EXERCISES, help="The folder with your exercises; what you have seen is kept beside it."
+    "--folder",
+    default=EXERCISES,
+    help="The folder with your exercises. The hints you have seen are recorded beside it.",
 )
 def command(exercise: str | None, number: int | None, folder: str) -> None:
-    """Show the next hint for EXERCISE; each goes further than the one before."""
+    """Show the next hint for EXERCISE. Each hint goes further than the one before."""
     from kit.course.catalogue import catalogue
     from kit.course.progress import Progress
     from kit.course.workspace import find_workspace
@@ -33,11 +35,12 @@ def command(exercise: str | None, number: int | None, folder: str) -> None:
     next_number = progress.hints_shown(chosen.name) + 1
     if next_number > count:
         click.echo(
-            f"All {count} hints for {chosen.name} have been shown. `kit hint {chosen.name} --number 1` shows the first again, "
-            f"`kit lesson {chosen.name}` explains, and `kit solution {chosen.name} --give-up` shows the solution."
+            f"All {count} hints for {chosen.name} have been shown. "
+            f"`kit hint {chosen.name} --number 1` shows the first again, `kit lesson {chosen.name}` explains, "
+            f"and `kit solution {chosen.name} --give-up` shows the solution."
         )
         return
-    # First what may fail, so that a hint is not shown as the first one twice.
+    # Write first: if that fails, the hint is not shown, and not shown twice as the next one.
     progress.show_hints(chosen.name, next_number)
     _show(chosen.name, next_number, chosen.hints)
 

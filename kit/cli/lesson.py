@@ -10,9 +10,9 @@ from kit.parts.implementation import EXERCISES
 @click.command("lesson", context_settings={"show_default": True})
 @click.argument("exercise", required=False)
 @click.argument("heading", nargs=-1)
-@click.option("--folder", default=EXERCISES, help="The folder with your exercises, to see how far each is.")
+@click.option("--folder", default=EXERCISES, help="The folder with your exercises, whose state the list shows.")
 def command(exercise: str | None, heading: tuple[str, ...], folder: str) -> None:
-    """List the exercises, or show the lesson of EXERCISE, or the section of it that has this HEADING."""
+    """List the exercises, or show the lesson of EXERCISE, or only its section HEADING."""
     if exercise is None:
         _list(folder)
         return
@@ -31,13 +31,13 @@ def _show(text: str) -> None:
     from rich.text import Text
 
     class CodeToCopy(CodeBlock):
-        """Code without the margin and the breaks that Rich gives it, so that a command can be copied and run."""
+        """Code without Rich's margin and line breaks, so that a command can be copied and run."""
 
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             yield Text(str(self.text).rstrip(), style="cyan", no_wrap=True, overflow="ignore")
 
     class Lesson(Markdown):
-        elements = {**Markdown.elements, "fence": CodeToCopy, "code_block": CodeToCopy}  # noqa: RUF012 -- as Rich has it
+        elements = {**Markdown.elements, "fence": CodeToCopy, "code_block": CodeToCopy}  # noqa: RUF012 -- as in Rich
 
     Console(file=sys.stdout, highlight=False).print(Lesson(text))
 
@@ -65,4 +65,4 @@ def _list(folder: str) -> None:
         )
         table.add_row(*map(Text, cells))
     Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 118).print(table)
-    click.echo("\n`kit lesson NAME` shows a lesson. Whether what is written is right, `pytest` says.")
+    click.echo("\n`kit lesson NAME` shows a lesson. `pytest` checks your code.")

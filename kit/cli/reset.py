@@ -9,7 +9,7 @@ from kit.parts.implementation import EXERCISES
 @click.argument("exercise", required=False)
 @click.option("--folder", default=EXERCISES, help="The folder with your exercises.")
 def command(exercise: str | None, folder: str) -> None:
-    """Begin EXERCISE anew: put its stub back, and keep a copy of what was there."""
+    """Start EXERCISE over: replace your file by the stub, and keep a copy of it."""
     from kit.course.catalogue import catalogue
     from kit.course.workspace import find_workspace, shown
 
@@ -17,7 +17,7 @@ def command(exercise: str | None, folder: str) -> None:
     workspace = find_workspace(folder)
     file = shown(workspace.file_of(name))
     if workspace.is_stub(name):
-        click.echo(f"{file} is the stub already: nothing was done.")
+        click.echo(f"{file} is already the stub: nothing to do.")
         return
     backup = workspace.reset(name)
-    click.echo(f"{file} is the stub again." + (f" What was there is kept in {shown(backup)}." if backup else ""))
+    click.echo(f"{file} is the stub again." + (f" Your file was saved as {shown(backup)}." if backup else ""))

@@ -9,16 +9,16 @@ import click
 
 @click.command("watch")
 @click.argument("exercises", nargs=-1)
-@click.option("--impl", default="exercises", show_default=True, help="exercises, or a folder with such modules.")
+@click.option("--impl", default="exercises", show_default=True, help="exercises, or a folder with the same modules.")
 @click.option("--once", is_flag=True, hidden=True, help="Check once and stop.")
 def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
-    """Check EXERCISES, or all of them, whenever you save one.
+    """Check EXERCISES, by default all, whenever you save one.
 
-    The libraries are imported once, so that a verdict comes about a second after a save. Checks are made in the order in which
-    you meet them, up to the first that fails.
+    The libraries are imported once, so that results appear about a second after you save. Checks
+    run in the order of the course, up to the first that fails.
     """
-    from kit.judge.runner import Runner
     from kit.course.catalogue import catalogue
+    from kit.judge.runner import Runner
     from kit.parts.implementation import find_parts
 
     for name in exercises:
@@ -34,15 +34,16 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
     def judge(runner: Runner, exercise: str) -> None:
         started = time.perf_counter()
         runner.forget(impl)
-        # What is compiled for a TPU takes ten times as long as the rest: `pytest -m tpu_compile` asks for it.
+        # Compiling for a TPU takes ten times as long: `pytest -m tpu_compile` does that.
         checks = [check for check in catalogue().checks_of(exercise) if check.layer != "tpu_compile"]
-        # From the other end, beside those that are asked for: two cores are used, and the order of what is shown stays.
+        # A second core runs the checks from the last one on; results are still printed in order.
         runner.begin((impl, check) for check in reversed(checks))
         for number, check in enumerate(checks, 1):
             verdict = runner.run(impl, check)
             if verdict.diagnosis is not None:
                 click.echo(
-                    f"{exercise}: {number - 1} of {len(checks)} passed, {time.perf_counter() - started:.1f} s; next, {check.asks}"
+                    f"{exercise}: {number - 1} of {len(checks)} passed, "
+                    f"{time.perf_counter() - started:.1f} s; next: {check.asks}"
                 )
                 click.echo(verdict.diagnosis.as_text(exercise) + "\n")
                 return
@@ -55,7 +56,7 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
             judge(runner, name)
         if once:
             return
-        click.echo("Save a file to have it checked; Ctrl-C ends this.")
+        click.echo("Save a file to check it. Stop with Ctrl-C.")
         while True:
             time.sleep(0.1)
             for name in names:

@@ -1,4 +1,4 @@
-"""The catalogue of the course, collected from the folders of the exercises. Imports no framework."""
+"""The catalogue of the course, from the folders of the exercises. Imports no framework."""
 
 import functools
 import importlib

@@ -1,4 +1,4 @@
-"""A class's solutions, judged: what each learner's exercises pass, and which mistakes the class makes. Imports no framework itself."""
+"""Grades a class: the checks that learners pass, and their mistakes. Imports no framework."""
 
 import hashlib
 import json
@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kit import __version__
-from kit.judge.catalogue import LAYERS, WHOLE_RUN, Check, available
 from kit.checks.diagnosis import Diagnosis
-from kit.judge.runner import Job, Runner
 from kit.course.catalogue import catalogue
 from kit.course.workspace import Workspace
 from kit.errors import UserError
 from kit.files import write_json
+from kit.judge.catalogue import LAYERS, WHOLE_RUN, Check, available
+from kit.judge.runner import Job, Runner
 from kit.parts.implementation import EXERCISES
 from kit.parts.protocols import PARTS
 
-#: What is asked unless told otherwise: seconds for each exercise, and no TPU compiler.
+#: The default: these take seconds per exercise, and need no TPU compiler.
 DEFAULT_LAYERS = ("interface", "spec", "params", "program", "train")
 GRADES_FILE = "grades.json"
 _FORMAT = 1
@@ -28,7 +28,7 @@ State = Literal["missing", "to do", "wrong", "right"]
 
 @dataclass(frozen=True)
 class Learner:
-    """Who handed something in."""
+    """A learner who handed in exercises."""
 
     name: str
     #: The folder with the modules.
@@ -37,7 +37,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class Finding:
-    """A check that was not passed."""
+    """A check that failed."""
 
     #: What the check asks, in one sentence.
     asks: str
@@ -46,34 +46,34 @@ class Finding:
 
 @dataclass(frozen=True)
 class Grade:
-    """What the checks say of one exercise of one learner."""
+    """The result of one exercise of one learner."""
 
     exercise: str
     state: State
-    #: How many checks there are.
+    #: Number of checks.
     checks: int
-    #: Those that were not passed, in the order in which a learner meets them.
+    #: Failed checks, in the order in which a learner sees them.
     findings: tuple[Finding, ...] = ()
 
     @property
     def passed(self) -> int:
-        """How many checks were passed."""
+        """The number of checks that pass."""
         return self.checks - len(self.findings) if self.state in ("wrong", "right") else 0
 
     @property
     def codes(self) -> list[str]:
-        """The codes that were found, each once, in their order."""
+        """The codes of the findings, each once, in their order."""
         return list(dict.fromkeys(finding.diagnosis.code for finding in self.findings))
 
 
 @dataclass(frozen=True)
 class CodeCount:
-    """A mistake, and who made it."""
+    """A mistake, and the learners who made it."""
 
     exercise: str
     code: str
     learners: tuple[str, ...]
-    #: Of the first of them.
+    #: The diagnosis of the first of these learners.
     example: Diagnosis
 
 
@@ -82,11 +82,11 @@ class ClassGrades:
     """All grades of a class."""
 
     exercises: tuple[str, ...]
-    #: Learner -> exercise -> grade, in the order of their names and of the course.
+    #: Learner -> exercise -> grade; learners by name, exercises in the order of the course.
     grades: dict[str, dict[str, Grade]]
 
     def counts(self) -> list[CodeCount]:
-        """The mistakes of the class, those that most learners made first. What is still to be written is none."""
+        """The mistakes of the class, the most frequent first. An open task is no mistake."""
         found: dict[tuple[str, str], list[str]] = {}
         examples: dict[tuple[str, str], Diagnosis] = {}
         for learner, grades in self.grades.items():
@@ -104,17 +104,17 @@ class ClassGrades:
 
 
 def find_learners(class_folder: Path) -> tuple[list[Learner], list[str]]:
-    """Who handed something in: a folder for each, with the modules in it, or in an ``exercises`` in it or below it.
+    """The learners of a class: a folder each, with modules in it or in an ``exercises`` below it.
 
     Returns:
-        The learners by their names, and the folders that have no such modules.
+        The learners by name, and the names of folders without such modules.
 
     Raises:
-        UserError: if there is no such folder, or nobody's modules in it.
+        UserError: if the folder does not exist or has no modules.
 
     """
     if not class_folder.is_dir():
-        raise UserError(f"{class_folder}: there is no such folder; it has a folder for each learner.")
+        raise UserError(f"{class_folder}: there is no such folder. Name a folder with one folder for each learner.")
     learners, without = [], []
     for folder in sorted(path for path in class_folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         modules = next(
@@ -131,32 +131,32 @@ def find_learners(class_folder: Path) -> tuple[list[Learner], list[str]]:
             learners.append(Learner(folder.name, modules))
     if not learners:
         raise UserError(
-            f"{class_folder}: no folder in it has exercises such as mesh.py; it has a folder for each learner, with the modules or an "
-            f"{EXERCISES}/ in it."
+            f"{class_folder}: no folder in it has exercises such as mesh.py. Make a folder for each learner, with the "
+            f"modules or {EXERCISES}/ in it."
         )
     return learners, without
 
 
 def checks_to_ask(exercise: str, layers: Sequence[str]) -> list[Check]:
-    """The checks of an exercise in these layers that this machine can make."""
+    """The checks of an exercise in these layers that this machine can run."""
     return [check for check in available(catalogue().checks_of(exercise)) if check.layer in layers]
 
 
 def exercises_to_ask(names: Sequence[str], layers: Sequence[str]) -> tuple[str, ...]:
-    """The exercises that have checks in these layers, in the order of the course; all parts together come last.
+    """The exercises that have checks in these layers, in order; the whole run comes last.
 
     Args:
-        names: Of exercises; empty for all.
-        layers: Of checks.
+        names: Names of exercises; empty for all.
+        layers: Layers of checks.
 
     Raises:
-        UserError: for a name or a layer that there is not.
+        UserError: for an unknown name or layer, or if no check is left.
 
     """
-    for given, there_is, what in ((names, (*catalogue().names, WHOLE_RUN), "exercise"), (layers, tuple(LAYERS), "layer")):
+    for given, known, what in ((names, (*catalogue().names, WHOLE_RUN), "exercise"), (layers, tuple(LAYERS), "layer")):
         for name in given:
-            if name not in there_is:
-                raise UserError(f"There is no {what} {name!r}: there is {', '.join(there_is)}.")
+            if name not in known:
+                raise UserError(f"There is no {what} {name!r}: choose one of {', '.join(known)}.")
     chosen = tuple(
         exercise
         for exercise in (*catalogue().names, WHOLE_RUN)
@@ -172,29 +172,29 @@ def grade_class(
     exercises: Sequence[str],
     layers: Sequence[str],
     file: Path,
-    tell: Callable[[Learner, Grade, bool], None],
+    report: Callable[[Learner, Grade, bool], None],
     at_once: int = 2,
-    anew: bool = False,
+    judge_all: bool = False,
 ) -> ClassGrades:
-    """Judge what was handed in, and keep each verdict in a file, so that what has not changed is not judged again.
+    """Grade a class, and write each grade to a file, so that only changes are judged again.
 
     Args:
-        learners: Who handed something in.
-        exercises: Which are judged.
-        layers: Of checks.
-        file: Where grades are kept.
-        tell: Is told of each grade, and whether it was there before.
-        at_once: How many exercises are judged at the same time.
-        anew: Judge also what was judged before.
+        learners: The learners.
+        exercises: Names of the exercises to judge.
+        layers: Layers of checks.
+        file: The file with the grades.
+        report: Called with each grade, and with whether it was in the file.
+        at_once: Number of exercises that are judged at the same time.
+        judge_all: Whether to judge unchanged exercises too.
 
     Raises:
-        UserError: if the file is damaged, or cannot be written.
+        UserError: if the file is damaged or cannot be written.
 
     """
-    kept = _Kept(file, anew)
+    grades_file = _GradesFile(file, judge_all)
     found: dict[tuple[str, str], Grade] = {}
 
-    def job(learner: Learner, exercise: str, checks: list[Check], mark: str) -> Job:
+    def job(learner: Learner, exercise: str, checks: list[Check], checksum: str) -> Job:
         findings = []
         for check in checks:
             verdict = yield check
@@ -202,24 +202,24 @@ def grade_class(
                 findings.append(Finding(check.asks, verdict.diagnosis))
         grade = Grade(exercise, "wrong" if findings else "right", len(checks), tuple(findings))
         found[learner.name, exercise] = grade
-        kept.put(learner.name, mark, grade)
-        tell(learner, grade, False)
+        grades_file.put(learner.name, checksum, grade)
+        report(learner, grade, False)
 
     def jobs() -> Iterator[tuple[str, Job]]:
         for learner in learners:
             workspace = Workspace(learner.folder)
-            modules = _modules_mark(learner.folder)
+            modules = _modules_checksum(learner.folder)
             for exercise in exercises:
                 checks = checks_to_ask(exercise, layers)
                 state = _unwritten(workspace, exercise)
-                mark = _mark(modules, checks)
-                before = kept.get(learner.name, exercise, mark)
+                checksum = _checksum(modules, checks)
+                before = grades_file.get(learner.name, exercise, checksum)
                 if state is not None or before is not None:
                     grade = before or Grade(exercise, state or "to do", len(checks))
                     found[learner.name, exercise] = grade
-                    tell(learner, grade, state is None)
+                    report(learner, grade, state is None)
                 else:
-                    yield str(learner.folder), job(learner, exercise, checks, mark)
+                    yield str(learner.folder), job(learner, exercise, checks, checksum)
 
     with Runner(catalogue()) as runner:
         runner.run_jobs(jobs(), at_once)
@@ -230,63 +230,63 @@ def grade_class(
 
 
 def _unwritten(workspace: Workspace, exercise: str) -> State | None:
-    """Whether an exercise need not be run to be judged, since nothing of it is written."""
+    """The state of an exercise that need not run because nothing is written; None for others."""
     states = [workspace.state(part) for part in (PARTS if exercise == WHOLE_RUN else (exercise,))]
     if exercise == WHOLE_RUN:
         return None if all(state in ("written", "not Python") for state in states) else "to do"
-    return {"missing": "missing", "to do": "to do"}.get(states[0])  # type: ignore[return-value]  # None for the others
+    return {"missing": "missing", "to do": "to do"}.get(states[0])  # type: ignore[return-value]  # None for all others
 
 
-def _modules_mark(folder: Path) -> str:
-    """A checksum over what a solution may import from its folder."""
-    mark = hashlib.sha256()
+def _modules_checksum(folder: Path) -> str:
+    """A checksum of all modules that a solution may import from its folder."""
+    checksum = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
         try:
             content = file.read_bytes()
         except OSError as error:
             raise UserError(f"{file} cannot be read ({error.strerror}).") from None
-        mark.update(f"{file.relative_to(folder)}\0{len(content)}\0".encode() + content)
-    return mark.hexdigest()
+        checksum.update(f"{file.relative_to(folder)}\0{len(content)}\0".encode() + content)
+    return checksum.hexdigest()
 
 
-def _mark(modules: str, checks: Sequence[Check]) -> str:
+def _checksum(modules: str, checks: Sequence[Check]) -> str:
     asked = ",".join(check.id for check in checks)
     return hashlib.sha256(f"{__version__}\0{modules}\0{asked}".encode()).hexdigest()
 
 
-class _Kept:
-    """Grades in a file, which is whole after each."""
+class _GradesFile:
+    """The file with the grades, complete after each grade."""
 
-    def __init__(self, file: Path, anew: bool) -> None:
-        """Read the file, if there is one and it is asked for."""
+    def __init__(self, file: Path, judge_all: bool) -> None:
+        """Read the file, if it exists and unchanged exercises are not judged again."""
         self._file = file
         self._content: dict[str, Any] = {"format": _FORMAT, "grades": {}}
-        if not anew and file.exists():
+        if not judge_all and file.exists():
             try:
                 content = json.loads(file.read_text(encoding="utf-8"))
                 if content["format"] != _FORMAT or not isinstance(content["grades"], dict):
                     raise ValueError("another format")
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise UserError(
-                    f"{file} is damaged or cannot be read ({error}): delete it, or judge anew with --anew."
+                    f"{file} is damaged or cannot be read ({error}): delete it, or judge everything with --anew."
                 ) from None
             self._content = content
 
-    def get(self, learner: str, exercise: str, mark: str) -> Grade | None:
-        """The grade, if nothing has changed since."""
+    def get(self, learner: str, exercise: str, checksum: str) -> Grade | None:
+        """The grade, if nothing has changed since it was written."""
         try:
             entry = self._content["grades"][learner][exercise]
-            if entry["mark"] != mark:
+            if entry["mark"] != checksum:
                 return None
             findings = [Finding(found["asks"], Diagnosis.from_dict(found["diagnosis"])) for found in entry["findings"]]
             return Grade(exercise, entry["state"], int(entry["checks"]), tuple(findings))
         except (KeyError, TypeError, ValueError):
             return None
 
-    def put(self, learner: str, mark: str, grade: Grade) -> None:
-        """Keep a grade."""
+    def put(self, learner: str, checksum: str, grade: Grade) -> None:
+        """Write a grade."""
         self._content["grades"].setdefault(learner, {})[grade.exercise] = {
-            "mark": mark,
+            "mark": checksum,
             "state": grade.state,
             "checks": grade.checks,
             "findings": [
@@ -296,4 +296,6 @@ class _Kept:
         try:
             write_json(self._file, self._content)
         except OSError as error:
-            raise UserError(f"{self._file} cannot be written ({error.strerror}): give another with --grades.") from None
+            raise UserError(
+                f"{self._file} cannot be written ({error.strerror}): name another file with --grades."
+            ) from None

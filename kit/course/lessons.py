@@ -21,7 +21,7 @@ def lesson(name: str) -> str:
 
 
 def sections(name: str) -> dict[str, str]:
-    """The sections of a lesson: each heading of level 2, and its text with the heading, as Markdown.
+    """The sections of a lesson: heading of level 2 -> the section as Markdown, heading included.
 
     Raises:
         UserError: if there is no such exercise.
@@ -33,7 +33,7 @@ def sections(name: str) -> dict[str, str]:
     for line in lesson(name).splitlines():
         if line.startswith("```"):
             within_code = not within_code
-        # A comment of an example is no heading.
+        # A comment in an example is not a heading.
         if line.startswith("## ") and not within_code:
             heading = line.removeprefix("## ").strip()
         if heading:
@@ -42,21 +42,21 @@ def sections(name: str) -> dict[str, str]:
 
 
 def section(name: str, heading: str) -> str:
-    """One section of a lesson, as Markdown; capitals and the marks at the end of a heading do not matter.
+    """One section of a lesson, as Markdown. Case and final punctuation of the heading are ignored.
 
     Raises:
-        UserError: if there is no such exercise, or no such heading in its lesson.
+        UserError: if there is no such exercise, or if its lesson has no such heading.
 
     """
     found = sections(name)
     for candidate, text in found.items():
         if _plain(candidate) == _plain(heading):
             return text
-    raise UserError(f"The lesson {name} has no heading {heading!r}: it has {', '.join(found)}.")
+    raise UserError(f"The lesson {name} has no heading {heading!r}: choose one of {', '.join(found)}.")
 
 
 def solution(name: str) -> str:
-    """The solution of an exercise as it is read, without the tags of its tasks. It is not imported.
+    """The solution of an exercise as text, without the tags of its tasks. It is not imported.
 
     Raises:
         UserError: if there is no such exercise, or if this copy of the kit has no solutions.
@@ -66,7 +66,9 @@ def solution(name: str) -> str:
     try:
         return without_tags(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"This copy of the kit has no solutions ({file} is missing): ask who gave it to you.") from None
+        raise UserError(
+            f"This copy of the kit has no solutions ({file} is missing): ask the person who gave it to you."
+        ) from None
 
 
 def _plain(heading: str) -> str:

@@ -1,4 +1,4 @@
-"""What a learner has seen, kept beside the exercises."""
+"""Which hints a learner has seen, in a file beside the exercises."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,14 @@ from kit.files import write_json
 
 
 class Progress:
-    """How many hints of each exercise were shown, in ``.kit/progress.json`` beside the folder with the exercises."""
+    """The number of hints shown per exercise, in ``.kit/progress.json`` beside the exercises."""
 
     def __init__(self, workspace: Workspace) -> None:
-        """Read nothing yet."""
+        """Find the file, without reading it."""
         self.file: Path = workspace.folder.parent / ".kit" / "progress.json"
 
     def hints_shown(self, exercise: str) -> int:
-        """How many hints of the exercise were shown.
+        """The number of hints of an exercise that were shown.
 
         Raises:
             UserError: if the file cannot be read or is damaged.
@@ -26,7 +26,7 @@ class Progress:
         return shown
 
     def show_hints(self, exercise: str, number: int) -> None:
-        """Write down that so many hints of the exercise were shown.
+        """Write the number of hints of an exercise that were shown.
 
         Raises:
             UserError: if the file cannot be read or written, or is damaged.
@@ -39,8 +39,8 @@ class Progress:
             write_json(self.file, content)
         except OSError as error:
             raise UserError(
-                f"{self.file} cannot be written ({error.strerror}), so which hint is next cannot be kept: "
-                "`--number N` shows a hint without it."
+                f"{self.file} cannot be written ({error.strerror}), so the next hint cannot be remembered: "
+                "use `--number N` to show a hint without it."
             ) from None
 
     def _read(self) -> dict[str, dict[str, int]]:
@@ -54,5 +54,5 @@ class Progress:
             content = None
         hints = content.get("hints") if isinstance(content, dict) else None
         if not isinstance(hints, dict) or not all(type(number) is int and number >= 0 for number in hints.values()):
-            raise UserError(f"{self.file} is damaged: delete it, and the hints begin anew.")
+            raise UserError(f"{self.file} is damaged: delete it to start over with the first hint.")
         return content

@@ -1,7 +1,8 @@
 """The tagged regions of the reference, from which the stubs are cut.
 
-A region of the reference begins with ``# region task N``, goes on with the task's text in lines that begin with ``#:``, and
-ends with ``# endregion``. In the stub its place is taken by that text and a ``raise NotImplementedError``.
+A region of the reference starts with ``# region task N``, continues with the text of the task in
+lines that start with ``#:``, and ends with ``# endregion``. In the stub, this text and a ``raise
+NotImplementedError`` replace the region.
 """
 
 import re
@@ -14,16 +15,16 @@ _TEXT = re.compile(r"\s*#: ?(.*)")
 
 @dataclass(frozen=True)
 class Region:
-    """One gap of an exercise: what the learner writes."""
+    """One task of an exercise: the code that the learner writes."""
 
     task: int
-    #: What to write, as the stub says it.
+    #: The text of the task in the stub.
     text: tuple[str, ...]
     indent: str
-    #: Lines of the solution within the file, the tags and the text not among them; counted from 0, the end excluded.
+    #: Lines of the solution, without tags and text; counted from 0, the end excluded.
     start: int
     stop: int
-    #: Line of the tag, counted from 0.
+    #: Line of the opening tag, counted from 0.
     tag: int
 
 
@@ -41,7 +42,7 @@ def find_regions(source: str) -> list[Region]:
         begin = _BEGIN.fullmatch(lines[position])
         if begin is None:
             if _END.fullmatch(lines[position]):
-                raise ValueError(f"line {position + 1}: a region ends that has not begun")
+                raise ValueError(f"line {position + 1}: a region ends that has not started")
             position += 1
             continue
         tag = position
@@ -53,7 +54,7 @@ def find_regions(source: str) -> list[Region]:
         start = position
         while position < len(lines) and not _END.fullmatch(lines[position]):
             if _BEGIN.fullmatch(lines[position]):
-                raise ValueError(f"line {position + 1}: a region begins within another")
+                raise ValueError(f"line {position + 1}: a region starts within another")
             position += 1
         if position == len(lines) or not text or int(begin[2]) != len(found) + 1:
             raise ValueError(
@@ -65,7 +66,7 @@ def find_regions(source: str) -> list[Region]:
 
 
 def cut(source: str, exercise: str) -> str:
-    """The stub of a module of the reference: the same text, with a task in the place of each region."""
+    """The stub of a module of the reference: the same text, with a task instead of each region."""
     lines = source.splitlines()
     kept: list[str] = []
     position = 0
@@ -80,7 +81,7 @@ def cut(source: str, exercise: str) -> str:
 
 
 def without_tags(source: str) -> str:
-    """A module of the reference as a solution to read: without the regions' tags and texts."""
+    """A module of the reference without the tags and texts of its regions, as learners read it."""
     lines = source.splitlines()
     dropped = set()
     for region in find_regions(source):

@@ -1,4 +1,4 @@
-"""The learner's workspace: the folder with the exercises, how far each is, and how one begins anew."""
+"""The learner's workspace: the folder with the exercises, their states, and starting over."""
 
 import contextlib
 import os
@@ -14,7 +14,8 @@ from kit.files import write_bytes
 from kit.parts.implementation import EXERCISES, find_parts
 from kit.parts.open_tasks import open_functions, untouched_functions
 
-#: Where a reset keeps what it replaces; a name that no module has, so that nothing takes it for an exercise.
+#: The folder where a reset keeps the replaced file. No module has such a name, so it is never taken
+#: for an exercise.
 BACKUPS = ".backups"
 
 State = Literal["to do", "begun", "written", "missing", "not Python"]
@@ -27,13 +28,13 @@ class Workspace:
     folder: Path
 
     def file_of(self, exercise: str) -> Path:
-        """Where the module of an exercise is, or would be."""
+        """The file of an exercise, which may not exist."""
         return self.folder / f"{exercise}.py"
 
     def state(self, exercise: str) -> State:
-        """How far an exercise is, by reading alone: whether what is written is right is for the tests to say.
+        """The state of an exercise, found by reading the file; only the tests check the code.
 
-        "to do" is a stub, "begun" has a task left, "written" has none.
+        "to do" is a stub, "begun" has an open task, "written" has none.
 
         Raises:
             UserError: if the file cannot be read.
@@ -62,13 +63,13 @@ class Workspace:
         return self._read_bytes(exercise) == stub(exercise).encode()
 
     def reset(self, exercise: str) -> Path | None:
-        """Put the stub back into its place, and keep what was there.
+        """Replace the file by the stub, and keep a copy of the file.
 
         Returns:
-            The file with what was there; None if nothing was, or nothing but the stub.
+            The copy; None if there was no file, or if it was the stub.
 
         Raises:
-            UserError: if a file cannot be read or written. Then the exercise is as it was.
+            UserError: if a file cannot be read or written. Then the exercise is unchanged.
 
         """
         file = self.file_of(exercise)
@@ -81,7 +82,7 @@ class Workspace:
             write_bytes(file, fresh)
         except OSError as error:
             raise UserError(
-                f"{shown(file)} was left as it is, since {shown(Path(error.filename or self.folder))} cannot be "
+                f"{shown(file)} is unchanged, because {shown(Path(error.filename or self.folder))} cannot be "
                 f"written ({error.strerror})."
             ) from None
         return backup
@@ -97,7 +98,8 @@ class Workspace:
         number = max(numbers, default=0) + 1
         while True:
             backup = folder / f"{exercise}-{number}.py"
-            # "x" refuses a file that is there, so that no earlier copy is ever lost, whoever else resets just now.
+            # "x" fails if the file exists, so that no earlier copy is lost, even if two commands
+            # reset at the same time.
             with contextlib.suppress(FileExistsError), backup.open("xb") as copy:
                 copy.write(content)
                 return backup
@@ -117,28 +119,30 @@ def find_workspace(folder: str = EXERCISES) -> Workspace:
     """The folder with the learner's exercises.
 
     Args:
-        folder: A folder; "exercises" is the one here, else the one beside the kit.
+        folder: A folder; "exercises" means the one in the current folder, else the one beside the
+            kit.
 
     Raises:
-        UserError: if there is no such folder, or if it is one of the kit's own.
+        UserError: if there is no such folder, or if it belongs to the kit.
 
     """
     try:
         found = find_parts(folder).folder
     except UserError:
         raise UserError(
-            f"--folder {folder}: there is no such folder here; go to the folder that has your exercises/ in it, or name it."
+            f"--folder {folder}: there is no such folder here. Name the folder with your exercises, or change to the "
+            f"folder that contains {EXERCISES}/."
         ) from None
     if found.resolve() == REFERENCE_FOLDER.resolve():
-        raise UserError(f"--folder {folder}: that is the kit's own folder, and not one with exercises of yours.")
+        raise UserError(f"--folder {folder}: this folder belongs to the kit. Name the folder with your exercises.")
     return Workspace(found)
 
 
 def stub(exercise: str) -> str:
-    """What a learner starts from."""
+    """The file that a learner starts from."""
     return catalogue().stub(exercise)
 
 
 def shown(path: Path) -> str:
-    """A path as a person would type it here."""
+    """The path as a user would type it in the current folder."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

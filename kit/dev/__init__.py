@@ -1,4 +1,5 @@
-"""Tools for authors: the proof of the checks, mutants, pre-training of the bundled model, and the layout search.
+"""Tools for authors: proof of the checks, solutions, mutants, pre-training, and layout search.
 
-Not part of the wheel. May import everything except ``cli``; nothing but ``kit.cli.dev`` imports from here.
+Not part of the wheel. May import everything except ``cli``; nothing but ``kit.cli.dev`` imports
+from here.
 """

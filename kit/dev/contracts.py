@@ -1,4 +1,4 @@
-"""The reference against its contracts, for mypy: a signature that does not fit is a type error here. Nothing runs this."""
+"""Assigns the reference to its contracts, so that mypy finds wrong signatures. Never runs."""
 
 from typing import TYPE_CHECKING
 

@@ -1,8 +1,9 @@
-"""The text that the bundled model is trained on: reviews and lists of films, taking turns within a document.
+"""The training text of the bundled model: documents of alternating reviews and lists of films.
 
-Where a review could go on, a list may begin, and where a heading asks for a list, a review may follow. So at each such
-place the model has to weigh one style against the other. That is what the tuning on reviews alone then changes: it is the
-only thing about reviews that this model has not already learned as well as it can (see docs/evidence.md, "The bundled model").
+A list may start where a review could continue, and a review may follow a heading that asks for a
+list. At each such place the model weighs one style against the other. Fine-tuning on reviews
+changes these probabilities, the only thing about reviews that this model has not already learned
+as well as it can (see docs/evidence.md, "The bundled model").
 """
 
 import re
@@ -24,14 +25,16 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(0-9])")
 
 @dataclass(frozen=True)
 class Mixture:
-    """How documents are put together: what may come at the start of one and at each end of a sentence."""
+    """Probabilities of what starts a document and of what follows a sentence."""
 
     #: Probability of a heading.
     heading: float = 0.1
-    #: Probability of a list without a heading. What remains is the probability of the review's next sentence.
+    #: Probability of a list without a heading. What remains is the probability of the review's next
+    #: sentence.
     bare_list: float = 0.4
-    #: Probability that a heading is followed by a list; else the review goes on below it. At 0.3 a list is still the most
-    #: probable answer to a heading by far, since reviews begin in many ways and lists in one.
+    #: Probability that a list follows a heading; otherwise the review continues below it. At 0.3 a
+    #: list is still the most probable answer to a heading by far, since reviews begin in many ways
+    #: and lists in one.
     list_after_heading: float = 0.3
     #: Fewest and most films below a heading.
     headed_films: tuple[int, int] = (4, 10)
@@ -54,7 +57,7 @@ def heading(random: np.random.Generator) -> tuple[str, str | None, str | None]:
 def film_list(
     films: Sequence[Film], genre: str | None, decade: str | None, bounds: tuple[int, int], random: np.random.Generator
 ) -> str:
-    """A numbered list of films of a genre and a decade, as many as ``bounds`` say, or as there are."""
+    """A numbered list of films of a genre and a decade, with as many films as ``bounds`` allow."""
     fewest, most = bounds
     in_decade = [film for film in films if decade is None or film.in_decade(decade)]
     matching = [film for film in in_decade if genre is None or genre in film.genres]
@@ -70,12 +73,13 @@ def sentences(review: str) -> list[str]:
 
 
 def documents(reviews: Sequence[str], mixture: Mixture, random: np.random.Generator) -> Iterator[str]:
-    """Endless documents. Each takes as much of one review as fits, from the start or from within."""
+    """Endless documents. Each has as much of a review as fits, from its start or from within."""
     films = [film for film in load_films() if not film.held_out]
     while True:
         for index in random.permutation(len(reviews)):
             left = sentences(reviews[index])
-            # A long review serves several documents, so that its end is learned as well as its beginning.
+            # A long review serves several documents, so that its end is learned as well as its
+            # beginning.
             while left:
                 text, used = _document(left, films, mixture, random)
                 yield text

@@ -1,28 +1,34 @@
-"""Layouts for models whose heads the model axis does not divide: enumerated, compiled, and the one chosen that sends least.
+"""Compiles and compares layouts for models whose heads the model axis does not divide.
 
-Keras' rules split a kernel by heads. A model with grouped or multi-query attention has fewer key and value heads than the
-axis has devices, and a small one fewer query heads too; what then goes along another dimension, or is held whole, is a
-question to the compiler.
+The tutorial's rules shard a kernel by heads. A model with grouped-query or multi-query attention
+has fewer key and value heads than the axis has devices, and a small model fewer query heads too.
+Such a kernel is sharded along another dimension or replicated; the compiler shows which layout
+sends the fewest bytes.
 """
 
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kit.models.architectures import ARCHITECTURES, find_architecture
 from kit.models.known_layouts import LAYOUTS_FILE, Layout, layout_map_function
 from kit.models.weightless import weightless_variables
+from kit.parts.implementation import REFERENCE, find_parts
 from kit.tpu.compiler import libtpu_version
 from kit.tpu.plan import Plan, make_plan
 from kit.tpu.step import StepParts, StepSettings
 from kit.tpu.topologies import Topology
 
-#: Decoder blocks that are compiled: the first, whose inputs are embeddings, and one that stands for the others.
+#: Number of decoder blocks to compile: the first, whose inputs are embeddings, and one that
+#: represents the others.
 LAYERS = 2
 
-#: Kernels that have heads, by what is chosen for them together, and where heads, hidden and head dimension stand.
+#: Groups of kernels with heads, which share one choice, and the order of their dimensions.
 _HEADED = {
     "query": (("query",), ("heads", "hidden", "head dimension")),
     "key and value": (("key", "value"), ("heads", "hidden", "head dimension")),
@@ -37,12 +43,16 @@ _OTHERS: Layout = {
     "decoder_block_N/ffw_linear/kernel": ("model", None),
 }
 
+#: Topologies with one host, and the meshes that layouts are searched for on each.
+SEARCHED: Mapping[str, tuple[tuple[int, int], ...]] = {"v3-8": ((1, 8), (2, 4), (4, 2)), "v5e-4": ((1, 4), (2, 2))}
+
+#: Choice for a group of kernels that is replicated; the word that ``layouts.json`` has.
 WHOLE = "whole"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One layout of those that there are."""
+    """One of the possible layouts."""
 
     #: For each group of kernels: "heads", "hidden", "head dimension" or "whole".
     choice: Mapping[str, str]
@@ -50,7 +60,7 @@ class Candidate:
 
 
 def candidates(config: Mapping[str, Any], model_axis: int) -> Iterator[Candidate]:
-    """All layouts that split heads where the axis divides them, and elsewhere another dimension or none.
+    """All layouts that shard heads where the axis divides them, else another dimension or none.
 
     Args:
         config: The content of a preset's ``config.json``.
@@ -80,8 +90,44 @@ def candidates(config: Mapping[str, Any], model_axis: int) -> Iterator[Candidate
         yield Candidate(choice, layout)
 
 
+def run_in_processes(presets: Sequence[str]) -> None:
+    """Search on each topology in its own process: a process simulates one number of devices.
+
+    Raises:
+        subprocess.CalledProcessError: if a process fails.
+
+    """
+    for topology in SEARCHED:
+        subprocess.run([sys.argv[0], "dev", "layouts", *presets, "--topology", topology], check=True)
+
+
+def search_presets(presets: Sequence[str], topology: Topology, report: Callable[[str], None]) -> None:
+    """Search layouts for the meshes of a topology, and write them to ``layouts.json``.
+
+    Args:
+        presets: Names of presets; all if empty.
+        topology: One of :data:`SEARCHED`.
+        report: Called with each line of progress.
+
+    """
+    reference = find_parts(REFERENCE)
+    parts = StepParts(
+        reference.layout.gemma_layout_map, reference.lora.enable_lora, reference.training.compile_for_finetuning
+    )
+    for preset in presets or ARCHITECTURES:
+        config = find_architecture(preset)
+        for mesh in SEARCHED[topology.name]:
+            if needs_a_search(config, mesh[1]):
+                report(f"{preset} on {topology.name}, mesh {mesh[0]}x{mesh[1]}")
+                found = search(config, topology, mesh, parts, lambda text: report(f"    {text}"))
+                keep(preset, mesh, topology, found)
+                report(f"    chosen: {found['choice']}")
+            else:
+                keep(preset, mesh, topology, tutorial_entry(config, mesh))
+
+
 def needs_a_search(config: Mapping[str, Any], model_axis: int) -> bool:
-    """Whether the tutorial's layout cannot be used, since the axis does not divide the heads."""
+    """Whether the tutorial's layout cannot be used because the axis does not divide the heads."""
     sizes = config["config"]
     return any(sizes[name] % model_axis for name in ("num_query_heads", "num_key_value_heads"))
 
@@ -91,19 +137,21 @@ def search(
     topology: Topology,
     mesh: tuple[int, int],
     parts: StepParts,
-    told: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Compile all candidates with LoRA of rank 4, and choose the one that sends the fewest bytes, then holds the fewest.
+    """Compile all candidates with LoRA of rank 4, and choose the one with the fewest bytes.
+
+    Collective bytes count first, then argument bytes.
 
     Args:
         config: The content of a preset's ``config.json``.
-        topology: Of as many devices as the mesh.
+        topology: A topology with as many devices as the mesh.
         mesh: Sizes of the axes "batch" and "model".
-        parts: Whose LoRA and training are used.
-        told: Is told what was found.
+        parts: Functions for LoRA and for compiling the model.
+        report: Called with a line about each candidate.
 
     Returns:
-        ``choice``, ``layout`` and ``enumerated``, as they stand in ``layouts.json``.
+        ``choice``, ``layout`` and ``enumerated``, as ``layouts.json`` has them.
 
     """
     settings = StepSettings(mesh, batch_size=math.lcm(2, mesh[0]))
@@ -112,7 +160,7 @@ def search(
         mine = StepParts(layout_map_function(candidate.layout), parts.enable_lora, parts.compile_for_finetuning)
         plan = make_plan(config, topology, settings, mine, (LAYERS,))
         found.append((candidate, plan))
-        told(f"{_named(candidate)}: {_sent(plan):,} bytes sent, {plan.arguments:,} held")
+        report(f"{_named(candidate)}: collectives {_sent(plan):,} bytes, arguments {plan.arguments:,} bytes")
     best = min(found, key=lambda pair: (_sent(pair[1]), pair[1].arguments))[0]
     return {
         "choice": dict(best.choice),
@@ -130,7 +178,7 @@ def search(
 
 
 def tutorial_entry(config: Mapping[str, Any], mesh: tuple[int, int]) -> dict[str, Any]:
-    """The entry of a model whose heads the axis divides: the tutorial's layout, which is the only candidate."""
+    """The entry of a model whose heads the axis divides: the tutorial's layout."""
     (candidate,) = candidates(config, mesh[1])
     return {
         "choice": dict(candidate.choice),
@@ -140,7 +188,7 @@ def tutorial_entry(config: Mapping[str, Any], mesh: tuple[int, int]) -> dict[str
 
 
 def keep(preset: str, mesh: tuple[int, int], topology: Topology, found: Mapping[str, Any]) -> None:
-    """Write what was found into ``layouts.json``, beside what is there."""
+    """Write an entry to ``layouts.json``, and keep all others."""
     content = json.loads(LAYOUTS_FILE.read_text()) if LAYOUTS_FILE.is_file() else {}
     content[preset] = content.get(preset, {}) | {
         f"{mesh[0]}x{mesh[1]}": {"topology": topology.name, "libtpu": libtpu_version(), "layers": LAYERS, **found}

@@ -1,20 +1,21 @@
-"""Mutants: the reference with one small mistake, to see whether the checks find it."""
+"""Mutants: the reference with one small mistake, which the checks should find."""
 
 import ast
 import copy
 import itertools
+import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kit.course.catalogue import catalogue
-from kit.judge.catalogue import available
-from kit.judge.runner import Job, Runner, Verdict
 from kit.course.lessons import REFERENCE_FOLDER
 from kit.course.regions import find_regions
+from kit.judge.catalogue import available
+from kit.judge.runner import Job, Runner, Verdict
 
-#: Mutants that compute the same, each with its reason.
+#: Mutants that compute the same as the reference, each with a reason.
 EQUIVALENT_FILE = Path(__file__).parent / "equivalent_mutants.toml"
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -38,7 +39,7 @@ _ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitOr: ast.BitAnd,
     ast.Mod: ast.FloorDiv,
 }
-#: A change of one node in place; True if there was anything to change.
+#: Changes a node in place; returns whether there was anything to change.
 _Change = Callable[[ast.AST], bool]
 
 
@@ -49,22 +50,24 @@ class Mutant:
     exercise: str
     #: Line of the reference, counted from 1.
     line: int
-    #: The statement as it was and as it is, in one line each.
+    #: The statement before and after the change, in one line each.
     before: str
     after: str
     source: str
 
     @property
     def key(self) -> str:
-        """What it is known by, whatever line it stands on."""
+        """The change as one text, without the line number."""
         return f"{self.before} -> {self.after}"
 
 
 @dataclass
 class Trial:
-    """A mutant and what the checks said."""
+    """A mutant, and the last verdict on it."""
 
     mutant: Mutant
+    #: Why the mutant computes the same as the reference, if that is known.
+    equivalent_because: str = ""
     verdict: Verdict | None = None
 
     @property
@@ -72,23 +75,66 @@ class Trial:
         """Whether a check failed."""
         return self.verdict is not None and not self.verdict.passed
 
+    def as_text(self) -> str:
+        """The mutant and what the checks found, in three lines."""
+        if self.verdict is not None and self.verdict.diagnosis is not None:
+            result = f"killed by {self.verdict.check.name}, {self.verdict.diagnosis.code}"
+        else:
+            result = f"SURVIVED{': ' * bool(self.equivalent_because)}{self.equivalent_because}"
+        mutant = self.mutant
+        return f"{mutant.exercise}:{mutant.line}  {mutant.before}\n    -> {mutant.after}\n    {result}"
+
+
+@dataclass
+class MutationResult:
+    """All trials of a run."""
+
+    trials: list[Trial] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def equivalent(self) -> list[Trial]:
+        """Survivors that are known to compute the same as the reference."""
+        return [trial for trial in self.trials if trial.equivalent_because and not trial.killed]
+
+    @property
+    def counted(self) -> list[Trial]:
+        """All others."""
+        return [trial for trial in self.trials if trial.killed or not trial.equivalent_because]
+
+    @property
+    def survivors(self) -> list[Trial]:
+        """Mutants that the checks should have found."""
+        return [trial for trial in self.counted if not trial.killed]
+
+    @property
+    def enough_killed(self) -> bool:
+        """Whether the checks found at least 95% of the mutants."""
+        return len(self.survivors) <= 0.05 * len(self.counted)
+
+    def as_line(self) -> str:
+        """How many were killed, in one line."""
+        total = len(self.counted)
+        killed = total - len(self.survivors)
+        return (
+            f"{killed} of {total} mutants killed ({killed / total:.1%}), {len(self.equivalent)} compute the same; "
+            f"{self.seconds:.0f} s"
+        )
+
 
 def make_mutants(exercise: str) -> list[Mutant]:
-    """All mutants of an exercise: each change of each node within the tagged regions of the reference."""
+    """All mutants of an exercise: each change of each node in the regions of the reference."""
     source = (REFERENCE_FOLDER / f"{exercise}.py").read_text(encoding="utf-8")
-    regions = find_regions(source)
-
-    def statement_of(tree: ast.AST, node: ast.AST) -> ast.stmt | None:
-        """The smallest statement around a node."""
-        parents = {child: parent for parent in ast.walk(tree) for child in ast.iter_child_nodes(parent)}
-        around: ast.AST | None = node
-        while around is not None and not isinstance(around, ast.stmt):
-            around = parents.get(around)
-        return around
-
     found: dict[str, Mutant] = {}
+    for mutant in itertools.chain(_with_nodes_changed(exercise, source), _with_statements_dropped(exercise, source)):
+        found.setdefault(mutant.source, mutant)
+    return sorted(found.values(), key=lambda mutant: mutant.line)
+
+
+def _with_nodes_changed(exercise: str, source: str) -> Iterator[Mutant]:
+    regions = find_regions(source)
     whole = ast.parse(source)
-    # The wording of a message is nobody's mistake; the numbers in it are.
+    # The wording of a message may change; the numbers in it may not.
     wording = {id(value) for parent in ast.walk(whole) if isinstance(parent, ast.JoinedStr) for value in parent.values}
     for (position, candidate), change in itertools.product(enumerate(ast.walk(whole)), _CHANGES):
         line = getattr(candidate, "lineno", 0)
@@ -98,23 +144,28 @@ def make_mutants(exercise: str) -> list[Mutant]:
             continue
         tree = ast.parse(source)
         node = next(itertools.islice(ast.walk(tree), position, None))
-        statement = statement_of(tree, node)
+        statement = _statement_around(tree, node)
         if statement is None:
             continue
         before = _in_a_line(statement)
         change(node)
         ast.fix_missing_locations(tree)
-        mutated = ast.unparse(tree)
-        mutant = Mutant(exercise, line, before, _in_a_line(statement), mutated)
+        mutant = Mutant(exercise, line, before, _in_a_line(statement), ast.unparse(tree))
         if mutant.before != mutant.after:
-            found.setdefault(mutated, mutant)
-    for mutant in _with_statements_dropped(exercise, source):
-        found.setdefault(mutant.source, mutant)
-    return sorted(found.values(), key=lambda mutant: mutant.line)
+            yield mutant
+
+
+def _statement_around(tree: ast.AST, node: ast.AST) -> ast.stmt | None:
+    """The smallest statement that contains a node."""
+    parents = {child: parent for parent in ast.walk(tree) for child in ast.iter_child_nodes(parent)}
+    around: ast.AST | None = node
+    while around is not None and not isinstance(around, ast.stmt):
+        around = parents.get(around)
+    return around
 
 
 def equivalent_mutants() -> dict[str, str]:
-    """Key of a mutant -> why it computes the same.
+    """Key of a mutant -> why it computes the same as the reference.
 
     Raises:
         KeyError: if an entry has no reason.
@@ -126,25 +177,29 @@ def equivalent_mutants() -> dict[str, str]:
     return {f"{entry['before']} -> {entry['after']}": entry["reason"] for entry in entries}
 
 
-def try_mutants(exercises: Sequence[str], scratch: Path, at_once: int, tell: Callable[[Trial], None]) -> list[Trial]:
+def try_mutants(
+    exercises: Sequence[str], scratch: Path, at_once: int, report: Callable[[Trial], None]
+) -> MutationResult:
     """Run the checks on each mutant until one fails, the cheap ones first.
 
     Args:
-        exercises: Whose reference is mutated.
-        scratch: An empty folder to work in.
+        exercises: The exercises whose reference is mutated.
+        scratch: An empty folder for the mutants.
         at_once: Mutants at the same time.
-        tell: Is told of each when it is done.
+        report: Called with each trial when it is done.
 
     """
-    done: list[Trial] = []
+    started = time.perf_counter()
+    equivalent = equivalent_mutants()
+    result = MutationResult()
 
     def job(trial: Trial) -> Job:
         for check in available(catalogue().checks_of(trial.mutant.exercise)):
             trial.verdict = yield check
             if trial.killed:
                 break
-        done.append(trial)
-        tell(trial)
+        result.trials.append(trial)
+        report(trial)
 
     def jobs() -> Iterator[tuple[str, Job]]:
         numbers = itertools.count()
@@ -153,11 +208,12 @@ def try_mutants(exercises: Sequence[str], scratch: Path, at_once: int, tell: Cal
                 folder = scratch / f"{exercise}-{next(numbers)}"
                 folder.mkdir()
                 (folder / f"{exercise}.py").write_text(mutant.source, encoding="utf-8")
-                yield str(folder), job(Trial(mutant))
+                yield str(folder), job(Trial(mutant, equivalent.get(mutant.key, "")))
 
     with Runner(catalogue()) as runner:
         runner.run_jobs(jobs(), at_once)
-    return done
+    result.seconds = time.perf_counter() - started
+    return result
 
 
 def _with_statements_dropped(exercise: str, source: str) -> Iterator[Mutant]:
@@ -220,8 +276,8 @@ def _other_operator(node: ast.AST) -> bool:
     return True
 
 
-def _turn(node: ast.AST) -> bool:
-    """Elements of a tuple or list, or arguments of a call, in another order: axes swapped, a dimension moved."""
+def _rotate(node: ast.AST) -> bool:
+    """Rotate the elements of a tuple or list, or the arguments of a call."""
     items = node.elts if isinstance(node, ast.Tuple | ast.List) else node.args if isinstance(node, ast.Call) else []
     if len(items) < 2:
         return False
@@ -230,7 +286,7 @@ def _turn(node: ast.AST) -> bool:
 
 
 def _drop_last(node: ast.AST) -> bool:
-    """The last element of a tuple or list, or the last argument of a call."""
+    """Drop the last element of a tuple or list, or the last argument of a call."""
     items = node.elts if isinstance(node, ast.Tuple | ast.List) else node.args if isinstance(node, ast.Call) else []
     if not items or isinstance(getattr(node, "ctx", None), ast.Store):
         return False
@@ -273,7 +329,7 @@ def _undo_slice(node: ast.AST) -> bool:
 _CHANGES: tuple[_Change, ...] = (
     _other_constant,
     _other_operator,
-    _turn,
+    _rotate,
     _drop_last,
     *(_drop_keyword(number) for number in range(4)),
     _return_nothing,

