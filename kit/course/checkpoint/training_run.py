@@ -39,8 +39,7 @@ def fresh_model(
 
 def batches() -> list[list[str]]:
     """The four batches of the run: two before it is saved, and two after it is resumed."""
-    texts = small_models.texts(32, seed=small_models.seed())
-    return [texts[start : start + 8] for start in range(0, 32, 8)]
+    return small_models.batches(4)
 
 
 def state_of(model: keras_hub.models.CausalLM) -> dict[str, np.ndarray]:

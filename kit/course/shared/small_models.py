@@ -1,4 +1,4 @@
-"""Small models with known values, and the text that they are trained on."""
+"""Small models with known values, and the texts that they are trained on."""
 
 import hashlib
 import math
@@ -21,12 +21,12 @@ _SUBJECTS = ("film", "plot", "cast", "music", "script", "ending", "camera", "hum
 
 
 def seed() -> int:
-    """Of the texts that training checks train on: always 0, but where somebody measures how wide the margins are."""
+    """The seed of the texts: 0, or the value of ``KIT_CHECK_SEED`` where margins are measured."""
     return int(os.environ.get("KIT_CHECK_SEED", "0"))
 
 
 def texts(number: int, seed: int = 0) -> list[str]:
-    """So many sentences, of different lengths, some shorter and some longer than the sequence length."""
+    """Sentences of different lengths, some shorter and some longer than :data:`SEQUENCE_LENGTH`."""
     random = np.random.default_rng(seed)
     found = []
     for position in range(number):
@@ -36,8 +36,14 @@ def texts(number: int, seed: int = 0) -> list[str]:
     return found
 
 
+def batches(number: int) -> list[list[str]]:
+    """Batches of eight sentences each, made with :func:`seed`."""
+    sentences = texts(8 * number, seed())
+    return [sentences[start : start + 8] for start in range(0, 8 * number, 8)]
+
+
 def set_distribution(batch: int, model: int) -> keras.distribution.ModelParallel:
-    """Set tensor parallelism over all devices, by exact paths of a Gemma of at most 8 blocks."""
+    """Set tensor parallelism on a mesh over all devices, for a Gemma of at most 8 blocks."""
     layout_map = oracle.tensor_parallel_map(oracle.device_mesh(batch, model), oracle.split_paths(8))
     distribution = oracle.model_parallel(layout_map)
     keras.distribution.set_distribution(distribution)
@@ -45,15 +51,16 @@ def set_distribution(batch: int, model: int) -> keras.distribution.ModelParallel
 
 
 def small_model(rank: int, dtype: str = "float32", **sizes: Any) -> keras_hub.models.CausalLM:
-    """A small Gemma under the distribution that is set, with values that depend on paths alone.
+    """A small Gemma under the distribution that is set, whose values depend on its paths alone.
 
     Args:
-        rank: Of LoRA on query and value; 0 leaves all parameters to be trained.
-        dtype: Of its variables, and of what is computed with them.
-        **sizes: Other sizes than :data:`kit.course.shared.tensor_parallel.SMALL_SIZES`.
+        rank: Rank of LoRA on query and value; with 0 all parameters are trainable.
+        dtype: Of its variables and of its computations.
+        **sizes: Replace those of :data:`kit.course.shared.tensor_parallel.SMALL_SIZES`.
 
     """
-    # Without values first: what Keras draws at random is compiled anew for each shape, which takes seconds.
+    # Without values first: Keras' random initializers are compiled for each shape, which takes
+    # seconds.
     with no_weights():
         backbone = build_backbone(oracle.small_config(**sizes), dtype=dtype)
         if rank:
@@ -69,12 +76,13 @@ def small_model(rank: int, dtype: str = "float32", **sizes: Any) -> keras_hub.mo
 
 
 def _value(variable: keras.Variable) -> np.ndarray:
-    """Normal numbers drawn by the variable's path, of the usual size: 1 / sqrt(inputs)."""
+    """Normal numbers with the path as seed and the usual standard deviation, 1 / sqrt(inputs)."""
     shape = tuple(variable.shape)
     if not keras.backend.is_float_dtype(variable.dtype):
         return np.zeros(shape, "int32")
     seed = int.from_bytes(hashlib.sha256(variable.path.encode()).digest()[:8], "little")
-    # Scales are 0 at first, which weight decay would not move; and B is, which would leave A without gradients.
+    # Keras' initial zeros would hide mistakes: scales of 0 do not decay, and A has no gradient
+    # while B is 0.
     width = 0.3 if len(shape) < 2 else 1 / math.sqrt(shape[-2])
     return np.random.default_rng(seed).normal(0, width, shape).astype("float32")
 
@@ -86,7 +94,16 @@ def compile_model(
     name: str = "adamw",
     built: bool = True,
 ) -> None:
-    """The tutorial's loss and optimizer, built if the model's weights have values."""
+    """Compile with the tutorial's loss, optimizer and metric.
+
+    Args:
+        model: The model.
+        learning_rate: Of AdamW.
+        weight_decay: Of AdamW; biases and scales are excluded.
+        name: Of the optimizer, which the paths of its variables begin with.
+        built: Whether to create the optimizer's variables, which needs memory for them.
+
+    """
     optimizer = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay, name=name)
     optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
     model.compile(

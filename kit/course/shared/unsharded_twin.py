@@ -1,9 +1,9 @@
-"""The unsharded twin: the training step on one device, written down without Keras' losses and optimizers.
+"""The unsharded twin: the training step on one device, without Keras' losses and optimizers.
 
-The network is the model's own; what is written here is what an exercise asks for. The loss is the cross-entropy of the next
-token, weighted, over the number of all positions, as Keras reduces it. The optimizer is AdamW (Loshchilov and Hutter 2019,
-algorithm 2) with a decay of rate x decay before the step, and with epsilon added to the root of the uncorrected second moment,
-as Keras has it.
+The network is the model's own. The loss is the weighted cross-entropy of the next token, divided by
+the number of all positions, as Keras reduces it. The optimizer is AdamW (Loshchilov and Hutter 2019,
+algorithm 2) as Keras implements it: weights decay by rate x decay before the step, and epsilon is
+added to the root of the uncorrected second moment.
 """
 
 import contextlib
@@ -17,41 +17,41 @@ import keras
 import keras_hub
 import numpy as np
 
-#: The right loss, and what the usual mistakes compute instead.
+#: The right loss, and the losses that common mistakes compute.
 Variant = Literal["right", "counts padding", "targets not shifted", "on probabilities"]
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What a training did."""
+    """Losses and weights of a training run."""
 
     losses: tuple[float, ...]
-    #: Path -> value, after the last step.
+    #: Variable path -> value after the last step.
     trainable: dict[str, np.ndarray]
 
 
 def tokenized(model: keras_hub.models.CausalLM, batch: Sequence[str]) -> tuple[Any, Any, Any]:
-    """Inputs, targets and weights of a batch, as NumPy arrays: the preprocessor's."""
+    """Inputs, targets and weights of a batch as the preprocessor returns them, as NumPy arrays."""
     x, y, sample_weight = model.preprocessor(list(batch))
     return {name: np.asarray(value) for name, value in x.items()}, np.asarray(y), np.asarray(sample_weight)
 
 
 def cross_entropy(logits: Any, x: Any, y: Any, sample_weight: Any, variant: Variant = "right") -> Any:
-    """The loss of a batch.
+    """The loss of a batch, in nats per position.
 
     Args:
         logits: Shape (batch, length, vocabulary).
         x: Inputs, with "token_ids" of shape (batch, length).
         y: The next tokens, shape (batch, length).
         sample_weight: 0 at padding, shape (batch, length).
-        variant: Which loss.
+        variant: The right loss, or that of a common mistake.
 
     """
     targets = x["token_ids"] if variant == "targets not shifted" else y
     weight = jnp.ones_like(sample_weight, dtype="float32") if variant == "counts padding" else sample_weight
     if variant == "on probabilities":
-        # What Keras makes of logits that it takes for probabilities: it normalizes and clips them.
+        # Keras normalizes and clips its input if from_logits is False.
         probabilities = jnp.clip(logits / jnp.sum(logits, axis=-1, keepdims=True), 1e-7, 1 - 1e-7)
         log_probabilities = jnp.log(probabilities)
     else:
@@ -62,7 +62,12 @@ def cross_entropy(logits: Any, x: Any, y: Any, sample_weight: Any, variant: Vari
 
 @contextlib.contextmanager
 def on_one_device(model: keras_hub.models.CausalLM) -> Iterator[tuple[list[Any], list[Any]]]:
-    """No distribution is set, and copies of the model's trainable and other values are on one device."""
+    """Set no distribution meanwhile, and give copies of the model's values on one device.
+
+    Yields:
+        The trainable values and the other values.
+
+    """
     distribution = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
     try:
@@ -82,14 +87,22 @@ def train(
     weight_decay: float,
     variant: Variant = "right",
 ) -> Trajectory:
-    """Train a copy of the model's trainable variables on one device; the model itself is left as it is.
+    """Train a copy of the model's trainable variables on one device; the model is not changed.
 
-    Weight decay is on all of them, so this is for models whose trainable variables have no bias and no scale.
+    All variables decay, so the model must have no trainable bias and no trainable scale.
+
+    Args:
+        model: The model, under any distribution.
+        batches: One batch of texts per step.
+        learning_rate: Of AdamW.
+        weight_decay: Of AdamW.
+        variant: Of the loss.
+
     """
     with on_one_device(model) as (trainable, rest):
 
         def loss(trainable: list, rest: list, x: Any, y: Any, sample_weight: Any) -> Any:
-            # The rest has the random states of dropout, which go on from step to step.
+            # The random states of dropout are among the rest, and change from step to step.
             logits, rest = model.stateless_call(trainable, rest, x, training=True)
             return cross_entropy(logits, x, y, sample_weight, variant), rest
 

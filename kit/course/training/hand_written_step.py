@@ -1,0 +1,170 @@
+"""The check ``step`` of the exercise ``training``: five calls of the learner's training step."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+
+from kit.checks.diagnosis import Failed
+from kit.course.shared import small_models
+from kit.course.shared import unsharded_twin as twin
+from kit.course.shared.compiled_model import DECAY, LOSS_TOLERANCE, RANK, RATE, compare_loss
+from kit.course.shared.meshes import sharding_meshes
+from kit.course.training.twin_comparison import Values, expect_trained, expect_twin, loss_variants
+from kit.judge.observation import Outcome, Stopped, returned
+from kit.judge.submission import Submission
+
+FUNCTION = "make_train_step"
+STEP = "the step of make_train_step"
+STEPS = 5
+
+
+@dataclass(frozen=True)
+class EndState:
+    """The state that the last step returned, in the order of the model's variables."""
+
+    trainable: list[np.ndarray]
+    non_trainable: list[np.ndarray]
+    optimizer: list[np.ndarray]
+    #: Trainable arrays that were passed to the last step, and how many of them it deleted.
+    old_arrays: int
+    deleted_arrays: int
+
+
+@dataclass(frozen=True)
+class StepsSeen:
+    """Calls of the step on one mesh."""
+
+    mesh: tuple[int, int]
+    #: One per step, up to the last one that returned.
+    losses: tuple[float, ...]
+    end: Outcome[EndState]
+
+
+def observe_step(submission: Submission) -> list[StepsSeen]:
+    """Five steps on each mesh that shards the weights, until the steps of one mesh are stopped."""
+    seen = []
+    for mesh in sharding_meshes():
+        small_models.set_distribution(*mesh)
+        model = _compiled_model()
+        losses: list[float] = []
+        end = submission.observe(
+            FUNCTION, model, reads=lambda step, model=model, losses=losses: _run_steps(submission, step, model, losses)
+        )
+        seen.append(StepsSeen(mesh, tuple(losses), end))
+        if isinstance(end, Stopped):
+            break
+    return seen
+
+
+def judge_step(seen: list[StepsSeen]) -> dict[str, float]:
+    """Losses, adapters, base and optimizer state are right on each mesh; the state is donated."""
+    assert seen, "no mesh shards the weights"
+    # The values of the small model do not depend on the mesh, so one twin does for all meshes.
+    model, batches = _compiled_model(), small_models.batches(STEPS)
+    right = twin.train(model, batches, RATE, DECAY)
+    before = small_models.values(model.variables)
+    figures: dict[str, float] = {}
+    for steps in seen:
+        if steps.losses and not np.isclose(steps.losses[0], right.losses[0], rtol=LOSS_TOLERANCE):
+            compare_loss(steps.losses[0], loss_variants(model, batches[0], before))
+        state = returned(steps.end)
+        _judge_shapes(model, state)
+        trainable = _by_path(model.trainable_variables, state.trainable)
+        _judge_optimizer_state(model, before, steps.losses, state, right)
+        expect_trained(before, trainable | _by_path(model.non_trainable_variables, state.non_trainable), STEPS)
+        for what, value in expect_twin(steps.losses, trainable, right, f"mesh {steps.mesh}").items():
+            figures[what] = max(value, figures.get(what, value))
+        if state.deleted_arrays < state.old_arrays:
+            raise Failed(
+                "TRAINING_STATE_NOT_DONATED",
+                "After a step the old state still exists: model and moments are in memory twice.",
+                ("arrays of the old state", "deleted"),
+                [(state.old_arrays, state.deleted_arrays)],
+            )
+    return figures
+
+
+def _compiled_model() -> keras_hub.models.CausalLM:
+    model = small_models.small_model(rank=RANK, num_layers=1, dropout=0.1)
+    small_models.compile_model(model, RATE, DECAY)
+    return model
+
+
+def _run_steps(submission: Submission, made: Any, model: keras_hub.models.CausalLM, losses: list[float]) -> EndState:
+    """Run the steps, add their losses to ``losses``, and return the last state."""
+    if not callable(made):
+        submission.expect_type(FUNCTION, made, type(twin.train))
+    step = submission.wrap(STEP, made)
+    state: Any = tuple(
+        [keras.ops.copy(variable.value) for variable in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
+    )
+    old = state
+    for texts in small_models.batches(STEPS):
+        old = state
+        result = step(state, twin.tokenized(model, texts))
+        submission.expect_type(STEP, result, tuple)
+        if len(result) != 2 or not isinstance(result[0], tuple | list) or len(result[0]) != 3:
+            raise Failed(
+                "WRONG_RETURN_TYPE",
+                "A step returns (state, loss), where state is (trainable, non_trainable, optimizer_variables).",
+                ("expected", "returned"),
+                [("((…, …, …), loss)", repr(result)[:200])],
+            )
+        state, loss = result
+        losses.append(float(np.asarray(loss)))
+    arrays = [[np.asarray(value) for value in group] for group in state]
+    return EndState(*arrays, len(old[0]), sum(bool(array.is_deleted()) for array in old[0]))
+
+
+def _judge_shapes(model: keras_hub.models.CausalLM, state: EndState) -> None:
+    for name, variables, found in (
+        ("trainable", model.trainable_variables, state.trainable),
+        ("non-trainable", model.non_trainable_variables, state.non_trainable),
+    ):
+        expected_shapes = [tuple(variable.shape) for variable in variables]
+        shapes = [value.shape for value in found]
+        if shapes != expected_shapes:
+            raise Failed(
+                "NOT_AS_EXPECTED",
+                f"The {name} arrays of the new state have other shapes than those of the old state.",
+                ("expected shapes", "yours"),
+                [(expected_shapes[:4], shapes[:4])],
+            )
+
+
+def _judge_optimizer_state(
+    model: keras_hub.models.CausalLM,
+    before: Values,
+    losses: tuple[float, ...],
+    state: EndState,
+    right: twin.Trajectory,
+) -> None:
+    """The optimizer's variables change from step to step, and the step count with them."""
+    shapes = [tuple(variable.shape) for variable in model.optimizer.variables]
+    counts = [int(value) for value in state.optimizer if value.ndim == 0 and value.dtype.kind in "iu"]
+    if shapes == [value.shape for value in state.optimizer] and counts == [STEPS]:
+        return
+    trainable = _by_path(model.trainable_variables, state.trainable)
+    if all(np.array_equal(value, before[path]) for path, value in trainable.items()):
+        # Dead adapters are the more precise diagnosis.
+        return
+    raise Failed(
+        "TRAINING_OPTIMIZER_STATE_LOST",
+        "The optimizer's state does not carry over from step to step.",
+        ("", "expected", "yours"),
+        [
+            ("optimizer variables", len(shapes), len(state.optimizer)),
+            ("step count", STEPS, ", ".join(map(str, counts)) or "none"),
+            ("optimizer variables that are not zero", len(shapes), sum(map(bool, map(np.any, state.optimizer)))),
+            ("loss of the last step", f"{right.losses[-1]:.6f}", f"{losses[-1]:.6f}"),
+        ],
+    )
+
+
+def _by_path(variables: list[keras.Variable], arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays by the paths of the variables, as float32."""
+    return {variable.path: array.astype("float32") for variable, array in zip(variables, arrays, strict=True)}

@@ -1,0 +1,106 @@
+"""Comparison of a training with the unsharded twin: losses, adapters, and the frozen base."""
+
+from collections.abc import Mapping, Sequence
+from typing import get_args
+
+import keras_hub
+import numpy as np
+
+from kit.checks.diagnosis import Failed
+from kit.course.shared import unsharded_twin as twin
+from kit.course.shared.compiled_model import LOSS_TOLERANCE
+
+#: Largest difference of an adapter's entry, relative to the adapter's largest entry. Over five
+#: seeds and three right solutions it is at most 4.6e-6 (benchmarks/training_seeds.py).
+ADAPTER_TOLERANCE = 1e-4
+
+#: Variable path -> value.
+Values = Mapping[str, np.ndarray]
+
+
+def loss_variants(model: keras_hub.models.CausalLM, batch: Sequence[str], values: Values) -> dict[str, float]:
+    """The loss of a batch by each variant of :data:`kit.course.shared.unsharded_twin.Variant`.
+
+    Args:
+        model: Its trainable variables are replaced by ``values``; nothing is assigned.
+        batch: Texts.
+        values: Of the trainable variables.
+
+    """
+    x, y, sample_weight = twin.tokenized(model, batch)
+    logits, _ = model.stateless_call(
+        [values[variable.path] for variable in model.trainable_variables],
+        [np.asarray(variable.value) for variable in model.non_trainable_variables],
+        x,
+        training=True,
+    )
+    logits = np.asarray(logits)
+    return {
+        variant: float(twin.cross_entropy(logits, x, y, sample_weight, variant)) for variant in get_args(twin.Variant)
+    }
+
+
+def is_like_twin(losses: Sequence[float], trainable: Values, right: twin.Trajectory) -> bool:
+    """Whether losses and adapters are those of the twin, within rounding."""
+    return (
+        bool(np.allclose(losses, right.losses, rtol=LOSS_TOLERANCE)) and _distance(trainable, right) < ADAPTER_TOLERANCE
+    )
+
+
+def expect_twin(losses: Sequence[float], trainable: Values, right: twin.Trajectory, where: str) -> dict[str, float]:
+    """Compare losses and adapters with the twin, and return the differences.
+
+    Raises:
+        Failed: if they differ by more than rounding.
+
+    """
+    distance = _distance(trainable, right)
+    if is_like_twin(losses, trainable, right):
+        relative = np.abs(np.subtract(losses, right.losses)) / np.abs(right.losses)
+        return {"loss against the twin": float(relative.max()), "adapters against the twin": distance}
+    rows = [
+        (f"loss of step {number}", f"{expected:.6f}", f"{found:.6f}")
+        for number, (found, expected) in enumerate(zip(losses, right.losses, strict=True), 1)
+    ]
+    rows.append(("largest difference of an adapter", f"below {ADAPTER_TOLERANCE:g}", f"{distance:.2g}"))
+    raise Failed(
+        "TRAINING_OFF_THE_TWIN", f"Training differs from that of the unsharded twin ({where}).", ("", "twin", "yours"), rows
+    )
+
+
+def expect_trained(before: Values, after: Values, steps: int) -> None:
+    """Make sure that all adapters have changed, and nothing else.
+
+    Args:
+        before: Values of all variables before training.
+        after: And after it.
+        steps: Number of steps.
+
+    Raises:
+        Failed: if a base variable has changed, or an adapter has not.
+
+    """
+    adapters = [path for path in before if "lora_" in path]
+    # The states of random numbers change too.
+    base = [path for path in before if path not in adapters and "seed" not in path]
+    assert adapters, "the model has no adapters"
+    assert base, "the model has no base"
+    changed = [path for path in base if not np.array_equal(before[path], after[path])]
+    unchanged = [path for path in adapters if np.array_equal(before[path], after[path])]
+    rows = [
+        ("base variables that changed", 0, len(changed)),
+        ("adapters that changed", len(adapters), len(adapters) - len(unchanged)),
+        ("for example", "", (changed or unchanged or ["-"])[0]),
+    ]
+    columns = (f"after {steps} steps", "expected", "yours")
+    if changed:
+        raise Failed("TRAINING_BASE_CHANGED", "Training changed the frozen base.", columns, rows)
+    if unchanged:
+        raise Failed("TRAINING_ADAPTERS_DEAD", "Training did not change all adapters.", columns, rows)
+
+
+def _distance(trainable: Values, right: twin.Trajectory) -> float:
+    assert trainable.keys() == right.trainable.keys(), "the twin trained other variables"
+    return max(
+        float(np.abs(trainable[path] - value).max() / np.abs(value).max()) for path, value in right.trainable.items()
+    )
