@@ -1,4 +1,4 @@
-"""What the documents say is there."""
+"""Links, paths, commands, options, markers and exercises in the documents are right."""
 
 import importlib
 import re
@@ -31,7 +31,7 @@ def test_the_quick_start_is_two_lines() -> None:
 
 
 def anchors(document: Path) -> set[str]:
-    """What a link may name behind ``#``, as GitHub makes them from headings."""
+    """The anchors that GitHub makes from headings."""
     headings = re.findall(r"^#+ (.*)", document.read_text(encoding="utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -50,6 +50,22 @@ def test_links_lead_somewhere(document: Path) -> None:
     assert not broken
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_named_files_exist(document: Path) -> None:
+    """Each path in backticks that begins with a folder of the repository."""
+    text = document.read_text(encoding="utf-8")
+    paths = re.findall(r"`(?:python )?((?:kit|tests|docs|benchmarks|exercises)/[\w/]*\w(?:\.\w+)?)[` ]", text)
+    assert not [path for path in paths if "NAME" not in path and not (ROOT / path).exists()]
+
+
+def test_named_tests_exist() -> None:
+    """The library notes name the tests that fail when a library changes."""
+    names = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "library_notes.md").read_text(encoding="utf-8"))
+    tests = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests" / "kit").rglob("test_*.py"))
+    assert len(names) >= 10
+    assert not [name for name in names if f"def {name}(" not in tests]
+
+
 def test_every_document_is_linked_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     names = [path.name for path in (ROOT / "docs").iterdir()]
@@ -58,8 +74,8 @@ def test_every_document_is_linked_from_the_readme() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_commands_that_are_named_are_there(document: Path) -> None:
-    """Each `kit ...` in a text: the command, its options and how many arguments it takes."""
+def test_named_commands_exist(document: Path) -> None:
+    """Each `kit …` in a text: the command, its options and its number of arguments."""
     text = " ".join(document.read_text(encoding="utf-8").split())
     for line in re.findall(r"`(?:\.venv/bin/)?kit ([^`]+)`", text):
         command, *arguments = shlex.split(line)
@@ -67,7 +83,7 @@ def test_commands_that_are_named_are_there(document: Path) -> None:
             continue
         found = cli.get_command(click.Context(cli), command)
         assert found is not None, line
-        # A command's name alone speaks of it, and need not be complete.
+        # A command's name alone may lack its arguments.
         if arguments:
             found.make_context(command, arguments)
 
@@ -90,10 +106,10 @@ def test_every_marker_is_in_the_readme() -> None:
 
 
 def test_every_exercise_is_in_the_readme_with_its_minutes() -> None:
-    from kit.course.lessons import course
+    from kit.course.catalogue import catalogue
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for number, exercise in enumerate(course(), 1):
+    for number, exercise in enumerate(catalogue().exercises, 1):
         assert re.search(rf"^\| {number} \| `{exercise.name}` \| .* \| {exercise.minutes} \|$", readme, re.M), (
             exercise.name
         )
