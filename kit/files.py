@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, whatever happens while they are written. Imports no framework."""
+"""Files and folders that are written completely or not at all. Imports no framework."""
 
 import contextlib
 import json
@@ -11,7 +11,10 @@ from typing import Any
 
 @contextlib.contextmanager
 def new_folder(final: Path) -> Iterator[Path]:
-    """A folder to fill, which gets its name once it is full and on the disk: a kill or a full disk leaves none with that name."""
+    """A folder to fill, renamed to ``final`` when it is complete and on disk.
+
+    If the process is killed or the disk is full, there is no folder of that name.
+    """
     unfinished = final.parent / f".unfinished-{final.name}"
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
@@ -27,17 +30,17 @@ def new_folder(final: Path) -> Iterator[Path]:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Write a file that is whole or not there."""
+    """Write a JSON file completely or not at all."""
     write_text(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a file that is whole or, if it was there before, as it was."""
+    """Write a text file completely, or leave an existing file unchanged."""
     write_bytes(file, text.encode())
 
 
 def write_bytes(file: Path, content: bytes) -> None:
-    """The same for bytes."""
+    """Write a file of bytes completely, or leave an existing file unchanged."""
     unfinished = file.with_name(f".{file.name}.unfinished")
     try:
         unfinished.write_bytes(content)

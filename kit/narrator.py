@@ -1,4 +1,4 @@
-"""Who is told what a run does, and how numbers are written for a person."""
+"""The interface through which a run reports its steps, and numbers as text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,25 +7,26 @@ from typing import Any
 
 @dataclass
 class Narrator:
-    """Is told what a run does and finds. This one keeps silent; the command line has one that prints."""
+    """Receives the reports of a run. This one prints nothing; ``kit.cli.console`` has one that prints."""
 
+    #: Titles of the steps so far.
     titles: list[str] = field(default_factory=list)
 
     def step(self, title: str) -> None:
-        """A step begins."""
+        """Begin a step."""
         self.titles.append(title)
 
     def say(self, text: str) -> None:
-        """A sentence about the step."""
+        """Report a sentence about the step."""
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table of the step's evidence."""
+        """Report a table of the step's evidence."""
 
     def text(self, text: str) -> None:
-        """Text that a model wrote."""
+        """Report text that a model generated."""
 
     def progress(self, step: int, steps: int, mean_loss: float) -> None:
-        """A training step is done, of so many."""
+        """Report that a training step is done."""
 
 
 def as_tuple(values: Sequence[Any]) -> str:

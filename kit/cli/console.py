@@ -1,4 +1,4 @@
-"""How a run looks on a terminal."""
+"""The output of a run on a terminal."""
 
 import sys
 import textwrap
@@ -17,26 +17,26 @@ class ConsoleNarrator(Narrator):
     """Prints each step as it begins, and its evidence as it is found."""
 
     def __init__(self) -> None:
-        """Print to what is standard output at this moment."""
+        """Print to the present standard output."""
         super().__init__()
         self._is_terminal = sys.stdout.isatty()
         self._console = Console(file=sys.stdout, highlight=False, width=None if self._is_terminal else 118)
         if not self._is_terminal:
-            # Keras draws its progress bar over and over in one line, which a file or a pipe would keep in full.
+            # Keras redraws its progress bar in one line; a file or a pipe would keep every version of it.
             keras.config.disable_interactive_logging()
 
     def step(self, title: str) -> None:
-        """A numbered heading."""
+        """Print a numbered heading."""
         super().step(title)
         self._console.print()
         self._console.print(Text(f"{len(self.titles):>2}  {title}", style="bold"))
 
     def say(self, text: str) -> None:
-        """A sentence, indented."""
+        """Print an indented sentence."""
         self._lines(text)
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table without lines; numbers to the right."""
+        """Print a table without lines, with numbers aligned right."""
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
         for column, heading in enumerate(headings):
             numeric = all(row[column].replace(",", "")[:1].isdigit() or not row[column] for row in rows)
@@ -46,11 +46,11 @@ class ConsoleNarrator(Narrator):
         self._console.print(Padding(table, (0, 0, 0, 4), expand=False))
 
     def text(self, text: str) -> None:
-        """What a model wrote, quoted."""
+        """Print text that a model generated."""
         self._lines(text.strip(), style="italic")
 
     def progress(self, step: int, steps: int, mean_loss: float) -> None:
-        """On a terminal Keras has its own bar; elsewhere a line after each tenth."""
+        """Print a line after each tenth of the steps; on a terminal Keras has its own progress bar."""
         if not self._is_terminal and (step == steps or step % max(1, steps // 10) == 0):
             self.say(f"step {step} of {steps}, mean loss {mean_loss:.4f}")
 

@@ -8,9 +8,9 @@ import click
 
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--open", "opened", is_flag=True, help="Open the page in a browser as well.")
+@click.option("--open", "opened", is_flag=True, help="Also open the page in a browser.")
 def command(run: Path, opened: bool) -> None:
-    """Write report.html of a finished run into its folder RUN anew, and print where it is.
+    """Write report.html of a finished run into its folder RUN again, and print its path.
 
     The page needs no network: loss, sharding, bytes per device, rule coverage, what the model wrote before and after with
     the judge's verdicts, settings and versions.
@@ -20,4 +20,4 @@ def command(run: Path, opened: bool) -> None:
     file = write_report(run)
     click.echo(file)
     if opened and not webbrowser.open(file.resolve().as_uri()):
-        click.echo("No browser could be started: open the page yourself.", err=True)
+        click.echo("Cannot start a browser: open the page yourself.", err=True)

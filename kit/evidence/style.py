@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from kit.data.films import lists_of_held_out_films, load_films, numbered_list
 from kit.data.reviews import held_out_reviews, load_movie_reviews, split_of, without_markup
+from kit.evidence.style_verdict import StyleVerdict
 
 #: Words of a snippet that the judge sees: about as many as a generation of 64 tokens has.
 SNIPPET_WORDS = 40
@@ -25,30 +26,6 @@ _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+|[.,!?();:\"-]")
 def words(text: str) -> list[str]:
     """Lower-case words, numbers and marks, in their order."""
     return _WORD.findall(text.lower())
-
-
-@dataclass(frozen=True)
-class StyleVerdict:
-    """What the judge says of one text."""
-
-    #: "list" or "review", whichever is more probable.
-    style: str
-    #: The judge's probability of "review".
-    probability_of_review: float
-    #: What a word gains in log-likelihood by the word before it, by a bigram model of real reviews, in nats.
-    fluency: float
-    #: Whether the text is as fluent as nearly all real reviews are (of 100, at least 98), and shuffled words are not.
-    fluent: bool
-
-    @property
-    def is_review(self) -> bool:
-        """A review by judge and likelihood together: shuffled words are the words of a review, and no review."""
-        return self.style == "review" and self.fluent
-
-    @property
-    def is_list(self) -> bool:
-        """A list by the judge."""
-        return self.style == "list"
 
 
 class BigramModel:

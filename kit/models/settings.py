@@ -42,6 +42,11 @@ class FinetuningSettings:
     #: For the order of the reviews and the initial adapters.
     seed: int = 0
 
+    @property
+    def weight_dtype(self) -> str:
+        """The dtype of the weights: mixed_bfloat16 keeps them in float32."""
+        return "float32" if self.dtype == "mixed_bfloat16" else self.dtype
+
     def check(self) -> None:
         """Refuse what no run could do.
 

@@ -1,13 +1,13 @@
-"""The report of a class: how far each learner is, and which mistakes many make. One page; imports no framework."""
+"""The report of a class: the progress of each learner, and the most frequent mistakes. Imports no framework."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from kit.course.grading import ClassGrades, CodeCount, Grade
+from kit.course.grading import ClassGrades, Grade
 from kit.report.page import render_page, write_page
 
-#: What a cell of the table says beside its numbers, by the state of the exercise, so that colour is not needed.
+#: The mark of a cell by the state of the exercise, for readers who do not see its colour.
 MARKS = {"right": "✓", "wrong": "✕", "to do": "·", "missing": "–"}
 
 
@@ -17,36 +17,36 @@ class Column:
 
     exercise: str
     right: int
-    #: Learners who have written something.
-    begun: int
+    #: Learners who have started it.
+    started: int
 
 
 @dataclass(frozen=True)
-class Told:
-    """What was found in one exercise of a learner, each diagnosis once."""
+class ExerciseDiagnostics:
+    """The diagnostics of one exercise of a learner, each once."""
 
     grade: Grade
-    panels: tuple[str, ...]
+    texts: tuple[str, ...]
 
 
 def write_class_report(file: Path, title: str, grades: ClassGrades, when: datetime) -> None:
     """Write the page.
 
     Args:
-        file: Over an earlier one.
-        title: The class's name.
-        grades: Of the class.
-        when: It was judged.
+        file: The page; an earlier one is replaced.
+        title: The name of the class.
+        grades: The grades of the class.
+        when: The time of the grading.
 
     Raises:
-        UserError: if it cannot be written. Then an earlier page is left as it was.
+        UserError: if it cannot be written. Then an earlier page is unchanged.
 
     """
     write_page(file, render(title, grades, when))
 
 
 def render(title: str, grades: ClassGrades, when: datetime) -> str:
-    """The page as a text."""
+    """The text of the page."""
     columns = [_column(exercise, grades) for exercise in grades.exercises]
     return render_page(
         "class_report.html",
@@ -56,9 +56,9 @@ def render(title: str, grades: ClassGrades, when: datetime) -> str:
         grades=grades,
         columns=columns,
         right=sum(column.right for column in columns),
-        begun=sum(column.begun for column in columns),
-        counts=[(count, _panel(count)) for count in grades.counts()],
-        told={learner: _told(of_learner) for learner, of_learner in grades.grades.items()},
+        started=sum(column.started for column in columns),
+        counts=[(count, count.example.as_text(count.exercise)) for count in grades.counts()],
+        diagnostics={learner: _diagnostics(of_learner) for learner, of_learner in grades.grades.items()},
     )
 
 
@@ -67,14 +67,10 @@ def _column(exercise: str, grades: ClassGrades) -> Column:
     return Column(exercise, states.count("right"), states.count("right") + states.count("wrong"))
 
 
-def _panel(count: CodeCount) -> str:
-    return count.example.as_text(count.exercise)
-
-
-def _told(of_learner: dict[str, Grade]) -> list[Told]:
+def _diagnostics(of_learner: dict[str, Grade]) -> list[ExerciseDiagnostics]:
     found = []
     for grade in of_learner.values():
-        panels = dict.fromkeys(finding.diagnosis.as_text(grade.exercise) for finding in grade.findings)
-        if panels:
-            found.append(Told(grade, tuple(panels)))
+        texts = dict.fromkeys(finding.diagnosis.as_text(grade.exercise) for finding in grade.findings)
+        if texts:
+            found.append(ExerciseDiagnostics(grade, tuple(texts)))
     return found

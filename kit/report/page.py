@@ -1,4 +1,4 @@
-"""What the pages of both reports share: one file, no script, nothing from a network. Imports no framework."""
+"""Pages in one file, without scripts, that need no network. Imports no framework."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,17 +13,17 @@ from kit.narrator import as_bytes, as_count, as_share
 
 
 def render_page(template: str, filters: Mapping[str, Callable[..., Any]], **content: Any) -> str:
-    """A page as a text.
+    """The text of a page.
 
     Args:
-        template: A file of this folder.
-        filters: Beside those for bytes, counts and shares.
-        **content: What the template takes, beside the kit's version.
+        template: A file in this folder.
+        filters: In addition to those for bytes, counts and shares.
+        **content: Variables of the template, in addition to the kit's version.
 
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        # What a model or a learner wrote, a path or a setting may hold HTML.
+        # Completions, learners' modules, paths and settings may contain HTML.
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -31,7 +31,7 @@ def render_page(template: str, filters: Mapping[str, Callable[..., Any]], **cont
     )
     environment.filters |= {"bytes": as_bytes, "count": as_count, "share": as_share, **filters}
     page = environment.get_template(template).render(version=__version__, **content)
-    # JSON may hold half of a character that takes two, which no file in UTF-8 can.
+    # JSON may contain half of a surrogate pair, which UTF-8 cannot encode.
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -39,7 +39,7 @@ def write_page(file: Path, page: str) -> None:
     """Write a page, over an earlier one.
 
     Raises:
-        UserError: if it cannot be written. Then an earlier page is left as it was.
+        UserError: if it cannot be written. Then an earlier page is unchanged.
 
     """
     try:

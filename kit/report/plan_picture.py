@@ -1,4 +1,4 @@
-"""A plan as a picture: what a device holds against what it can hold, and what it sends."""
+"""A plan as a picture: what a device holds compared with its memory, and what it sends."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -8,8 +8,8 @@ from matplotlib.patches import Patch
 
 from kit.tpu.plan import Plan
 
-#: Kinds of layers that are shown by a colour of their own, by what their paths contain, and the colours: told apart also by
-#: those who see no red and green (Okabe and Ito, 2008).
+#: Kinds of layers: what their paths contain, and their colours, which people who are colour-blind to red
+#: and green can distinguish (Okabe and Ito, 2008).
 KINDS = {
     "embeddings": ("token_embedding", "#0072B2"),
     "attention": ("attention/", "#E69F00"),
@@ -23,10 +23,10 @@ GIGABYTE = 1e9
 
 
 def draw(plan: Plan, preset: str, file: Path) -> None:
-    """Write the picture; the file's ending says in which format.
+    """Draw the picture in the format that the file's suffix names.
 
     Args:
-        plan: What is drawn.
+        plan: The plan to draw.
         preset: The model's name.
         file: ``.svg`` or ``.png``.
 
@@ -34,7 +34,7 @@ def draw(plan: Plan, preset: str, file: Path) -> None:
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     held, sent = figure.subplots(1, 2, width_ratios=(1, 2))
     settings = plan.settings
-    tuned = f"LoRA of rank {settings.rank}" if settings.rank else "all parameters tuned"
+    tuned = f"LoRA of rank {settings.rank}" if settings.rank else "all parameters trained"
     figure.suptitle(
         f"{preset} on {plan.topology.name}, mesh {settings.mesh[0]}x{settings.mesh[1]}, {tuned}, {settings.dtype}, batch "
         f"{settings.batch_size} x {settings.sequence_length}: {'fits' if plan.fits else 'does not fit'}",
@@ -53,7 +53,7 @@ def draw(plan: Plan, preset: str, file: Path) -> None:
 
 
 def _kind(variable: str) -> tuple[str, str]:
-    # An adapter stands within the attention.
+    # An adapter is inside the attention.
     for name in ("adapters", "embeddings", "attention", "feed-forward"):
         needle, colour = KINDS[name]
         if needle in variable:
@@ -81,7 +81,7 @@ def _draw_held(axes, plan: Plan) -> set[str]:  # type: ignore[no-untyped-def]  #
         fontsize=9,
     )
     axes.annotate(f"{bottom:.2f} GB", (0, bottom), ha="center", va="bottom")
-    axes.set(xticks=[], xlim=(-1, 0.5), ylabel="GB on one device", title="held")
+    axes.set(xticks=[], xlim=(-1, 0.5), ylabel="GB per device", title="held")
     axes.set_ylim(0, 1.12 * max(plan.usable / GIGABYTE, bottom))
     axes.spines[["top", "right"]].set_visible(False)
     return {name for (name, _), size in pieces.items() if size}
@@ -91,9 +91,9 @@ def _draw_sent(axes, plan: Plan) -> set[str]:  # type: ignore[no-untyped-def]  #
     by_kind: dict[str, dict[tuple[str, str], float]] = defaultdict(lambda: defaultdict(float))
     for cause in plan.causes or ():
         by_kind[cause.kind][_kind(f"{cause.layer_kind}/")] += cause.nbytes / 1e6
-    axes.set(title="collectives of a step", xlabel="MB of results on one device")
+    axes.set(title="collectives per step", xlabel="MB of results per device")
     if not by_kind:
-        axes.text(0.5, 0.5, "the compiler made no program", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "the compiler returned no program", ha="center", va="center", transform=axes.transAxes)
         axes.set(xticks=[], yticks=[])
         return set()
     counts = plan.by_kind()

@@ -1,19 +1,25 @@
-"""The report of a run: one page that needs no network, from the files in the run's folder. Imports no framework."""
+"""The report of a run: one page that needs no network, from the files in the run folder. Imports no framework."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kit.evidence.style_verdict import StyleVerdict
 from kit.report.loss_curve import loss_curve
 from kit.report.page import render_page, write_page
-from kit.report.run_files import EMBEDDINGS, Axes, Run, read_run
+from kit.report.replicated_variables import ReplicatedKind, replicated_kinds
+from kit.report.sharded_variables import EMBEDDINGS, ITEM_SIZES, sharded_variables
 from kit.report.sharding_picture import draw
+from kit.run.finished import open_finished_run
+from kit.run.generations import Generations, read_generations
+from kit.run.metrics import METRICS_FILE, StepRecord, read_metrics
+from kit.run.result import RuleCount, RunResult, Spec, axes_of, mesh_axes
 
 REPORT_FILE = "report.html"
-#: So many kinds of replicated variables are shown, the largest first.
+#: How many kinds of replicated variables are shown, the largest first.
 REPLICATED_KINDS = 8
-#: A kind of variables that every device holds whole stands out from this share of the model's bytes on.
+#: A kind of replicated variables is marked from this share of the model's bytes on.
 REPLICATED_SHARE = 0.01
 
 
@@ -27,69 +33,88 @@ def write_report(folder: Path) -> Path:
         The page.
 
     Raises:
-        UserError: if the folder is not that of a finished run, a file is missing or damaged, or the page cannot be
-            written. Then an earlier page is left as it was.
+        UserError: if the folder is not that of a finished run, a file is missing or damaged, or the page
+            cannot be written. Then an earlier page is unchanged.
 
     """
-    page = render(read_run(folder))
+    result = open_finished_run(str(folder)).result
+    page = render(result, read_metrics(folder / METRICS_FILE), read_generations(folder))
     write_page(folder / REPORT_FILE, page)
     return folder / REPORT_FILE
 
 
-def render(run: Run) -> str:
+def render(result: RunResult, steps: tuple[StepRecord, ...], generations: Generations) -> str:
     """The page as a text."""
-    pictures = [draw(variable, run.mesh, run.devices) for variable in run.variables]
+    variables = sharded_variables(result)
+    model = _model_bytes(result)
+    block = [variable for variable in variables if variable.path != EMBEDDINGS]
+    kinds = replicated_kinds(result, block)
+    names = device_names(result)
     return render_page(
         "run_report.html",
         {
             "spec": _as_spec,
             "nats": lambda value: f"{value:.4f}",
             "gain": lambda value: f"{value:+.4f}",
-            "number": _as_number,
             "within": lambda path: path.partition("/")[2] if path.startswith("decoder_block_1/") else path,
         },
-        run=run,
-        title=_title(run),
-        curve=loss_curve(run.steps, run.resumed),
-        pictures=pictures,
-        embeddings_drawn=any(variable.path == EMBEDDINGS for variable in run.variables),
-        held=_held(run),
-        rules=_rules(run),
-        replicated=_replicated(run),
-        settings=_settings(run),
-        started=f"{run.started.day} {run.started:%B %Y, %H:%M} {run.started.tzname() or ''}".strip(),
+        run=result,
+        steps=steps,
+        prompts=judged_prompts(generations),
+        completions=_completions(result),
+        model=model,
+        title=f"{'Control run' if result.control else 'Run'} of {Path(result.preset).name}",
+        curve=loss_curve(steps, result.resumed),
+        pictures=[draw(variable, result.mesh, names) for variable in variables],
+        embeddings_drawn=len(block) < len(variables),
+        held=_held_bytes(result, model),
+        rules=[_rule_row(rule, result) for rule in result.rule_coverage.rules],
+        replicated=[_replicated_row(kind, model.nbytes, result.device_count) for kind in kinds[:REPLICATED_KINDS]],
+        other_kinds=len(kinds[REPLICATED_KINDS:]),
+        settings=_settings(result),
+        started=f"{result.started.day} {result.started:%B %Y, %H:%M} {result.started.tzname() or ''}".strip(),
     )
 
 
 @dataclass(frozen=True)
-class Held:
-    """What the devices hold, against what a copy on each would be."""
+class ModelBytes:
+    """Bytes of the model, each variable counted once."""
+
+    #: Of the backbone as it is loaded.
+    nbytes: int
+    #: What the layout map predicted for each device; None if the run recorded it only with adapters.
+    predicted: int | None
+    #: Of the adapters that the rules were asked about as well.
+    nbytes_of_adapters: int
+
+
+@dataclass(frozen=True)
+class HeldBytes:
+    """What the devices hold, compared with replication."""
 
     #: Device, bytes, and percent of the whole model.
     rows: tuple[tuple[str, int, float], ...]
     least: int
     most: int
-    #: Whether these are not what the layout map said.
+    #: Whether this is not what the layout map predicted.
     surprising: bool
 
 
 @dataclass(frozen=True)
 class RuleRow:
-    """A rule, and what a reader should see of it."""
+    """A rule, and a warning if it matches or splits nothing."""
 
     pattern: str
-    spec: tuple[Axes, ...]
+    spec: Spec
     variables: int
     nbytes: int
-    #: In how many parts it splits what it matches.
-    parts: int
-    #: Empty if there is nothing to say.
+    #: "" if there is none.
     warning: str
 
 
 @dataclass(frozen=True)
 class ReplicatedRow:
-    """Variables of one kind that each device holds whole."""
+    """Replicated variables of one kind."""
 
     kind: str
     variables: int
@@ -99,61 +124,94 @@ class ReplicatedRow:
     stands_out: bool
 
 
-def _title(run: Run) -> str:
-    return f"{'Control run' if run.control else 'Run'} of {Path(run.preset).name}"
+@dataclass(frozen=True)
+class JudgedText:
+    """What follows a prompt, and the judge's verdict on it."""
+
+    continuation: str
+    verdict: StyleVerdict
 
 
-def _held(run: Run) -> Held:
-    rows = tuple((name, nbytes, 100 * nbytes / max(1, run.nbytes)) for name, nbytes in run.held.items())
-    least, most = min(run.held.values(), default=0), max(run.held.values(), default=0)
-    return Held(
-        rows, least, most, surprising=run.nbytes_foretold is not None and {least, most} != {run.nbytes_foretold}
-    )
+@dataclass(frozen=True)
+class JudgedPrompt:
+    """A prompt, and what the model wrote to it."""
+
+    prompt: str
+    before: JudgedText
+    after: JudgedText
 
 
-def _rules(run: Run) -> list[RuleRow]:
-    rows = []
-    for rule in run.rules:
-        parts = math.prod(run.mesh[axis] for axes in rule.spec for axis in axes)
-        # With one device nothing can be split.
-        warning = ""
-        if not rule.variables:
-            warning = "matches nothing"
-        elif parts == 1 and run.device_count > 1:
-            warning = "splits nothing"
-        rows.append(RuleRow(rule.pattern, rule.spec, rule.variables, rule.nbytes, parts, warning))
-    return rows
+def device_names(result: RunResult) -> tuple[str, ...]:
+    """The devices in the mesh's order. A process of several may know only its own: then they are numbered."""
+    found = result.mesh_devices or tuple(result.nbytes_per_device)
+    numbers = range(result.device_count)
+    return found if len(found) == len(numbers) else tuple(f"device {number}" for number in numbers)
 
 
-def _replicated(run: Run) -> list[ReplicatedRow]:
-    rows = []
-    for row in run.replicated:
-        share = None if row.nbytes is None else row.nbytes / max(1, run.nbytes)
-        rows.append(
-            ReplicatedRow(
-                row.kind,
-                row.variables,
-                row.nbytes,
-                share,
-                stands_out=share is not None and share >= REPLICATED_SHARE and run.device_count > 1,
-            )
-        )
-    return rows[:REPLICATED_KINDS]
-
-
-def _settings(run: Run) -> list[tuple[str, str]]:
+def judged_prompts(generations: Generations) -> list[JudgedPrompt]:
+    """The prompts with what follows each, before and after."""
+    rows = zip(generations.prompts, generations.before, generations.after, strict=True)
     return [
-        (f"--{name.replace('_', '-')}", f'"{value}"' if name == "prompt" else _as_number(value))
-        for name, value in run.settings.items()
+        JudgedPrompt(prompt, *(JudgedText(each.text[len(prompt) :], each) for each in (before, after)))
+        for prompt, before, after in rows
     ]
 
 
-def _as_spec(spec: tuple[Axes, ...]) -> str:
-    return "(" + ", ".join("+".join(axes) or "-" for axes in spec) + ")"
+def _completions(result: RunResult) -> tuple[str, str]:
+    own = result.generations
+    return own.before[len(own.prompt) :], own.after[len(own.prompt) :]
+
+
+def _model_bytes(result: RunResult) -> ModelBytes:
+    coverage = result.rule_coverage
+    if coverage.loaded:
+        nbytes, predicted = coverage.loaded.nbytes, coverage.loaded.nbytes_per_device
+        return ModelBytes(nbytes, predicted, coverage.nbytes - nbytes)
+    # An older run: if the rules match adapters, its sums may include them.
+    counted = result.parameters.before.total * ITEM_SIZES[result.settings.weight_dtype]
+    if coverage.nbytes <= counted:
+        return ModelBytes(coverage.nbytes, coverage.nbytes_per_device, 0)
+    return ModelBytes(counted, None, coverage.nbytes - counted)
+
+
+def _held_bytes(result: RunResult, model: ModelBytes) -> HeldBytes:
+    held = result.nbytes_per_device
+    rows = tuple((name, nbytes, 100 * nbytes / max(1, model.nbytes)) for name, nbytes in held.items())
+    least, most = min(held.values(), default=0), max(held.values(), default=0)
+    surprising = model.predicted is not None and {least, most} != {model.predicted}
+    return HeldBytes(rows, least, most, surprising)
+
+
+def _rule_row(rule: RuleCount, result: RunResult) -> RuleRow:
+    slices = math.prod(result.mesh[axis] for axis in mesh_axes(rule.spec))
+    warning = ""
+    if not rule.variables:
+        warning = "matches nothing"
+    # On one device nothing can be split.
+    elif slices == 1 and result.device_count > 1:
+        warning = "splits nothing"
+    return RuleRow(rule.pattern, rule.spec, rule.variables, rule.nbytes, warning)
+
+
+def _replicated_row(row: ReplicatedKind, nbytes: int, device_count: int) -> ReplicatedRow:
+    share = None if row.nbytes is None else row.nbytes / max(1, nbytes)
+    stands_out = share is not None and share >= REPLICATED_SHARE and device_count > 1
+    return ReplicatedRow(row.kind, row.variables, row.nbytes, share, stands_out)
+
+
+def _settings(result: RunResult) -> list[tuple[str, str]]:
+    return [
+        (f"--{name.replace('_', '-')}", f'"{value}"' if name == "prompt" else _as_number(value))
+        for name, value in result.settings.as_dict().items()
+    ]
+
+
+def _as_spec(spec: Spec) -> str:
+    return "(" + ", ".join("+".join(axes_of(entry)) or "-" for entry in spec) + ")"
 
 
 def _as_number(value: Any) -> str:
-    """A number without needless digits; anything else as it is."""
+    """A number without unnecessary digits; anything else as text."""
     if isinstance(value, float):
         return "−∞" if value == -math.inf else f"{value:g}"
     return str(value)

@@ -1,40 +1,40 @@
-"""A matrix over the devices of a mesh, as a picture: which slice of it each device holds. Only its measures; it draws nothing."""
+"""The coordinates of a picture of a sharded matrix: which slice each device holds. It draws nothing."""
 
 import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kit.report.run_files import Axes, Variable
+from kit.report.sharded_variables import Axes, Variable
 
-#: Units of the picture's own coordinates, which are scaled to the page; about CSS pixels on a phone.
+#: In the picture's own coordinates, which the page scales: about CSS pixels on a phone.
 WIDTH = 320.0
 MATRIX_HEIGHT = 112.0
 CELL_HEIGHT = 40.0
-#: Colours that there are; the letters tell apart what has the same.
+#: Number of colours; slices of the same colour have different letters.
 COLOURS = 8
-#: Height and width of a slice's letter, which is left out where it does not fit.
+#: Height and width of a slice's letter, which is left out if it does not fit.
 LETTER = 13.0
 LETTER_WIDTH = 11.0
-#: Width of a character of a device's name, which is left out as well.
+#: Width of a character of a device's name, which is left out if it does not fit.
 CHARACTER = 6.4
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of a variable, and who holds it."""
+    """A slice of a variable, and the devices that hold it."""
 
     #: A to Z, then AA.
     letter: str
     #: 0 to 7.
     colour: int
-    #: From and to, for each dimension.
+    #: Start and stop of each dimension.
     bounds: tuple[tuple[int, int], ...]
     devices: tuple[str, ...]
 
     @property
     def as_index(self) -> str:
-        """As NumPy writes it: ``[0:1, :, :]``, where a colon alone is all of a dimension."""
+        """The slice as an index, such as ``[0:1, 0:16]``."""
         return "[" + ", ".join(f"{start}:{stop}" for start, stop in self.bounds) + "]"
 
 
@@ -47,21 +47,21 @@ class Rectangle:
     width: float
     height: float
     colour: int
-    #: What is written in it: the slice's letter, and for a device its name above; empty where it does not fit.
+    #: The letter of the slice; "" if it does not fit. A device also has its name.
     letter: str
-    #: Where the letter's middle is.
+    #: The middle of the letter.
     middle: tuple[float, float]
     name: str = ""
 
 
 @dataclass(frozen=True)
 class ShardingPicture:
-    """What is drawn of one variable: above the variable, cut into its slices, below it the mesh."""
+    """The picture of one variable: its slices, and below them the mesh."""
 
     path: str
     shape: tuple[int, ...]
     spec: tuple[Axes, ...]
-    #: In how many slices, for each dimension.
+    #: Number of slices in each dimension.
     parts: tuple[int, ...]
     #: Bytes that each device holds.
     nbytes_held: int
@@ -75,22 +75,22 @@ class ShardingPicture:
 
     @property
     def split(self) -> tuple[tuple[int, int], ...]:
-        """The dimensions that are split, and in how many parts."""
+        """The dimensions that are split, and their numbers of slices."""
         return tuple((dimension, number) for dimension, number in enumerate(self.parts) if number > 1)
 
     @property
     def whole(self) -> bool:
-        """Whether each device holds all of it."""
+        """Whether the variable is replicated."""
         return len(self.slices) == 1
 
 
 def draw(variable: Variable, mesh: Mapping[str, int], devices: tuple[str, ...]) -> ShardingPicture:
-    """Measure the picture of one variable.
+    """Lay out the picture of one variable.
 
     Args:
-        variable: What is drawn.
-        mesh: The axes and their sizes, in their order.
-        devices: In the mesh's own order, the last axis running fastest.
+        variable: The variable to draw.
+        mesh: Axes and their sizes, in their order.
+        devices: In the mesh's order; the last axis varies fastest.
 
     """
     parts = tuple(math.prod(mesh[axis] for axis in axes) for axes in variable.spec)
@@ -105,7 +105,7 @@ def draw(variable: Variable, mesh: Mapping[str, int], devices: tuple[str, ...]) 
     }
     matrix = _matrix(variable.shape, parts, slices)
     bottom = max(piece.y + piece.height for piece in matrix)
-    # Room for the words above the mesh.
+    # Space for the words above the mesh.
     mesh_top = bottom + 34
     cells = _mesh(tuple(mesh.values()), [slices[index] for index in held], devices, mesh_top)
     return ShardingPicture(
@@ -124,7 +124,7 @@ def draw(variable: Variable, mesh: Mapping[str, int], devices: tuple[str, ...]) 
 
 
 def letters(number: int) -> str:
-    """A to Z for 0 to 25, then AA, AB, as the columns of a spreadsheet."""
+    """A to Z for 0 to 25, then AA, AB, like the columns of a spreadsheet."""
     text = ""
     number += 1
     while number:
@@ -134,7 +134,7 @@ def letters(number: int) -> str:
 
 
 def _index(spec: tuple[Axes, ...], mesh: Mapping[str, int], place: Mapping[str, int]) -> tuple[int, ...]:
-    """Which slice the device at this place of the mesh holds, for each dimension. Of several axes the last runs fastest."""
+    """The slice that the device at this place of the mesh holds, for each dimension; the last axis varies fastest."""
     index = []
     for axes in spec:
         part = 0
@@ -155,18 +155,18 @@ def _bounds(shape: tuple[int, ...], parts: tuple[int, ...], index: tuple[int, ..
 def _matrix(
     shape: tuple[int, ...], parts: tuple[int, ...], slices: Mapping[tuple[int, ...], Slice]
 ) -> tuple[Rectangle, ...]:
-    """The variable's slices. The last two dimensions go down and across; those before them lie behind one another, as cards do."""
+    """The slices. The last two dimensions run down and across; the others are drawn behind one another, like cards."""
     rows, columns = (*([1] * (2 - len(parts))), *parts)[-2:]
     cards = math.prod(parts[:-2])
     across = WIDTH if len(shape) < 2 else WIDTH * _share(shape[-1], shape[-2])
     down = 26.0 if len(shape) < 2 else MATRIX_HEIGHT * min(1.0, 0.25 + 0.75 * _share(shape[-2], shape[-1]))
-    # A card shows a strip with its letter beside the card before it.
+    # A strip of each card, with its letter, is visible beside the card in front.
     shift = 0.0 if cards == 1 else min(LETTER_WIDTH + 4, 0.6 * WIDTH / (cards - 1))
     rise = 0.0 if cards == 1 else min(5.0, 0.4 * MATRIX_HEIGHT / (cards - 1))
     across = min(across, WIDTH - shift * (cards - 1) - 2)
     width, height = across / columns, down / rows
     pieces = []
-    # From the back to the front, so that those in front cover the others.
+    # From back to front, so that those in front cover the others.
     for number, part in reversed(list(enumerate(slices.values()))):
         card, cell = divmod(number, rows * columns)
         row, column = divmod(cell, columns)
@@ -181,12 +181,12 @@ def _matrix(
 
 
 def _share(size: int, other: int) -> float:
-    """How long a side is drawn, of the room for it: a matrix of 1 to 16 is drawn flat, and not as a line."""
+    """The relative length of a side: a matrix of 1 to 16 is drawn flat, and not as a line."""
     return min(1.0, max(0.3, math.sqrt(size / other)))
 
 
 def _mesh(sizes: tuple[int, ...], held: list[Slice], devices: tuple[str, ...], top: float) -> tuple[Rectangle, ...]:
-    """A cell for each device: the last axis across, the others down."""
+    """A cell for each device: the last axis runs across, the others down."""
     columns = sizes[-1]
     width = (WIDTH - 2) / columns
     cells = []

@@ -1,60 +1,62 @@
-"""Tuning in bfloat16: what is done so that small updates arrive, and what is said where they cannot."""
+"""Training in bfloat16: adapters are added in float32 so that small updates survive rounding."""
 
 import importlib.util
-from typing import Any
+
+import keras_hub
 
 from kit.parts.implementation import REFERENCE, Parts, find_parts
 
-#: The exercise, and the function of it, that a run in bfloat16 is made with.
+#: The exercise and its function that a run in bfloat16 uses.
 EXERCISE, FUNCTION = "precision", "add_adapters_in_float32"
 
 
-def keep_small_updates(model: Any, parts: Parts, dtype: str, rank: int) -> str:
-    """Let the adapters of a model that computes in bfloat16 be added in float32, and say so.
+def keep_small_updates(model: keras_hub.models.CausalLM, parts: Parts, dtype: str, rank: int) -> str:
+    """Add the adapters of a model that computes in bfloat16 in float32.
 
-    It is called between ``enable_lora`` and ``compile``, also before a run is resumed; variables are what they were.
+    Call it between ``enable_lora`` and ``compile``, also before a run resumes. Variables keep their values.
 
     Args:
-        model: The causal language model, with LoRA enabled if there is a rank.
-        parts: Whose ``add_adapters_in_float32`` is taken if it is written; else the reference's, if this copy of the kit has it.
-        dtype: "float32", "bfloat16" or "mixed_bfloat16", that the model is made with. In float32 nothing is done.
-        rank: Of LoRA; 0 tunes all parameters.
+        model: With LoRA enabled unless ``rank`` is 0.
+        parts: Their ``add_adapters_in_float32`` is used if it is implemented, otherwise the reference's,
+            if this copy of the kit has it.
+        dtype: The model's "float32", "bfloat16" or "mixed_bfloat16". In float32 nothing is done.
+        rank: Of LoRA; 0 trains all parameters.
 
     Returns:
-        A sentence for who reads the run; empty if there is nothing to say.
+        A sentence for the user, or "".
 
     Raises:
-        UserError: if the parts have a module ``precision`` that is not Python or does not import.
+        UserError: if the module ``precision`` of the parts is not Python or does not import.
 
     """
     if dtype == "float32":
         return ""
     if not rank:
         return warning_for_all_parameters(dtype)
-    source = _who_has_it(parts)
+    source = _implementation(parts)
     if source is None:
         return (
-            "warning: this copy of the kit has no kit/reference, and precision.add_adapters_in_float32 is still to be written: "
-            "Keras adds each adapter to its kernel in bfloat16, where an update below 1/512 of an entry is lost."
+            f"warning: {EXERCISE}.{FUNCTION} is not implemented, and this copy of the kit has no kit/reference: Keras adds "
+            "each adapter to its kernel in bfloat16, where an update below 1/512 of an entry is lost."
         )
     getattr(source.module(EXERCISE), FUNCTION)(model)
     return f"{dtype}: adapters are added to outputs in float32, which are then rounded ({source.shown(EXERCISE)})"
 
 
 def warning_for_all_parameters(dtype: str) -> str:
-    """What tuning all parameters loses in this dtype, as a sentence; empty where that is nothing."""
+    """What is lost when all parameters are trained in this dtype, as a sentence; "" if nothing is."""
     if dtype != "bfloat16":
         return ""
     return (
-        "warning: in bfloat16 AdamW moves no weight. Keras corrects its second moment by 1 - 0.999^step in the dtype of the weights, where "
-        "0.999 is 1, so each step is 0: take --dtype mixed_bfloat16, which keeps weights and moments in float32."
+        "warning: in bfloat16 AdamW moves no weight. Keras computes its bias correction 1 - 0.999^step in the dtype of the "
+        "weights, where 0.999 is 1, so each step is 0: use --dtype mixed_bfloat16, which keeps weights and moments in float32."
     )
 
 
-def _who_has_it(parts: Parts) -> Parts | None:
-    """The parts themselves, the reference, or nobody."""
-    if parts.name != REFERENCE and parts.file_of(EXERCISE).is_file():
-        if not parts.is_open(EXERCISE, FUNCTION) and hasattr(parts.module(EXERCISE), FUNCTION):
-            return parts
-    there = importlib.util.find_spec("kit.reference") and importlib.util.find_spec(f"kit.reference.{EXERCISE}")
-    return find_parts(REFERENCE) if there else None
+def _implementation(parts: Parts) -> Parts | None:
+    """The parts if they implement the function, otherwise the reference, if there is one."""
+    has_module = parts.name != REFERENCE and parts.file_of(EXERCISE).is_file()
+    if has_module and not parts.is_open(EXERCISE, FUNCTION) and hasattr(parts.module(EXERCISE), FUNCTION):
+        return parts
+    found = importlib.util.find_spec("kit.reference") and importlib.util.find_spec(f"kit.reference.{EXERCISE}")
+    return find_parts(REFERENCE) if found else None

@@ -1,0 +1,89 @@
+"""An interrupted run: what it was asked for, and its folder, from which it resumes. Imports no framework."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kit.errors import UserError
+from kit.run.folder import BEFORE_FILE, REQUEST_FILE, RunFolder, lock_folder
+from kit.run.json_records import read_record
+from kit.run.result import RESULT_FILE, Checksums, RunInputs
+from kit.run.style_evidence import StyleEvidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest(RunInputs):
+    """What a run was asked for, as ``request.json`` has it."""
+
+    checksums: Checksums = field(metadata={"key": "marks"})
+    #: Sizes of the axes "batch" and "model".
+    mesh: tuple[int, int]
+    #: Steps between checkpoints; None: a tenth of all.
+    save_every: int | None
+
+
+@dataclass(frozen=True)
+class InterruptedRun:
+    """A run to resume."""
+
+    #: Its folder as the user typed it.
+    shown: str
+    folder: RunFolder
+    request: RunRequest
+    #: The style before training.
+    before: StyleEvidence
+
+    def enter_working_folder(self) -> None:
+        """Change to the working folder that the run was started in, which its relative paths refer to.
+
+        Raises:
+            UserError: if the folder is not there any more.
+
+        """
+        working_folder = str(self.request.working_folder)
+        try:
+            os.chdir(working_folder)
+        except OSError:
+            raise UserError(
+                f"--resume {self.shown}: the run was started in {working_folder}, which does not exist any more; "
+                "its relative paths may refer to it."
+            ) from None
+
+
+def open_interrupted_run(shown: str, lock: bool = True) -> InterruptedRun:
+    """Open the folder of an interrupted run.
+
+    Args:
+        shown: The folder as the user typed it.
+        lock: Keep other processes from resuming the same run.
+
+    Raises:
+        UserError: if the folder is not that of an interrupted run, if a file in it is damaged, or if
+            another process has it locked.
+
+    """
+    folder = Path(shown).absolute()
+    if not folder.is_dir():
+        raise UserError(f"--resume {shown}: there is no such folder.")
+    if (folder / RESULT_FILE).is_file():
+        raise UserError(f"--resume {shown}: this run is finished; there is nothing to resume.")
+    if not ((folder / REQUEST_FILE).is_file() and (folder / BEFORE_FILE).is_file()):
+        raise UserError(
+            f"--resume {shown}: this is not the folder of an interrupted run; it has no {REQUEST_FILE} and {BEFORE_FILE}."
+        )
+    try:
+        request = read_record(RunRequest, Path(shown) / REQUEST_FILE)
+        before = read_record(StyleEvidence, Path(shown) / BEFORE_FILE)
+    except UserError as error:
+        raise UserError(f"--resume {error}") from None
+    descriptor = lock_folder(folder) if lock else None
+    if lock and descriptor is None:
+        raise UserError(f"--resume {shown}: another process is working on this run; wait for it, or stop it first.")
+    run_folder = RunFolder(folder, descriptor)
+    if checkpoint := run_folder.newest_checkpoint():
+        try:
+            checkpoint.read_progress()
+        except UserError as error:
+            run_folder.close()
+            raise UserError(f"--resume {error}") from None
+    return InterruptedRun(shown, run_folder, request, before)

@@ -1,0 +1,29 @@
+"""Loading of a run's preset, by the part ``load_distributed``."""
+
+import re
+
+import keras
+import keras_hub
+
+from kit.errors import UserError
+from kit.models.presets import Preset
+from kit.parts.protocols import LoadingPart
+
+
+def load_model(
+    part: LoadingPart, preset: Preset, layout_map: keras.distribution.LayoutMap, dtype: str
+) -> keras_hub.models.CausalLM:
+    """Load the model of a preset whose configuration has been checked.
+
+    Raises:
+        UserError: if the weights do not fit the configuration.
+
+    """
+    try:
+        return part.load_distributed(preset.location, layout_map, dtype=dtype)
+    except (OSError, KeyError, ValueError) as error:
+        reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+        raise UserError(
+            f"--preset {preset.name}: cannot load it ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); "
+            "write the preset again with save_to_preset, or download it again."
+        ) from error

@@ -1,0 +1,123 @@
+"""What the steps of a run share, and the result that comes of it."""
+
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import keras
+import keras_hub
+import numpy as np
+
+from kit.narrator import Narrator
+from kit.parts.implementation import Parts
+from kit.run.folder import Checkpoint, RunFolder
+from kit.run.options import RunOptions
+from kit.run.recorder import StepRecorder
+from kit.run.result import (
+    Checksums,
+    CoverageCount,
+    Devices,
+    LoadedBytes,
+    OptimizerFacts,
+    Parameters,
+    PromptCompletions,
+    RunInputs,
+    RunResult,
+    ShardingRow,
+    StyleShift,
+    TrainingSummary,
+)
+from kit.run.style_evidence import StyleEvidence
+from kit.run.versions import versions
+from kit.runtime.platform import Runtime
+
+
+@dataclass
+class RunState:
+    """What the steps of a run share. A step sets what later steps and the result need."""
+
+    options: RunOptions
+    runtime: Runtime
+    parts: Parts
+    narrator: Narrator
+    inputs: RunInputs
+    started: float = field(default_factory=time.perf_counter)
+    #: The newest checkpoint of the run that is resumed.
+    checkpoint: Checkpoint | None = None
+    #: The folder of the run; None in a process that writes nothing.
+    folder: RunFolder | None = None
+    #: The folder as the user would type it.
+    shown_folder: str = ""
+    #: The style before and after training; None in a process that generates nothing.
+    before: StyleEvidence | None = None
+    after: StyleEvidence | None = None
+    result: RunResult | None = None
+
+    devices: Devices = field(init=False)
+    device_mesh: keras.distribution.DeviceMesh = field(init=False)
+    layout_map: keras.distribution.LayoutMap = field(init=False)
+    coverage: CoverageCount = field(init=False)
+    predicted: LoadedBytes = field(init=False)
+    model: keras_hub.models.CausalLM = field(init=False)
+    nbytes_per_device: dict[str, int] = field(init=False)
+    peak_nbytes_per_device: dict[str, int] = field(init=False)
+    sharding_of_block: tuple[ShardingRow, ...] = field(init=False)
+    sharding_of_embedding: tuple[ShardingRow, ...] = field(init=False)
+    batches: list[list[str]] = field(init=False)
+    parameters: Parameters = field(init=False)
+    optimizer: OptimizerFacts = field(init=False)
+    checksums: Checksums = field(init=False)
+    recorder: StepRecorder = field(init=False)
+    training: TrainingSummary = field(init=False)
+    shift: StyleShift = field(init=False)
+
+    @property
+    def mesh_axes(self) -> dict[str, int]:
+        """The axes of the mesh and their sizes."""
+        return dict(zip(self.device_mesh.axis_names, map(int, self.device_mesh.shape), strict=True))
+
+    def make_result(self, before: str, after: str) -> RunResult:
+        """The result of the run, from what the steps have set.
+
+        Args:
+            before: The completion of the run's own prompt before training.
+            after: The same after training.
+
+        """
+        return RunResult(
+            **vars(self.inputs),
+            devices=self.devices,
+            processes=self.runtime.processes.count,
+            mesh=self.mesh_axes,
+            mesh_devices=tuple(str(name) for name in np.asarray(self.device_mesh.devices).ravel()),
+            rule_coverage=self.coverage,
+            nbytes_per_device=self.nbytes_per_device,
+            peak_nbytes_per_device_while_loading=self.peak_nbytes_per_device,
+            sharding_of_decoder_block_1=self.sharding_of_block,
+            sharding_of_token_embedding=self.sharding_of_embedding,
+            parameters=self.parameters,
+            optimizer=self.optimizer,
+            checksums=self.checksums,
+            training=self.training,
+            style=self.shift,
+            generations=PromptCompletions(self.options.settings.prompt, before, after),
+            seconds=round(self.recorder.seconds_before + time.perf_counter() - self.started, 1),
+            resumed=self.recorder.resumed,
+            folder=self.shown_folder,
+        )
+
+
+def run_inputs(options: RunOptions, parts: Parts) -> RunInputs:
+    """What a run is started with; a resumed run keeps the time when it was started."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    return RunInputs(
+        preset=options.preset.name,
+        implementation=parts.name,
+        filled=parts.filled,
+        working_folder=os.getcwd(),
+        control=options.control,
+        settings=options.settings,
+        versions=versions(),
+        started=options.interrupted.request.started if options.interrupted else now,
+    )
