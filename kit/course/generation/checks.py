@@ -1,7 +1,7 @@
-"""Checks of the exercise ``generation``."""
+"""The checks of the exercise ``generation``."""
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -9,223 +9,317 @@ import keras
 import keras_hub
 import numpy as np
 
-from kit.course.shared import small_models as small
+from kit.checks.diagnosis import Failed
+from kit.course.generation.oracle import greedy_completion, log_likelihoods, token_ids
+from kit.course.shared import small_models
 from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.meshes import mesh_shapes, mesh_with_batch_axis
-from kit.checks.diagnosis import Failed
+from kit.judge.observation import Outcome, Stopped, returned
 from kit.judge.submission import Submission
 
 PROMPT = "Best comedy movies in the 90s "
-#: One that the model is less sure how to go on with, so that samplers differ.
+#: The model is less sure how this prompt continues, so different samplers give different texts.
 OPEN_PROMPT = "I saw this film "
-#: Nats a token of held-out reviews and of lists, before and after 300 steps on reviews, and on reviews with their words
-#: shuffled: what `kit run --json` and `kit run --control --json` print under "log_likelihood", seed 0.
+#: Numbers of texts: fewer than one chunk, and more than one.
+NUMBERS_OF_TEXTS = (5, 18)
+#: Log-likelihoods per token of held-out reviews and of lists, before and after 300 steps on reviews,
+#: and on reviews with shuffled words: "log_likelihood" in the output of `kit run --json` and
+#: `kit run --control --json` with seed 0.
 BEFORE = {"reviews": -3.8122, "lists": -0.7522}
-AFTER_RUN = {"reviews": -3.7648, "lists": -1.3291}
-AFTER_CONTROL = {"reviews": -4.4939, "lists": -2.9855}
-#: As if it had been tuned on lists that have something of reviews.
-AFTER_LISTS = {"reviews": -3.7122, "lists": -0.3522}
+AFTER = {
+    "a run": {"reviews": -3.7648, "lists": -1.3291},
+    "its control": {"reviews": -4.4939, "lists": -2.9855},
+    # As if the model were tuned on lists that resemble reviews.
+    "a run on lists": {"reviews": -3.7122, "lists": -0.3522},
+}
 
 
-def shift(submission: Submission) -> None:
-    """Each change, and a shift that is above 0 for a run and not for a control."""
-    rows, found = [], {}
-    for name, after in (("a run", AFTER_RUN), ("its control", AFTER_CONTROL), ("a run on lists", AFTER_LISTS)):
-        result = submission.call("style_shift", dict(BEFORE), dict(after), returns=dict)
+@dataclass(frozen=True)
+class Completion:
+    """Calls of ``complete`` with the same arguments."""
+
+    max_length: int
+    texts: tuple[Outcome[str], ...]
+
+
+@dataclass(frozen=True)
+class CompiledSeen:
+    """Two completions by a model that is compiled with a sampler, and the model's state after the first."""
+
+    sampler: str
+    texts: tuple[Outcome[str], ...]
+    #: Class names after the first call.
+    sampler_after: str
+    optimizer_after: str
+    #: Whether sampler and optimizer are still the same objects.
+    sampler_kept: bool
+    optimizer_kept: bool
+    #: What ``generate`` returns before and after the calls, for a sampler whose program takes the same
+    #: arguments as that of the greedy sampler; else None.
+    generated_before: str | None
+    generated_after: str | None
+
+
+def observe_shift(submission: Submission) -> dict[str, Outcome[dict[str, float | None]]]:
+    """The result of ``style_shift`` for each case; None for a value that is not a number."""
+
+    def read(result: dict) -> dict[str, float | None]:
+        numbers = int | float | np.number
+        return {str(key): float(value) if isinstance(value, numbers) else None for key, value in result.items()}
+
+    return {
+        name: submission.observe("style_shift", dict(BEFORE), dict(after), reads=read, returns=dict)
+        for name, after in AFTER.items()
+    }
+
+
+def judge_shift(outcomes: dict[str, Outcome[dict[str, float | None]]]) -> None:
+    """The changes are differences, and the shift needs reviews to gain by themselves and relative to lists."""
+    assert outcomes.keys() == AFTER.keys(), "not all cases were tried"
+    rows, differences = [], {}
+    for name, after in AFTER.items():
+        result = returned(outcomes[name])
         change = {style: after[style] - BEFORE[style] for style in BEFORE}
         expected = {**change, "shift": min(change["reviews"], change["reviews"] - change["lists"])}
-        missing = [key for key in expected if not isinstance(result.get(key), int | float | np.number)]
-        if missing:
-            raise Failed(
-                "NOT_AS_EXPECTED",
-                f"style_shift does not say {missing[0]!r}.",
-                ("expected keys", "yours"),
-                [(", ".join(expected), ", ".join(map(str, result)))],
-                advice='Return the change under each name, and "shift".',
-            )
-        rows += [(name, key, f"{expected[key]:+.4f}", f"{result[key]:+.4f}") for key in expected]
-        found[name] = (expected, result)
+        for key, value in expected.items():
+            found = result.get(key)
+            if found is None:
+                raise Failed(
+                    "NOT_AS_EXPECTED",
+                    f"The result of style_shift has no number {key!r}.",
+                    ("expected keys", "yours"),
+                    [(", ".join(expected), ", ".join(result))],
+                    advice='Return the change under each name, and "shift".',
+                )
+            rows.append((name, key, f"{value:+.4f}", f"{found:+.4f}"))
+            differences[name, key] = abs(found - value)
     columns = ("scores of", "", "expected", "yours")
-    for expected, result in found.values():
-        if any(not math.isclose(expected[style], result[style], abs_tol=1e-9) for style in BEFORE):
-            raise Failed("NOT_AS_EXPECTED", "A change is not the score after minus the score before.", columns, rows)
-    if found["its control"][1]["shift"] > 0:
+    if any(difference > 1e-9 for (_, key), difference in differences.items() if key != "shift"):
+        cause = "A change is not the score after tuning minus the score before it."
+        raise Failed("NOT_AS_EXPECTED", cause, columns, rows)
+    if (returned(outcomes["its control"])["shift"] or 0) > 0:
         raise Failed(
             "STYLE_CONTROL_SHIFTS_TOO",
-            "By your measure the control shifts to reviews too: it was tuned on shuffled words, and reviews became less probable.",
+            "By your measure the control also shifts to reviews. It was tuned on shuffled words, and reviews became "
+            "less probable.",
             columns,
             rows,
         )
-    if any(not math.isclose(expected["shift"], result["shift"], abs_tol=1e-9) for expected, result in found.values()):
-        raise Failed("NOT_AS_EXPECTED", "The shift is another number.", columns, rows)
+    if any(difference > 1e-9 for difference in differences.values()):
+        raise Failed("NOT_AS_EXPECTED", "The shift has another value.", columns, rows)
 
 
-def completes(submission: Submission) -> None:
-    """The prompt and its most probable continuation, on a mesh with a batch axis, max_length tokens in all."""
-    small.set_distribution(*mesh_with_batch_axis())
-    model = small.bundled_model()
-    tokenizer = model.preprocessor.tokenizer
-    prompt_length = len(_ids(tokenizer(PROMPT))) + 1  # and the start token
-    for max_length in (prompt_length + 9, prompt_length + 4):
-        expected = _greedy(model, PROMPT, max_length)
+def observe_completes(submission: Submission) -> list[Completion]:
+    """Completions of two lengths on a mesh with a batch axis; the first one twice."""
+    small_models.set_distribution(*mesh_with_batch_axis())
+    model = small_models.bundled_model()
+    prompt_length = _length(model, PROMPT)
+    return [
+        Completion(length, tuple(_complete(submission, model, PROMPT, length) for _ in range(times)))
+        for length, times in ((prompt_length + 9, 2), (prompt_length + 4, 1))
+    ]
+
+
+def judge_completes(completions: list[Completion]) -> None:
+    """Each text is the prompt with its most probable continuation, of the requested length."""
+    assert len({completion.max_length for completion in completions}) > 1, "too few lengths were tried"
+    model = small_models.bundled_model()
+    for completion in completions:
+        max_length = completion.max_length
+        expected = greedy_completion(model, PROMPT, max_length)
         assert expected.startswith(PROMPT)
         assert len(expected) > len(PROMPT), "the oracle generated nothing"
-        found = _complete(submission, model, PROMPT, max_length)
-        rows = [("expected", expected, max_length), ("yours", found, len(_ids(tokenizer(found))) + 1)]
-        columns = ("", "text", "tokens, the start token included")
+        found = _text(completion.texts[0], mesh_with_batch_axis())
         if found == expected:
             continue
+        code, cause = "NOT_AS_EXPECTED", "This is not the most probable continuation."
         if found.strip() == PROMPT.strip():
-            raise Failed("GENERATION_PROMPT_ONLY", "complete returned the prompt, and nothing after it.", columns, rows)
-        if not found.startswith(PROMPT):
-            raise Failed(
-                "GENERATION_PROMPT_MISSING", "What complete returned does not begin with the prompt.", columns, rows
-            )
-        if expected.startswith(found) or found.startswith(expected):
-            raise Failed(
-                "GENERATION_LENGTH_IGNORED", f"complete(…, max_length={max_length}) has another length.", columns, rows
-            )
-        if _complete(submission, model, PROMPT, max_length) != found:
-            raise Failed("GENERATION_NOT_DETERMINISTIC", "The same call gave two texts.", columns, rows)
-        raise Failed("NOT_AS_EXPECTED", "This is not the most probable continuation.", columns, rows)
+            code, cause = "GENERATION_PROMPT_ONLY", "complete returned only the prompt."
+        elif not found.startswith(PROMPT):
+            code, cause = "GENERATION_PROMPT_MISSING", "The text that complete returned does not begin with the prompt."
+        elif expected.startswith(found) or found.startswith(expected):
+            cause = f"complete(…, max_length={max_length}) returned a text of another length."
+            code = "GENERATION_LENGTH_IGNORED"
+        elif any(_text(text, mesh_with_batch_axis()) != found for text in completion.texts):
+            code, cause = "GENERATION_NOT_DETERMINISTIC", "The same call returned two different texts."
+        rows = [("expected", expected, max_length), ("yours", found, _length(model, found))]
+        raise Failed(code, cause, ("", "text", "tokens, including the start token"), rows)
 
 
-def same_each_time(submission: Submission) -> None:
-    """Greedy whatever the model was compiled with, and its compile state stays."""
-    small.set_distribution(*mesh_shapes()[0])
-    model = small.bundled_model()
+def observe_same_each_time(submission: Submission) -> list[CompiledSeen]:
+    """Completions by a model that is compiled with other samplers, and its state afterwards."""
+    small_models.set_distribution(*mesh_shapes()[0])
+    model = small_models.bundled_model()
     keras.utils.set_random_seed(1)
-    length = len(_ids(model.preprocessor.tokenizer(OPEN_PROMPT))) + 9
-    expected = _greedy(model, OPEN_PROMPT, length)
-    # One that draws at random, and one whose program takes the same arguments as the greedy one's.
-    for sampler in (keras_hub.samplers.TopKSampler(k=50, temperature=3.0), keras_hub.samplers.BeamSampler(num_beams=3)):
-        name = type(sampler).__name__
-        model.compile(sampler=sampler, optimizer=keras.optimizers.SGD(0.1), loss="mse")
-        optimizer = model.optimizer
-        before = None
-        if isinstance(sampler, keras_hub.samplers.BeamSampler):
-            before = model.generate([OPEN_PROMPT], max_length=length)[0]
-            assert before != expected, "the two samplers cannot be told apart here"
-        texts = [_complete(submission, model, OPEN_PROMPT, length)]
-        # After one call and before another: two wrong exchanges would undo each other.
-        left = (model.sampler, model.optimizer)
-        texts.append(_complete(submission, model, OPEN_PROMPT, length))
+    seen: list[CompiledSeen] = []
+    for sampler in _samplers():
+        seen.append(_compiled_with(submission, model, sampler))
+        if not (seen[-1].sampler_kept and seen[-1].optimizer_kept):
+            break
+    return seen
+
+
+def judge_same_each_time(seen: list[CompiledSeen]) -> None:
+    """The texts are greedy, and the model's compile state is unchanged."""
+    model = small_models.bundled_model()
+    expected = greedy_completion(model, OPEN_PROMPT, _length(model, OPEN_PROMPT) + 9)
+    for compiled in seen:
+        assert compiled.generated_before != expected, "the two samplers give the same text here"
+        texts = [_text(text, mesh_shapes()[0]) for text in compiled.texts]
         if texts != [expected] * 2:
             raise Failed(
                 "GENERATION_NOT_DETERMINISTIC",
-                f"The model was compiled with a {name}, and complete used it.",
+                f"The model is compiled with a {compiled.sampler}, and complete used it.",
                 ("", "text"),
                 [("most probable", expected), *((f"call {number}", text) for number, text in enumerate(texts, 1))],
             )
-        rows = [
-            ("sampler", name, type(left[0]).__name__),
-            ("optimizer", type(optimizer).__name__, type(left[1]).__name__),
-        ]
-        if left[0] is not sampler or left[1] is not optimizer:
+        if not (compiled.sampler_kept and compiled.optimizer_kept):
             raise Failed(
                 "GENERATION_STATE_CHANGED",
-                "After complete the model is compiled otherwise.",
+                "complete changes what the model is compiled with.",
                 ("", "before", "after"),
-                rows,
+                [
+                    ("sampler", compiled.sampler, compiled.sampler_after),
+                    ("optimizer", "SGD", compiled.optimizer_after),
+                ],
             )
-        if before is not None and (after := model.generate([OPEN_PROMPT], max_length=length)[0]) != before:
+        if compiled.generated_after != compiled.generated_before:
             raise Failed(
                 "GENERATION_STATE_CHANGED",
                 "After complete, `generate` uses the program that was compiled for the greedy sampler.",
-                (f"generate with {name}", "text"),
-                [("before complete", before), ("after", after)],
+                (f"generate with {compiled.sampler}", "text"),
+                [("before complete", compiled.generated_before), ("after", compiled.generated_after)],
             )
+    assert len(seen) == len(_samplers()), "not all samplers were tried"
 
 
-def likelihood(submission: Submission) -> None:
-    """Nats a token, without padding, for any number of texts."""
-    batch_axis, model_axis = mesh_with_batch_axis()
-    small.set_distribution(batch_axis, model_axis)
-    model = small.bundled_model()
-    model.preprocessor.sequence_length = small.SEQUENCE_LENGTH
-    for number in (5, 18):
-        texts = small.texts(number, seed=3)
-        x, y, weight = twin.tokenized(model, texts)
-        assert 0.3 < weight.mean() < 0.95, "the texts have no padding, or nothing else"
-        logits = _logits(model, x)
-        chosen = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), y[..., None], axis=-1)[..., 0]
-        # Each chunk's first text fills it up: it counts once more for each text that is missing.
-        filled, chunk = weight.astype("float64"), 8 * batch_axis
-        filled[number // chunk * chunk] *= 1 + -number % chunk
-        candidates = {
-            "right": float((chosen * weight).sum() / weight.sum()),
-            "with padding": float(chosen.mean()),
-            "without padding, over all positions": float((chosen * weight).sum() / weight.size),
-            "mean of each text's mean": float(((chosen * weight).sum(1) / weight.sum(1)).mean()),
-            "in bits": float((chosen * weight).sum() / weight.sum() / math.log(2)),
-            "with the fillers of the last chunk": float((chosen * filled).sum() / filled.sum()),
-        }
-        found = submission.attempt("mean_log_likelihood", model, texts, expects=Exception)
-        if isinstance(found, Exception):
-            _not_divisible(found, f"mean_log_likelihood of {number} texts")
-            raise submission.crashed(found, "mean_log_likelihood", f"{number} texts")
-        # A number of JAX's or NumPy's own is a number too.
-        if np.ndim(found) == 0 and isinstance(found, np.ndarray | jax.Array):
-            found = float(found)
-        if not isinstance(found, int | float | np.number):
-            submission.expect_type("mean_log_likelihood", found, float)
-        # float32 sums over some hundred tokens, in another order.
-        if math.isclose(float(found), candidates["right"], rel_tol=1e-5):
+def observe_likelihood(submission: Submission) -> dict[int, Outcome[float]]:
+    """Number of texts -> their mean log-likelihood."""
+    small_models.set_distribution(*mesh_with_batch_axis())
+    model = _model_for_texts()
+
+    def read(value: Any) -> float:
+        # A scalar of JAX or NumPy is a number too.
+        if np.ndim(value) == 0 and isinstance(value, np.ndarray | jax.Array):
+            value = float(value)
+        if not isinstance(value, int | float | np.number):
+            submission.expect_type("mean_log_likelihood", value, float)
+        return float(value)
+
+    return {
+        number: submission.observe("mean_log_likelihood", model, small_models.texts(number, seed=3), reads=read)
+        for number in NUMBERS_OF_TEXTS
+    }
+
+
+def judge_likelihood(outcomes: dict[int, Outcome[float]]) -> None:
+    """Each is the mean over the tokens that are not padding."""
+    assert tuple(outcomes) == NUMBERS_OF_TEXTS, "not all numbers of texts were tried"
+    model = _model_for_texts()
+    for number, outcome in outcomes.items():
+        _expect_divisible(outcome, mesh_with_batch_axis())
+        found, candidates = returned(outcome), _means(model, number)
+        # float32 sums over hundreds of tokens in another order.
+        if math.isclose(found, candidates["right"], rel_tol=1e-5):
             continue
-        rows = [("yours", f"{float(found):.6f}"), *((name, f"{value:.6f}") for name, value in candidates.items())]
         padding = ("with padding", "without padding, over all positions")
-        counts_padding = any(math.isclose(float(found), candidates[name], rel_tol=1e-4) for name in padding)
+        counts_padding = any(math.isclose(found, candidates[name], rel_tol=1e-4) for name in padding)
         raise Failed(
             "LIKELIHOOD_COUNTS_PADDING" if counts_padding else "LIKELIHOOD_WRONG",
             f"mean_log_likelihood of {number} texts is not the mean over their tokens"
-            + (": padding has a part in it." if counts_padding else "."),
-            ("", "nats a token"),
-            rows,
+            + (": it includes padding." if counts_padding else "."),
+            ("", "nats per token"),
+            [("yours", f"{found:.6f}"), *((name, f"{value:.6f}") for name, value in candidates.items())],
         )
 
 
-def _complete(submission: Submission, model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> str:
-    found = submission.attempt("complete", model, prompt, max_length, expects=Exception)
-    if isinstance(found, Exception):
-        _not_divisible(found, "complete")
-        raise submission.crashed(found, "complete", f"the bundled model, {prompt!r}, {max_length}")
-    submission.expect_type("complete", found, str)
-    return str(found)
+def _compiled_with(
+    submission: Submission, model: keras_hub.models.CausalLM, sampler: keras_hub.samplers.Sampler
+) -> CompiledSeen:
+    model.compile(sampler=sampler, optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    optimizer, length = model.optimizer, _length(model, OPEN_PROMPT) + 9
+    generates = isinstance(sampler, keras_hub.samplers.BeamSampler)
+    before = str(model.generate([OPEN_PROMPT], max_length=length)[0]) if generates else None
+    first = _complete(submission, model, OPEN_PROMPT, length)
+    # Between the two calls: two wrong exchanges would undo each other.
+    left = (model.sampler, model.optimizer)
+    second = _complete(submission, model, OPEN_PROMPT, length)
+    return CompiledSeen(
+        type(sampler).__name__,
+        (first, second),
+        type(left[0]).__name__,
+        type(left[1]).__name__,
+        left[0] is sampler,
+        left[1] is optimizer,
+        before,
+        _generated_after(model, length) if generates else None,
+    )
 
 
-def _not_divisible(error: Exception, what: str) -> None:
-    if "divisible" in str(error) or type(error).__name__ == "IndivisibleError":
-        distribution = keras.distribution.distribution()
-        shape = tuple(map(int, distribution.device_mesh.shape)) if distribution else ()
+def _samplers() -> list[keras_hub.samplers.Sampler]:
+    """One that draws at random, and one whose program takes the same arguments as the greedy one's."""
+    return [keras_hub.samplers.TopKSampler(k=50, temperature=3.0), keras_hub.samplers.BeamSampler(num_beams=3)]
+
+
+def _generated_after(model: keras_hub.models.CausalLM, max_length: int) -> str:
+    """What ``generate`` returns, or the error that it raises with a program of another sampler."""
+    try:
+        return str(model.generate([OPEN_PROMPT], max_length=max_length)[0])
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _complete(submission: Submission, model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> Outcome[str]:
+    return submission.observe("complete", model, prompt, max_length, reads=str, returns=str)
+
+
+def _text(outcome: Outcome[str], mesh_shape: tuple[int, int]) -> str:
+    _expect_divisible(outcome, mesh_shape)
+    return returned(outcome)
+
+
+def _expect_divisible(outcome: Outcome[Any], mesh_shape: tuple[int, int]) -> None:
+    """Make sure that a call did not fail because of a batch that the mesh cannot split.
+
+    Raises:
+        Failed: if it did.
+
+    """
+    if isinstance(outcome, Stopped) and "divisible" in outcome.diagnosis.cause.lower():
+        call, _, error = outcome.diagnosis.cause.partition(" failed: ")
         raise Failed(
             "GENERATION_BATCH_NOT_DIVISIBLE",
-            f"{what} gave the model a batch that the mesh does not divide.",
+            f"{call} passes the model a batch that cannot be split over the mesh.",
             ("mesh (batch, model)", "error"),
-            [(shape, str(error))],
+            [(mesh_shape, error)],
         )
 
 
-def _ids(tokens: Any) -> list[int]:
-    return [int(token) for token in np.asarray(tokens).ravel() if token]
+def _model_for_texts() -> keras_hub.models.CausalLM:
+    model = small_models.bundled_model()
+    model.preprocessor.sequence_length = small_models.SEQUENCE_LENGTH
+    return model
 
 
-def _logits(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray]) -> jax.Array:
-    """The network's logits on one device."""
-    with twin.on_one_device(model) as values:
-        return jax.jit(lambda values, x: model.stateless_call(*values, x)[0])(values, x)
+def _means(model: keras_hub.models.CausalLM, number: int) -> dict[str, float]:
+    """The mean log-likelihood of so many texts, and what the usual mistakes compute instead."""
+    x, y, weight = twin.tokenized(model, small_models.texts(number, seed=3))
+    assert 0.3 < weight.mean() < 0.95, "the texts have no padding, or nothing else"
+    chosen = log_likelihoods(model, x, y)
+    weighted = chosen * weight
+    # The first text of a chunk fills up the chunk: it counts once more for each missing text.
+    filled, chunk = weight.astype("float64"), 8 * mesh_with_batch_axis()[0]
+    filled[number // chunk * chunk] *= 1 + -number % chunk
+    return {
+        "right": float(weighted.sum() / weight.sum()),
+        "with padding": float(chosen.mean()),
+        "without padding, over all positions": float(weighted.sum() / weight.size),
+        "mean of each text's mean": float((weighted.sum(1) / weight.sum(1)).mean()),
+        "in bits": float(weighted.sum() / weight.sum() / math.log(2)),
+        "with the fillers of the last chunk": float((chosen * filled).sum() / filled.sum()),
+    }
 
 
-def _greedy(model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> str:
-    """The most probable continuation, each token by a whole forward pass on one device, without a cache."""
-    tokenizer = model.preprocessor.tokenizer
-    ids: Sequence[int] = [tokenizer.start_token_id, *_ids(tokenizer(prompt))]
-    with twin.on_one_device(model) as values:
-        forward = jax.jit(lambda x: model.stateless_call(*values, x)[0])
-        while len(ids) < max_length:
-            padded = np.zeros((1, max_length), "int32")
-            padded[0, : len(ids)] = ids
-            logits = forward({"token_ids": padded, "padding_mask": padded != 0})
-            ids = [*ids, int(np.asarray(logits)[0, len(ids) - 1].argmax())]
-            if ids[-1] == tokenizer.end_token_id:
-                break
-    return str(tokenizer.detokenize(np.asarray(ids[1:])))
+def _length(model: keras_hub.models.CausalLM, text: str) -> int:
+    """Number of tokens, including the start token."""
+    return len(token_ids(model.preprocessor.tokenizer(text))) + 1

@@ -13,22 +13,20 @@ EXERCISE = Exercise(
     prerequisites=("loading",),
     contract=GenerationPart,
     hints=(
-        "Task 1: leave the model as a careful guest would: what you change for a moment you put "
-        "back, also if something goes wrong in between. Task 2: which of the positions count, and "
-        "what do you divide by, and when? Task 3: what would a model look like that has only "
-        "forgotten lists?",
-        "Task 1: a model has the attributes sampler and generate_function; keras_hub.samplers has "
-        "a GreedySampler; generate takes a list too. Task 2: the log-probability of a token is "
-        "its logit minus the logarithm of the sum of exponentials; numpy.take_along_axis picks "
-        "one entry a position. Task 3: min.",
-        "Task 1: keep both attributes, put a greedy sampler and no compiled function in their "
-        "place unless the sampler is greedy already, and generate in a try whose finally puts "
-        "them back; as many copies of the prompt as the axis wants, the first answer out. Task 2: "
-        "logits in float32, the largest of each position taken off before exp; pick the target's, "
-        "subtract the normalizer, cut off the fillers' rows, multiply by the weight, add up; the "
-        "weights are added up beside it. Task 3: a dictionary of differences, and beside it the "
-        "smaller of two of them: what the reviews gained, and by how much that is more than what "
-        "the lists did.",
+        "Task 1: leave the model unchanged. Whatever you change for the call, restore it afterwards, also "
+        "if an error is raised. Task 2: which positions count, what do you divide by, and when do you "
+        "divide? Task 3: which scores would a model have that has only forgotten lists?",
+        "Task 1: a model has the attributes sampler and generate_function. keras_hub.samplers has a "
+        "GreedySampler. generate also accepts a list of prompts. Task 2: the log-probability of a token "
+        "is its logit minus the logarithm of the sum of exponentials. numpy.take_along_axis selects one "
+        "entry per position. Task 3: min.",
+        "Task 1: save both attributes. Unless the sampler is greedy already, set a greedy sampler and set "
+        "the compiled function to None. Generate within a try block whose finally restores both. Pass as "
+        "many copies of the prompt as the batch axis has rows, and return the first text. Task 2: convert "
+        "the logits to float32 and subtract the largest logit of each position before exp. Select the "
+        "target's logit, subtract the normalizer, remove the rows of the fillers, multiply by the weight, "
+        "and sum. Sum the weights separately. Task 3: a dictionary of differences. The shift is the "
+        "smaller of two numbers: the gain of reviews, and this gain minus the gain of lists.",
     ),
     checks=(
         Check(
@@ -36,33 +34,34 @@ EXERCISE = Exercise(
             "spec",
             "style_shift",
             limit=30,
-            asks="Each change, and a shift that is above 0 for a run and not for a control.",
+            asks="Changes are differences of the scores, and the shift is above 0 for a run and not for a control.",
         ),
         Check(
             "completes",
             "spec",
             "complete",
             limit=120,
-            asks="The prompt and its most probable continuation, on a mesh with a batch axis, max_length tokens in all.",
+            asks="The text is the prompt with its most probable continuation and has max_length tokens, also on a "
+            "mesh with a batch axis.",
         ),
         Check(
             "same_each_time",
             "spec",
             "complete",
             limit=120,
-            asks="Greedy whatever the model was compiled with, and its compile state stays.",
+            asks="The text is greedy whatever sampler the model is compiled with, and the compile state is unchanged.",
         ),
         Check(
             "likelihood",
             "spec",
             "mean_log_likelihood",
             limit=120,
-            asks="Nats a token, without padding, for any number of texts.",
+            asks="The result is the mean log-likelihood per token without padding, for any number of texts.",
         ),
     ),
     codes={
         "GENERATION_PROMPT_ONLY": Code(
-            "Give `generate` the room: max_length counts the prompt's tokens too.",
+            "Pass max_length on to `generate`, and return its whole text: max_length includes the prompt's tokens.",
             "Token by token",
         ),
         "GENERATION_PROMPT_MISSING": Code(
@@ -74,15 +73,15 @@ EXERCISE = Exercise(
             "Token by token",
         ),
         "GENERATION_NOT_DETERMINISTIC": Code(
-            "Generate with a greedy sampler, and not with a generate_function that was compiled for the sampler before.",
+            "Set a greedy sampler, and do not use a generate_function that was compiled with the previous sampler.",
             "The same each time",
         ),
         "GENERATION_STATE_CHANGED": Code(
-            "Put the model's sampler and its compiled function back.",
+            "Restore the model's sampler and its compiled function.",
             "The same each time",
         ),
         "GENERATION_BATCH_NOT_DIVISIBLE": Code(
-            'Give `generate` as many prompts as the axis "batch" divides, and return the first answer.',
+            'Pass a number of prompts to `generate` that the axis "batch" divides, and return the first text.',
             "On a mesh",
         ),
         "LIKELIHOOD_COUNTS_PADDING": Code(
@@ -90,11 +89,12 @@ EXERCISE = Exercise(
             "How probable is a text?",
         ),
         "LIKELIHOOD_WRONG": Code(
-            "Take the log-softmax of the logits at the next token, in nats; leave out padding and fillers, and divide once, at the end.",
+            "Take the log-softmax of the logits at the next token, in nats. Leave out padding and fillers, and "
+            "divide once, at the end.",
             "How probable is a text?",
         ),
         "STYLE_CONTROL_SHIFTS_TOO": Code(
-            "A shift to reviews needs reviews to become more probable; that lists became less so is not enough.",
+            "Require that reviews become more probable: it is not enough that lists become less probable.",
             "The control",
         ),
         "STYLE_NO_SHIFT": Code(

@@ -1,0 +1,55 @@
+"""What the bundled model generates and predicts, computed on one device without a cache."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import keras_hub
+import numpy as np
+
+from kit.course.shared import unsharded_twin as twin
+
+
+def token_ids(tokens: Any) -> list[int]:
+    """The ids of tokens as a list, without padding."""
+    return [int(token) for token in np.asarray(tokens).ravel() if token]
+
+
+def greedy_completion(model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> str:
+    """The most probable continuation, with a whole forward pass for each token.
+
+    Args:
+        model: The model, under any distribution.
+        prompt: The beginning of the text.
+        max_length: Number of tokens of the text, including the start token and the prompt.
+
+    """
+    tokenizer = model.preprocessor.tokenizer
+    ids: Sequence[int] = [tokenizer.start_token_id, *token_ids(tokenizer(prompt))]
+    with twin.on_one_device(model) as values:
+        forward = jax.jit(lambda x: model.stateless_call(*values, x)[0])
+        while len(ids) < max_length:
+            padded = np.zeros((1, max_length), "int32")
+            padded[0, : len(ids)] = ids
+            logits = forward({"token_ids": padded, "padding_mask": padded != 0})
+            ids = [*ids, int(np.asarray(logits)[0, len(ids) - 1].argmax())]
+            if ids[-1] == tokenizer.end_token_id:
+                break
+    return str(tokenizer.detokenize(np.asarray(ids[1:])))
+
+
+def log_likelihoods(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray], y: np.ndarray) -> np.ndarray:
+    """The log-likelihood of each next token in nats.
+
+    Args:
+        model: The model, under any distribution.
+        x: Inputs of the model, each of shape (batch, length).
+        y: The next tokens, of shape (batch, length).
+
+    Returns:
+        Shape (batch, length).
+
+    """
+    with twin.on_one_device(model) as values:
+        logits = jax.jit(lambda values, x: model.stateless_call(*values, x)[0])(values, x)
+    return np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), y[..., None], axis=-1)[..., 0]
