@@ -12,14 +12,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from kit.run.small_updates import keep_small_updates
-from kit.course.shared.small_models import set_distribution, small_model
 from kit.course.regions import STUBS_FOLDER
+from kit.course.shared.small_models import set_distribution, small_model
 from kit.errors import UserError
 from kit.models.architectures import find_architecture
 from kit.models.weightless import build_backbone, no_weights
 from kit.parts.implementation import find_parts
 from kit.reference import checkpoint, generation, lora, precision, training
+from kit.run.small_updates import keep_small_updates
 
 OWN = "CALLED = []\n\n\ndef add_adapters_in_float32(model):\n    CALLED.append(model)\n"
 

@@ -12,8 +12,8 @@ from kit.data.reviews import (
     held_out_reviews,
     load_movie_reviews,
     load_reviews,
-    split_of,
     read_movie_reviews,
+    split_of,
     tuning_examples,
     without_markup,
 )

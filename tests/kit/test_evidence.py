@@ -122,8 +122,8 @@ class TestRuleCoverage:
         """What the rules say a device will hold is what its arrays hold, on two meshes."""
         import keras
 
-        from kit.evidence.rule_coverage import rule_coverage
         from kit.evidence.placement import nbytes_per_device
+        from kit.evidence.rule_coverage import rule_coverage
         from kit.models.presets import BUNDLED_FOLDER, find_preset
         from kit.models.weightless import weightless_variables
         from kit.reference.layout import gemma_layout_map

@@ -19,15 +19,15 @@ from made_run import made_run, read, write
 from kit.course.shared.tensor_parallel import device_mesh
 from kit.errors import UserError
 from kit.evidence.merging import kernel_updates, update_kept
-from kit.run.export import ExportOptions, _merge, export
 from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import BUNDLED_FOLDER, find_preset
 from kit.models.settings import FinetuningSettings
 from kit.models.sharded_loading import load_slice_by_slice
 from kit.narrator import Narrator
 from kit.parts.implementation import find_parts
-from kit.run.pipeline import mark_of_weights
+from kit.run.export import ExportOptions, _merge, export
 from kit.run.folder import FinishedRun, finished_run
+from kit.run.pipeline import mark_of_weights
 from kit.runtime.platform import Runtime
 
 PROMPT = "Best films "

@@ -17,21 +17,21 @@ import keras_hub
 import numpy as np
 import pytest
 
+from kit.cli.main import cli
 from kit.course.shared import small_models as small
 from kit.course.shared import tpu_step as tpu
 from kit.course.shared.tensor_parallel import TENSOR_PARALLEL, small_config
-from kit.cli.main import cli
+from kit.dev.layout_search import candidates, needs_a_search
 from kit.errors import UserError
 from kit.evidence.attribution import BATCH_RULE, attribute, causes
 from kit.evidence.hlo import first_group, instructions
-from kit.models.architectures import ARCHITECTURES, GEMMA_7B, find_architecture
 from kit.evidence.rule_coverage import LayoutError
+from kit.models.architectures import ARCHITECTURES, GEMMA_7B, find_architecture
 from kit.models.known_layouts import LAYOUTS_FILE, find_layout
 from kit.models.weightless import weightless_variables
 from kit.tpu import compiler
 from kit.tpu.compiler import compile_for_tpu, has_libtpu, topology_devices, usable_nbytes
 from kit.tpu.plan import as_json, compare, make_plan, what_would_help
-from kit.dev.layout_search import candidates, needs_a_search
 from kit.tpu.step import LoweredStep, StepParts, StepSettings, lower_step
 from kit.tpu.topologies import TOPOLOGIES, find_topology
 

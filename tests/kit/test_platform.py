@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import pytest
 
-from kit.judge import fresh_process as alone
 from kit.course.shared import small_models as small
+from kit.judge import fresh_process as alone
 from kit.judge.catalogue import checks_of
 from kit.judge.runner import Runner
 from kit.models.preprocessor import preprocess_one_at_a_time

@@ -16,13 +16,13 @@ import pytest
 from kit.course.shared import small_models as small
 from kit.errors import UserError
 from kit.models.presets import BUNDLED_FOLDER
-from kit.run.multi_process import own_rows, own_share
 from kit.models.sharded_loading import load_slice_by_slice
 from kit.narrator import Narrator
 from kit.parts.implementation import find_parts
+from kit.run.folder import RunFolder, new_run, unfinished_run
+from kit.run.multi_process import own_rows, own_share
 from kit.run.pipeline import _resume, _train, complete
 from kit.run.recorder import LossIsNotFiniteError, LossOfStep, StepRecorder, prepare_for_recording
-from kit.run.folder import RunFolder, new_run, unfinished_run
 from kit.runtime.processes import Processes, processes_of_environment
 
 

@@ -1,17 +1,15 @@
-"""A class's solutions: who handed in what, what the checks say of it, which mistakes many make, and what is kept of it."""
+"""A class is graded: who handed in what, which checks pass, which mistakes are frequent, and what the file keeps."""
 
-import csv
 import json
 import re
 import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from exercise_folder import source_of, write_exercises
 
-from kit.judge.catalogue import checks_of
-from kit.cli.main import main
+from kit.course.catalogue import catalogue
 from kit.course.grading import (
     DEFAULT_LAYERS,
     ClassGrades,
@@ -21,8 +19,7 @@ from kit.course.grading import (
     find_learners,
     grade_class,
 )
-from kit.dev.proof import CHAFFS_FOLDER
-from kit.course.regions import REFERENCE_FOLDER, STUBS_FOLDER
+from kit.course.lessons import REFERENCE_FOLDER
 from kit.errors import UserError
 from kit.report.class_report import render
 
@@ -30,21 +27,25 @@ EXERCISES = ("mesh", "reviews")
 OWN_TEXT = "def make_device_mesh(batch, model, devices=None):\n    raise RuntimeError('<script>alert(1)</script>')\n"
 
 
-def hand_in(folder: Path, **modules: Path | str) -> None:
-    """Stubs, with these modules in the place of theirs."""
-    shutil.copytree(STUBS_FOLDER, folder, dirs_exist_ok=True)
-    for name, module in modules.items():
-        (folder / f"{name}.py").write_text(module if isinstance(module, str) else module.read_text(encoding="utf-8"))
+def hand_in(folder: Path, **sources: str) -> None:
+    """Write stubs, and these modules instead of theirs."""
+    write_exercises(folder)
+    for name, source in sources.items():
+        (folder / f"{name}.py").write_text(source, encoding="utf-8")
+
+
+def reference(name: str) -> str:
+    return (REFERENCE_FOLDER / f"{name}.py").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five learners, in the ways in which people hand in, and a folder that is no learner's."""
+    """Five learners, each with another form of submission, and a folder that belongs to no learner."""
     folder = tmp_path_factory.mktemp("handed-in") / "group-1"
-    chaffs = CHAFFS_FOLDER / "mesh"
-    hand_in(folder / "ada", mesh=REFERENCE_FOLDER / "mesh.py", reviews=REFERENCE_FOLDER / "reviews.py")
-    hand_in(folder / "bob" / "exercises", mesh=chaffs / "shape_swapped.py")
-    hand_in(folder / "carl" / "my-clone" / "exercises", mesh=chaffs / "shape_swapped.py")
+    swapped = source_of("mesh", "shape_swapped")
+    hand_in(folder / "ada", mesh=reference("mesh"), reviews=reference("reviews"))
+    hand_in(folder / "bob" / "exercises", mesh=swapped)
+    hand_in(folder / "carl" / "my-clone" / "exercises", mesh=swapped)
     hand_in(folder / "dora", mesh=OWN_TEXT)
     (folder / "eve").mkdir()
     (folder / "eve" / "mesh.py").write_text("def make_device_mesh(:\n")
@@ -54,17 +55,17 @@ def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def judged(
-    class_folder: Path, file: Path, anew: bool = False, exercises: tuple[str, ...] = EXERCISES
+    class_folder: Path, file: Path, judge_all: bool = False, exercises: tuple[str, ...] = EXERCISES
 ) -> tuple[ClassGrades, list[tuple[str, str]]]:
-    """The grades, and what was judged just now."""
+    """The grades, and which of them were judged now."""
     now: list[tuple[str, str]] = []
 
-    def tell(learner: Learner, grade: Grade, was_there: bool) -> None:
-        if not was_there and grade.state in ("right", "wrong"):
+    def report(learner: Learner, grade: Grade, unchanged: bool) -> None:
+        if not unchanged and grade.state in ("right", "wrong"):
             now.append((learner.name, grade.exercise))
 
     learners, _ = find_learners(class_folder)
-    return grade_class(learners, exercises, DEFAULT_LAYERS, file, tell, anew=anew), now
+    return grade_class(learners, exercises, DEFAULT_LAYERS, file, report, judge_all=judge_all), now
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_what_the_checks_say(grades: tuple[ClassGrades, Path]) -> None:
         "eve": ("wrong", "missing"),
     }
     ada, bob, eve = (found.grades[name]["mesh"] for name in ("ada", "bob", "eve"))
-    assert ada.passed == ada.checks == len(checks_of("mesh")) >= 4
+    assert ada.passed == ada.checks == len(catalogue().checks_of("mesh")) >= 4
     assert 0 < bob.passed < bob.checks
     assert bob.codes == ["MESH_WRONG_SHAPE"]
     assert (eve.passed, eve.codes) == (0, ["EXERCISE_DOES_NOT_IMPORT"])
@@ -125,25 +126,25 @@ def test_only_what_has_changed_is_judged_again(
     found, now = judged(copy, file)
     assert now == []
     assert found == grades[0]
-    # A neighbour that a module may import counts as well.
+    # A file that a module may import counts too.
     (copy / "dora" / "helper.py").write_text("SIZE = 8\n")
     shutil.copy(REFERENCE_FOLDER / "mesh.py", copy / "bob" / "exercises" / "mesh.py")
     found, now = judged(copy, file)
     assert sorted(now) == [("bob", "mesh"), ("dora", "mesh")]
     assert found.grades["bob"]["mesh"].state == "right"
-    # What is half a grade is none.
+    # An incomplete grade is ignored.
     content = json.loads(file.read_text())
     del content["grades"]["eve"]["mesh"]["findings"]
     file.write_text(json.dumps(content))
     assert judged(copy, file)[1] == [("eve", "mesh")]
-    assert len(judged(copy, file, anew=True, exercises=("mesh",))[1]) == 5
+    assert len(judged(copy, file, judge_all=True, exercises=("mesh",))[1]) == 5
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": 99, "grades": {}}', '{"format": 1, "grades": []}'])
 def test_grades_that_are_damaged(class_folder: Path, content: str, tmp_path: Path) -> None:
     file = tmp_path / "grades.json"
     file.write_text(content)
-    with pytest.raises(UserError, match=r"is damaged or cannot be read .*: delete it, or judge anew with --anew"):
+    with pytest.raises(UserError, match=r"is damaged or cannot be read .*: delete it, or judge everything with --anew"):
         judged(class_folder, file)
     assert file.read_text() == content
 
@@ -153,9 +154,9 @@ def test_what_is_asked() -> None:
     assert "run" not in exercises_to_ask((), DEFAULT_LAYERS)
     assert exercises_to_ask((), ("style",)) == ("run",)
     assert exercises_to_ask(("lora", "mesh"), ("spec", "params")) == ("mesh", "lora")
-    with pytest.raises(UserError, match="There is no exercise 'meshes': there is mesh, layout"):
+    with pytest.raises(UserError, match="There is no exercise 'meshes': choose one of mesh, layout"):
         exercises_to_ask(("meshes",), DEFAULT_LAYERS)
-    with pytest.raises(UserError, match="There is no layer 'quick': there is interface, spec"):
+    with pytest.raises(UserError, match="There is no layer 'quick': choose one of interface, spec"):
         exercises_to_ask((), ("quick",))
     with pytest.raises(UserError, match="No check of mesh is in style"):
         exercises_to_ask(("mesh",), ("style",))
@@ -165,7 +166,7 @@ def test_the_page(grades: tuple[ClassGrades, Path]) -> None:
     page = render("group <1>", grades[0], datetime(2026, 11, 27, 9, 30, tzinfo=UTC))
     assert "<h1>Class group &lt;1&gt;</h1>" in page
     assert "27 November 2026, 09:30 UTC</time> · 5 learners · 2 exercises" in page
-    # What a learner wrote is text, and nothing is fetched or run.
+    # Learners' text is escaped, and the page loads and runs nothing.
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "script-src" not in page
@@ -174,79 +175,9 @@ def test_the_page(grades: tuple[ClassGrades, Path]) -> None:
     assert re.search(r"MESH_WRONG_SHAPE</span> in mesh: 2 learners", page)
     assert "bob, carl" in page
     assert "<code>kit lesson mesh &#34;The grid&#34;</code>" in page
-    # Each link leads somewhere, and each learner with a finding is linked.
+    # Each link has a target, and each learner with a finding is linked.
     targets = set(re.findall(r'id="([^"]+)"', page))
     links = re.findall(r'href="#([^"]+)"', page)
     assert set(links) <= targets
     assert len([link for link in links if link.startswith("learner-")]) == 4
     assert "2 of the 6 exercises that were begun pass all of their checks" in page
-
-
-Kit = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def kit(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Kit:
-    """`kit grade` as the command line has it."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["kit", "grade", *arguments])
-        status = 0
-        try:
-            main()
-        except SystemExit as error:
-            status = int(error.code or 0)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run
-
-
-def test_the_command(class_folder: Path, grades: tuple[ClassGrades, Path], tmp_path: Path, kit: Kit) -> None:
-    kept = tmp_path / "kept.json"
-    shutil.copy(grades[1], kept)
-    page, table = tmp_path / "class.html", tmp_path / "class.csv"
-    options = ["--exercises", "mesh,reviews", "--grades", str(kept), "--report", str(page), "--csv", str(table)]
-    status, out, err = kit(str(class_folder), *options)
-    assert status == 0
-    assert err == "left out, since no exercises are in them: notes\n"
-    assert re.search(r"^bob +3 of 4 +to do *$", out, re.M)
-    assert re.search(r'^ +2 +mesh +MESH_WRONG_SHAPE +kit lesson mesh "The grid" *$', out, re.M)
-    assert "Class group-1" in page.read_text()
-    rows = list(csv.DictReader(table.read_text().splitlines()))
-    assert len(rows) == 10
-    assert rows[2] == {
-        "learner": "bob",
-        "exercise": "mesh",
-        "state": "wrong",
-        "passed": "3",
-        "checks": "4",
-        "codes": "MESH_WRONG_SHAPE",
-    }
-    assert not (class_folder / "grades.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ([], "Missing argument 'CLASS'"),
-        (["nowhere"], "nowhere: there is no such folder; it has a folder for each learner"),
-        (["."], "no folder in it has exercises such as mesh.py"),
-        (["CLASS", "--exercises", "meshes"], "There is no exercise 'meshes'"),
-        (["CLASS", "--layers", "quick"], "There is no layer 'quick'"),
-        (["CLASS", "--report", "nowhere/page.html"], "--report nowhere/page.html: it cannot be written"),
-        (["CLASS", "--csv", "."], "--csv .: it cannot be written"),
-        (["CLASS", "--grades", "nowhere/grades.json"], "--grades nowhere/grades.json: it cannot be written"),
-        (["CLASS", "--at-once", "0"], "Invalid value for '--at-once'"),
-    ],
-)
-def test_a_mistake_is_one_sentence(
-    arguments: list[str], sentence: str, class_folder: Path, tmp_path: Path, kit: Kit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    status, out, err = kit(*[str(class_folder) if argument == "CLASS" else argument for argument in arguments])
-    assert (status, out) == (2, "")
-    (line,) = err.strip().splitlines()
-    assert line.startswith("kit: ")
-    assert sentence in line
-    assert not list(tmp_path.iterdir())

@@ -1,0 +1,76 @@
+"""`kit grade` prints, writes and keeps the grades of a class."""
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from exercise_folder import source_of, write_exercises
+
+from kit.course.lessons import REFERENCE_FOLDER
+
+Kit = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two learners, and a folder that belongs to no learner."""
+    folder = tmp_path_factory.mktemp("handed-in") / "group-1"
+    write_exercises(folder / "ada")
+    for name in ("mesh", "reviews"):
+        (folder / "ada" / f"{name}.py").write_text((REFERENCE_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    write_exercises(folder / "bob" / "exercises", mesh="shape_swapped")
+    (folder / "carl").mkdir()
+    (folder / "carl" / "mesh.py").write_text(source_of("mesh", "shape_swapped"))
+    (folder / "notes").mkdir()
+    return folder
+
+
+def test_the_command(class_folder: Path, tmp_path: Path, kit: Kit) -> None:
+    kept = tmp_path / "kept.json"
+    page, table = tmp_path / "class.html", tmp_path / "class.csv"
+    options = ["--exercises", "mesh,reviews", "--grades", str(kept), "--report", str(page), "--csv", str(table)]
+    status, out, err = kit("grade", str(class_folder), *options)
+    assert status == 0
+    assert err == "skipped, because they contain no exercises: notes\n"
+    assert re.search(r"^bob +3 of 4 +to do *$", out, re.M)
+    assert re.search(r'^ +2 +mesh +MESH_WRONG_SHAPE +kit lesson mesh "The grid" *$', out, re.M)
+    assert "Class group-1" in page.read_text()
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert len(rows) == 6
+    assert rows[2] == {
+        "learner": "bob",
+        "exercise": "mesh",
+        "state": "wrong",
+        "passed": "3",
+        "checks": "4",
+        "codes": "MESH_WRONG_SHAPE",
+    }
+    assert not (class_folder / "grades.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Missing argument 'CLASS'"),
+        (["nowhere"], "nowhere: there is no such folder. Name a folder with one folder for each learner"),
+        (["."], "no folder in it has exercises such as mesh.py"),
+        (["CLASS", "--exercises", "meshes"], "There is no exercise 'meshes'"),
+        (["CLASS", "--layers", "quick"], "There is no layer 'quick'"),
+        (["CLASS", "--report", "nowhere/page.html"], "--report nowhere/page.html: cannot be written"),
+        (["CLASS", "--csv", "."], "--csv .: cannot be written"),
+        (["CLASS", "--grades", "nowhere/grades.json"], "--grades nowhere/grades.json: cannot be written"),
+        (["CLASS", "--at-once", "0"], "Invalid value for '--at-once'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    arguments: list[str], sentence: str, class_folder: Path, tmp_path: Path, kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = kit("grade", *[str(class_folder) if argument == "CLASS" else argument for argument in arguments])
+    assert (status, out) == (2, "")
+    (line,) = err.strip().splitlines()
+    assert line.startswith("kit: ")
+    assert sentence in line
+    assert not list(tmp_path.iterdir())

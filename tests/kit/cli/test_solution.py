@@ -1,0 +1,53 @@
+"""`kit solution` shows the solution to those who solved the exercise or give up."""
+
+import ast
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kit.course import lessons
+from kit.course.catalogue import catalogue
+from kit.course.lessons import REFERENCE_FOLDER
+
+Kit = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize("name", catalogue().names)
+def test_a_solution_is_shown_after_giving_up(kit: Kit, name: str) -> None:
+    code, output, message = kit("solution", name, "--give-up")
+    assert (code, message) == (0, "")
+    assert "# region" not in output
+    assert "NotImplementedError" not in output
+    source = (REFERENCE_FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    assert ast.dump(ast.parse(output)) == ast.dump(ast.parse(source))
+
+
+def test_a_solution_is_not_shown_for_a_stub(exercises: Path, kit: Kit) -> None:
+    code, output, message = kit("solution", "mesh")
+    assert (code, output) == (2, "")
+    *checks, last = message.splitlines()
+    assert len(checks) == 1
+    assert checks[0].startswith("FAILED")
+    assert last.startswith("kit: mesh does not pass yet (NOT_IMPLEMENTED")
+    assert "--give-up` shows the solution anyway" in last
+
+
+def test_a_solution_is_shown_for_a_solved_exercise(exercises: Path, kit: Kit) -> None:
+    shutil.copy(REFERENCE_FOLDER / "mesh.py", exercises / "mesh.py")
+    code, output, message = kit("solution", "mesh")
+    assert code == 0
+    assert [line.partition("  ") for line in message.splitlines()] == [
+        ("passed", "  ", check.asks) for check in catalogue().checks_of("mesh")
+    ]
+    assert output == kit("solution", "mesh", "--give-up")[1]
+
+
+def test_a_copy_without_solutions(exercises: Path, kit: Kit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(lessons, "REFERENCE_FOLDER", tmp_path / "nowhere")
+    for options in ([], ["--give-up"]):
+        code, output, message = kit("solution", "mesh", *options)
+        assert (code, output) == (2, "")
+        assert message.startswith("kit: This copy of the kit has no solutions")
+        assert message.count("\n") == 1

@@ -1,0 +1,169 @@
+"""Lessons fit the checks and the commands, and give no solution away."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import click
+import pytest
+from exercise_folder import SOLUTIONS
+
+from kit.cli.main import cli
+from kit.course.catalogue import catalogue
+from kit.course.lessons import REFERENCE_FOLDER, lesson, section, sections
+from kit.course.regions import find_regions
+from kit.dev.solutions import find_solution
+from kit.errors import UserError
+from kit.parts.open_tasks import functions_in
+
+NAMES = catalogue().names
+ANCHORS = sorted({code.anchor for code in catalogue().codes.values() if code.anchor})
+
+
+def reference(name: str) -> str:
+    return (REFERENCE_FOLDER / f"{name}.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lesson_is_complete(name: str) -> None:
+    text = lesson(name)
+    exercise = catalogue().find(name)
+    assert text.startswith("# ")
+    assert text.splitlines()[0].removeprefix("# ") == exercise.title
+    assert list(sections(name))[:3] == ["What to write", "What the tests ask", "Predict"]
+    assert f"pytest tests/exercises/test_{name}.py" in section(name, "What the tests ask")
+    assert "```sh" in section(name, "Predict")
+    functions = [function.name for function in exercise.functions]
+    assert functions == [function for function in functions if f"`{function}" in section(name, "What to write")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_of_a_lesson_exist_and_fit_a_terminal(name: str) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", lesson(name), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        if block.startswith("kit "):
+            (_, command, *arguments) = shlex.split(block)
+            found = cli.get_command(click.Context(cli), command)
+            assert found is not None
+            # Raises for an option or a number of arguments that the command does not have.
+            found.make_context(command, arguments)
+            continue
+        match = re.fullmatch(r"python -c '(.*)'\n", block, re.DOTALL)
+        assert match is not None
+        # Within single quotes, a shell changes nothing but a single quote.
+        assert "'" not in match[1]
+        ast.parse(match[1])
+    for block in re.findall(r"```\w+\n(.*?)```", lesson(name), re.DOTALL):
+        # Rich breaks longer lines of code, and then a command cannot be copied.
+        assert max(map(len, block.splitlines())) <= 78
+
+
+@pytest.mark.parametrize("anchor", ANCHORS)
+def test_an_anchor_is_a_heading(anchor: str) -> None:
+    name, _, heading = anchor.partition("#")
+    assert heading in sections(name)
+    assert len(sections(name)[heading].splitlines()) > 2
+
+
+def test_a_diagnosis_or_another_text_leads_to_each_heading() -> None:
+    """Apart from the headings that every lesson has; none is left from a diagnosis that was renamed."""
+    texts = [lesson(name) for name in NAMES]
+    texts += [hint for exercise in catalogue().exercises for hint in exercise.hints]
+    named = {match for text in texts for match in re.findall(r'`kit lesson (\w+) "([^"]+)"`', " ".join(text.split()))}
+    for name in NAMES:
+        expected = {"What to write", "What the tests ask", "Predict"}
+        expected |= {anchor.partition("#")[2] for anchor in ANCHORS if anchor.startswith(f"{name}#")}
+        assert set(sections(name)) == expected | {heading for lesson_, heading in named if lesson_ == name}
+
+
+def test_a_comment_in_an_example_is_no_heading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(type(catalogue()), "lesson_file", lambda self, exercise: tmp_path / f"{exercise}.md")
+    (tmp_path / "mesh.md").write_text("# Title\n\n## One\n\n```sh\n## no heading\n```\n\n## Two\n\nText.\n")
+    assert list(sections("mesh")) == ["One", "Two"]
+    assert "no heading" in section("mesh", "One")
+    assert section("mesh", "two?") == "## Two\n\nText.\n"
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(UserError, match=r"no exercise 'meshes': choose one of mesh, layout, .*checkpoint"):
+        lesson("meshes")
+    with pytest.raises(UserError, match=r"no heading 'Grids': choose one of .*The grid"):
+        section("mesh", "Grids")
+
+
+def plain(text: str) -> str:
+    """The text without differences in spelling: white space and quotes."""
+    return re.sub(r"\s+", " ", text).replace('"', "'")
+
+
+def given_away(text: str, source: str) -> list[str]:
+    """Statements and lines of a solution's regions, longer than 20 characters, that a text contains."""
+    wanted: set[str] = set()
+    for region in find_regions(source):
+        lines = source.splitlines()[region.start : region.stop]
+        wanted |= {line.strip() for line in lines if not line.strip().startswith("#")}
+        tree = ast.parse(textwrap.dedent("\n".join(lines)))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.stmt):
+                wanted |= {ast.unparse(node), ast.unparse(node).splitlines()[0]}
+    return sorted(code for code in wanted if len(code) > 20 and plain(code) in plain(text))
+
+
+def test_given_away_statements_are_found() -> None:
+    source = reference("lora")
+    statement = "model.backbone.enable_lora(rank, target_layer_names=['query', 'value'])"
+    assert given_away(f"Write\n{statement}\n", source) == [statement.replace("'", '"'), statement]
+    assert given_away("Write `return trainable,\n    total`.", source) == ["return trainable, total"]
+    assert given_away("Return the trainable ones, then the total.", source) == []
+    assert given_away("total = sum(math.prod(weight.shape)\n  for weight in model.weights)", source)
+    assert len(given_away(source, source)) >= 8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_hint_and_no_lesson_is_the_answer(name: str) -> None:
+    source = reference(name)
+    assert find_regions(source)
+    for exercise in catalogue().exercises:
+        assert given_away(lesson(exercise.name), source) == [], exercise.name
+        file = catalogue().folder / exercise.name / "exercise.py"
+        assert given_away(file.read_text(encoding="utf-8"), source) == [], exercise.name
+        assert given_away(" ".join(exercise.hints), source) == [], exercise.name
+
+
+#: Function of the exercise clinic -> the solution that has the code that its task shows.
+PATIENTS = {
+    "too_much_on_each_core": "notebook_unmended",
+    "twice_the_collectives": "printed_unmended",
+    "nothing_is_split": "search_era_unmended",
+    "one_head_on_eight_cores": "one_head_unmended",
+    "moments_on_every_core": "moments_unmended",
+}
+
+
+@pytest.mark.parametrize("function", [function.name for function in catalogue().find("clinic").functions])
+def test_the_code_that_a_task_of_clinic_shows_is_a_wrong_solution(function: str) -> None:
+    """`kit dev check` proves that it gets its own diagnosis."""
+    source = catalogue().stub("clinic")
+    lines = source.splitlines()
+    node = functions_in(source)[function]
+    shown = [line.removeprefix("    #     ") for line in lines[node.lineno : node.end_lineno] if "    #     " in line]
+    assert len(shown) >= 4
+    solution = find_solution(SOLUTIONS, "clinic", PATIENTS[function])
+    assert not solution.passes
+    assert textwrap.indent("\n".join(shown), "    ") in solution.source
+
+
+def test_no_framework_and_no_solution_is_imported() -> None:
+    code = (
+        "import sys; from kit.course.catalogue import catalogue; from kit.course.lessons import lesson, solution\n"
+        "catalogue(); lesson('mesh'); solution('mesh')\n"
+        "import kit.course.workspace, kit.course.progress\n"
+        "print(sorted(set(sys.modules) & {'jax', 'keras', 'numpy', 'rich', 'kit.reference'}))"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout == "[]\n"
