@@ -4,7 +4,6 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-import keras
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -20,6 +19,8 @@ class ConsoleNarrator(Narrator):
         """Print to the present standard output."""
         super().__init__()
         self._is_terminal = sys.stdout.isatty()
+        import keras
+
         self._console = Console(file=sys.stdout, highlight=False, width=None if self._is_terminal else 118)
         if not self._is_terminal:
             # Keras redraws its progress bar in one line; a file or a pipe would keep every version of it.

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,11 @@ from kit.models.settings import DTYPES
 from kit.parts.implementation import REFERENCE, Parts, find_parts
 
 if TYPE_CHECKING:
+    import keras_hub
+
     from kit.tpu.plan import Plan
-    from kit.tpu.step import StepParts
+    from kit.tpu.step import StepParts, StepSettings
+    from kit.tpu.topologies import Topology
 
 
 class LayerNumbers(click.ParamType):
@@ -25,33 +29,30 @@ class LayerNumbers(click.ParamType):
     name = "all|N|N,M"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """No number, one, or two that rise."""
+        """No number for ``all``, one number, or two in ascending order."""
         if isinstance(value, tuple):
             return value
         if value == "all":
             return ()
         texts = str(value).split(",")
         numbers = tuple(int(text) for text in texts if text.isdigit())
-        if (
-            len(numbers) != len(texts)
-            or not 1 <= len(numbers) <= 2
-            or 0 in numbers
-            or sorted(set(numbers)) != [*numbers]
-        ):
+        ascending = sorted(set(numbers)) == [*numbers]
+        if len(numbers) != len(texts) or not 1 <= len(numbers) <= 2 or 0 in numbers or not ascending:
             raise UserError(
-                f"--layers {value}: it is `all`, a number of decoder blocks such as 2, or two that rise, such as 2,4."
+                f"--layers {value}: give `all`, a number of decoder blocks such as 2, or two in ascending order, "
+                "such as 2,4."
             )
         return numbers
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What is planned, but for whose parts."""
+class _Request:
+    """What to plan, for any implementation."""
 
-    name: str
+    preset: str
     config: dict[str, Any]
-    topology: Any
-    settings: Any
+    topology: "Topology"
+    settings: "StepSettings"
     layers: tuple[int, ...]
 
 
@@ -60,71 +61,76 @@ class _Asked:
 @click.option("--topology", "topology_name", default="v3-8", help="v2-8, v3-8, v4-8, v5e-4, v5e-8, v5p-8 or v6e-8.")
 @click.option("--mesh", type=MeshShape(), help='Sizes of the axes "batch" and "model".  [default: 1 x all devices]')
 @click.option("--impl", default=REFERENCE, help="Whose layout and training: reference, exercises, or a folder.")
-@click.option(
-    "--compare", nargs=2, metavar="A B", help="Plan two implementations, and say which rule makes the difference."
-)
+@click.option("--compare", nargs=2, metavar="A B", help="Plan two implementations, and show which rules differ.")
 @click.option("--rank", type=int, default=4, help="Rank of LoRA; 0 tunes all parameters.")
-@click.option("--batch-size", type=int, default=2, help="Examples in a batch.")
-@click.option("--sequence-length", type=int, default=128, help="Tokens of an example.")
+@click.option("--batch-size", type=int, default=2, help="Examples per batch.")
+@click.option("--sequence-length", type=int, default=128, help="Tokens per example.")
 @click.option("--dtype", default="float32", help="float32, bfloat16 or mixed_bfloat16.")
-@click.option("--remat", is_flag=True, help="Keep no activations within a decoder block; compute them once more.")
+@click.option("--remat", is_flag=True, help="Recompute each block's activations in the backward pass.")
 @click.option(
     "--layers",
     type=LayerNumbers(),
     default="all",
-    help="Compile all decoder blocks, N, or N and M and go on in a straight line.",
+    help="Compile all decoder blocks; N blocks; or N and M blocks, and extrapolate.",
 )
-@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Write a picture of it, .svg or .png.")
+@click.option(
+    "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the plan: a .svg or .png file."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")
 def command(
     preset: str,
-    topology_name: str,
-    mesh: tuple[int, int] | None,
     impl: str,
     compare: tuple[str, str] | None,
-    rank: int,
-    batch_size: int,
-    sequence_length: int,
-    dtype: str,
-    remat: bool,
-    layers: tuple[int, ...],
     picture: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Compile the training step of PRESET for a TPU, without a TPU and without weights.
 
-    Says what a device holds, whether that fits, what the devices send each other and because of which layout rule, and
-    how long the compiler thinks that a step takes. PRESET is a name such as gemma_7b_en, or a preset's folder.
+    The plan shows the memory of one device and whether the step fits, the collectives with the
+    layout rules that cause them, and the compiler's estimate of the step time. PRESET is a name
+    such as gemma_7b_en, or a preset's folder.
     """
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        asked = _asked(preset, topology_name, mesh, rank, batch_size, sequence_length, dtype, remat, layers)
+        request = _request(preset, **options)
         if picture is not None:
             _check_picture(picture)
         names = compare or (impl,)
-        plans = [_plan(asked, name, said=not as_json) for name in names]
-    from kit.cli.show_plan import show_comparison, show_plan
-    from kit.tpu.plan import as_json as plan_as_json
-    from kit.tpu.plan import compare as compare_plans
-
+        plans = [_plan(request, name, quiet=as_json) for name in names]
     if picture is not None:
         from kit.report.plan_picture import draw
 
-        draw(plans[-1], asked.name, picture)
+        draw(plans[-1], preset, picture)
     if as_json:
-        content = plan_as_json(plans[0])
-        if compare:
-            differences = [asdict(difference) for difference in compare_plans(plans[0], plans[1])]
-            content = {"a": content, "b": plan_as_json(plans[1]), "differences": differences}
-        click.echo(json.dumps(content, indent=1))
-    elif compare:
-        show_comparison(asked.name, names, plans, compare_plans(plans[0], plans[1]))
+        click.echo(json.dumps(_content(plans), indent=1))
     else:
-        show_plan(asked.name, plans[0], impl)
+        _show(preset, names, plans)
     if picture is not None:
         click.echo(f"The picture is in {picture}.", err=True)
 
 
-def _asked(
+def _content(plans: "Sequence[Plan]") -> dict[str, Any]:
+    """For ``--json``: a plan, or two and their differences."""
+    from kit.tpu.comparison import compare
+    from kit.tpu.plan_json import as_json
+
+    if len(plans) == 1:
+        return as_json(plans[0])
+    differences = [asdict(difference) for difference in compare(plans[0], plans[1])]
+    return {"a": as_json(plans[0]), "b": as_json(plans[1]), "differences": differences}
+
+
+def _show(preset: str, names: Sequence[str], plans: "Sequence[Plan]") -> None:
+    from kit.cli.show_plan import show_comparison, show_plan
+    from kit.tpu.comparison import compare
+
+    if len(plans) == 1:
+        show_plan(preset, plans[0], names[0])
+    else:
+        show_comparison(preset, names, plans, compare(plans[0], plans[1]))
+
+
+def _request(
     preset: str,
     topology_name: str,
     mesh: tuple[int, int] | None,
@@ -134,17 +140,18 @@ def _asked(
     dtype: str,
     remat: bool,
     layers: tuple[int, ...],
-) -> _Asked:
-    """Check what can be checked before jax is imported, and then start it with as many devices as the topology has."""
+) -> _Request:
+    """Check the options, then set as many simulated devices as the topology has."""
     from kit.runtime.platform import prepare_environment
     from kit.tpu.compiler import require_libtpu
     from kit.tpu.topologies import find_topology
 
     topology = find_topology(topology_name)
     mesh = mesh or (1, topology.devices)
-    if mesh[0] * mesh[1] != topology.devices:
+    shape, count = f"{mesh[0]}x{mesh[1]}", mesh[0] * mesh[1]
+    if count != topology.devices:
         raise UserError(
-            f"--mesh {mesh[0]}x{mesh[1]}: that takes {mesh[0] * mesh[1]} devices, and a {topology.name} has {topology.devices}"
+            f"--mesh {shape}: it needs {count} devices, but a {topology.name} has {topology.devices}"
             + (" (the two cores of a chip are one device)." if topology.name in ("v4-8", "v5p-8") else ".")
         )
     for option, value, least in (
@@ -156,7 +163,7 @@ def _asked(
             raise UserError(f"{option} {value}: it must be at least {least}.")
     if batch_size % mesh[0]:
         raise UserError(
-            f"--batch-size {batch_size}: the mesh {mesh[0]}x{mesh[1]} splits a batch into {mesh[0]} equal parts; choose a multiple "
+            f"--batch-size {batch_size}: the mesh {shape} splits a batch into {mesh[0]} equal parts; choose a multiple "
             f"of {mesh[0]}."
         )
     if dtype not in DTYPES:
@@ -171,24 +178,24 @@ def _asked(
     if layers and max(layers) > blocks:
         raise UserError(f"--layers {','.join(map(str, layers))}: {preset} has {blocks} decoder blocks.")
     settings = StepSettings(mesh, rank, batch_size, sequence_length, dtype, remat)
-    return _Asked(preset, config, topology, settings, layers)
+    return _Request(preset, config, topology, settings, layers)
 
 
-def _plan(asked: _Asked, impl: str, said: bool) -> "Plan":
+def _plan(request: _Request, impl: str, quiet: bool) -> "Plan":
     from kit.tpu.plan import make_plan
 
     parts = find_parts(impl, filled=True)
     layout_is_open = not parts.file_of("layout").is_file() or parts.is_open("layout", "gemma_layout_map")
     if impl != REFERENCE and layout_is_open:
-        raise UserError(f"--impl {impl}: layout.gemma_layout_map is still to be written, and a plan is of a layout.")
+        raise UserError(f"--impl {impl}: implement layout.gemma_layout_map first: a plan needs a layout.")
     try:
         return make_plan(
-            asked.config,
-            asked.topology,
-            asked.settings,
-            _step_parts(asked, parts),
-            asked.layers,
-            _say if said else lambda text: None,
+            request.config,
+            request.topology,
+            request.settings,
+            _step_parts(request, parts),
+            request.layers,
+            (lambda text: None) if quiet else _report,
         )
     except UserError:
         raise
@@ -198,40 +205,40 @@ def _plan(asked: _Asked, impl: str, said: bool) -> "Plan":
         raise UserError(failure(error, parts, "the plan")) from error
 
 
-def _step_parts(asked: _Asked, parts: Parts) -> "StepParts":
-    """Their layout, and what they have of the rest; what is still to be written comes from the reference."""
-    from kit.run.small_updates import keep_small_updates
+def _step_parts(request: _Request, parts: Parts) -> "StepParts":
+    """The functions of these parts, and the reference's for modules that they do not have."""
     from kit.models.known_layouts import find_layout
+    from kit.run.small_updates import keep_small_updates
     from kit.tpu.step import StepParts
 
-    reference = find_parts(REFERENCE)
-    theirs = {
-        part: getattr(parts if parts.file_of(part).is_file() else reference, part)
-        for part in ("layout", "lora", "training")
-    }
-    layout = theirs["layout"].gemma_layout_map
+    def source(part: str) -> Parts:
+        return parts if parts.file_of(part).is_file() else find_parts(REFERENCE)
+
+    layout_map = source("layout").layout.gemma_layout_map
     if parts.name == REFERENCE:
-        # Where key and value have fewer heads than the axis has devices, the tutorial's rules cannot be used.
-        layout = find_layout(asked.name, asked.settings.mesh) or layout
-    told: set[str] = set()
+        # The tutorial's rules cannot be used if key and value have fewer heads than the axis has
+        # devices.
+        layout_map = find_layout(request.preset, request.settings.mesh) or layout_map
+    training = source("training").training
+    reported: set[str] = set()
 
-    def compile_for_finetuning(model: Any, learning_rate: float, weight_decay: float) -> None:
-        # As `kit run` does, between LoRA and the optimizer. More than one step may be lowered for a plan.
-        sentence = keep_small_updates(model, parts, asked.settings.dtype, asked.settings.rank)
-        if sentence and sentence not in told:
-            _say(sentence)
-            told.add(sentence)
-        theirs["training"].compile_for_finetuning(model, learning_rate, weight_decay)
+    def compile_for_finetuning(model: "keras_hub.models.CausalLM", learning_rate: float, weight_decay: float) -> None:
+        # As `kit run` does, between LoRA and the optimizer. A plan may lower more than one step.
+        sentence = keep_small_updates(model, parts, request.settings.dtype, request.settings.rank)
+        if sentence and sentence not in reported:
+            _report(sentence)
+            reported.add(sentence)
+        training.compile_for_finetuning(model, learning_rate, weight_decay)
 
-    return StepParts(layout, theirs["lora"].enable_lora, compile_for_finetuning)
+    return StepParts(layout_map, source("lora").lora.enable_lora, compile_for_finetuning)
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     click.echo(f"… {text}", err=True)
 
 
 def _check_picture(file: Path) -> None:
     if file.suffix not in (".svg", ".png"):
-        raise UserError(f"--picture {file}: its name ends in .svg or .png.")
+        raise UserError(f"--picture {file}: the name must end in .svg or .png.")
     if not file.resolve().parent.is_dir():
         raise UserError(f"--picture {file}: there is no folder {file.parent}.")

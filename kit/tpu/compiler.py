@@ -1,4 +1,4 @@
-"""libtpu's ahead-of-time compiler: the devices of a topology, what they can hold, and whether a program fits."""
+"""libtpu's ahead-of-time compiler: devices, their memory, and whether a program fits."""
 
 import contextlib
 import functools
@@ -25,8 +25,8 @@ PROGRAMS_FOLDER = "KIT_TPU_PROGRAMS"
 _FILE_LOCATION = re.compile(r'loc\("[^"]*":\d+:\d+(?: to (?:\d+)?:\d+)?\)')
 
 LIBTPU_REMEDY = (
-    "libtpu, which has the TPU compiler, is not installed: `pip install -c constraints.txt -e '.[tpu]'` brings it (Linux on "
-    "x86-64); no TPU is needed."
+    "libtpu, which has the TPU compiler, is not installed: run `pip install -c constraints.txt -e '.[tpu]'` (Linux on "
+    "x86-64). You need no TPU."
 )
 _GIB = 2**30
 _USED = re.compile(r"Used ([\d.]+)([KMG]?) of ([\d.]+)([KMG]?) hbm")
@@ -39,10 +39,10 @@ def has_libtpu() -> bool:
 
 
 def require_libtpu() -> None:
-    """Say what to do, if libtpu is not installed.
+    """Require libtpu.
 
     Raises:
-        UserError: if it is not.
+        UserError: if it is not installed, with the command that installs it.
 
     """
     if not has_libtpu():
@@ -56,10 +56,10 @@ def libtpu_version() -> str:
 
 @functools.cache
 def topology_devices(topology: Topology) -> tuple[Any, ...]:
-    """The devices of a topology, as jax has them: they can be compiled for, and nothing can be put on them.
+    """The JAX devices of a topology: you can compile for them, but put no array on them.
 
-    ``kit.runtime.platform.prepare_environment`` must have been called before jax was imported, or the first call waits for
-    minutes for a metadata server.
+    Call ``kit.runtime.platform.prepare_environment`` before you import jax: otherwise the first
+    call waits minutes for a metadata server.
 
     Raises:
         UserError: if libtpu is not installed, or does not know the topology.
@@ -76,15 +76,18 @@ def topology_devices(topology: Topology) -> tuple[Any, ...]:
         raise UserError(f"libtpu {libtpu_version()} has no topology {topology.libtpu_name}: {reason}") from error
     if len(description.devices) != topology.devices:
         raise UserError(
-            f"libtpu {libtpu_version()} gives {topology.name} {len(description.devices)} devices, and {topology.devices} are "
-            "known of: use the version in constraints.txt."
+            f"libtpu {libtpu_version()} gives {topology.name} {len(description.devices)} devices instead of "
+            f"{topology.devices}: use the version in constraints.txt."
         )
     return tuple(description.devices)
 
 
 @functools.cache
 def usable_nbytes(topology: Topology) -> int:
-    """Bytes of HBM that a program may use on one device, as the compiler says: it is asked for a program that no chip has room for."""
+    """Bytes of HBM that a program may use on one device.
+
+    The compiler states them when it refuses a program that is too large for any chip.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -96,18 +99,18 @@ def usable_nbytes(topology: Topology) -> int:
     found = compile_for_tpu(lowered, topology)
     if isinstance(found, DoesNotFit) and found.usable is not None:
         return found.usable
-    raise UserError(f"libtpu {libtpu_version()} does not say what a device of {topology.name} can hold.")
+    raise UserError(f"libtpu {libtpu_version()} does not state the usable memory of a {topology.name} device.")
 
 
 @dataclass(frozen=True)
 class TpuProgram:
-    """What the compiler says of a program that fits. Sizes are bytes on one device."""
+    """The compiler's figures for a program that fits. Sizes are bytes on one device."""
 
     #: Optimized HLO.
     text: str
     arguments: int
     results: int
-    #: Results that take the place of an argument.
+    #: Results that reuse an argument's memory.
     aliased: int
     temporaries: int
     code: int
@@ -120,19 +123,20 @@ class TpuProgram:
 
 @dataclass(frozen=True)
 class DoesNotFit:
-    """The compiler's answer to a program that needs more HBM than there is."""
+    """The compiler's answer to a program that needs more HBM than a device has."""
 
-    #: Bytes that it would use on one device; None if it did not say.
+    #: Bytes that the program would use on one device; None if the compiler does not state them.
     needed: int | None
-    #: Bytes that there are; None likewise.
+    #: Bytes that it may use; None likewise.
     usable: int | None
 
 
 def compile_for_tpu(lowered: "jax.stages.Lowered", topology: Topology) -> TpuProgram | DoesNotFit:
     """Compile a program, or report that it does not fit.
 
-    With the environment variable ``KIT_TPU_PROGRAMS`` each distinct program is compiled once, and what the compiler said is
-    kept in that folder. It is meant for `kit dev check` and CI: code under test could write there too.
+    With the environment variable ``KIT_TPU_PROGRAMS`` each distinct program is compiled once, and
+    what the compiler said is kept in that folder. It is meant for `kit dev check` and CI: code
+    under test could write there too.
 
     Args:
         lowered: Over devices of :func:`topology_devices`.
@@ -153,7 +157,7 @@ def compile_for_tpu(lowered: "jax.stages.Lowered", topology: Topology) -> TpuPro
 
 
 def _key(lowered: "jax.stages.Lowered", topology: Topology) -> str:
-    """A checksum of a program with its scopes' names, but without the files and lines that it comes from."""
+    """A checksum of a program with the names of its scopes, but without files and lines."""
     text = _FILE_LOCATION.sub("loc(unknown)", lowered.as_text(debug_info=True))
     return hashlib.sha256(f"{libtpu_version()}\0{topology.name}\0{text}".encode()).hexdigest()
 
@@ -188,13 +192,13 @@ def _compile(lowered: "jax.stages.Lowered") -> TpuProgram | DoesNotFit:
 
 @contextlib.contextmanager
 def _without_cache() -> Iterator[None]:
-    """Within this, JAX keeps no compiled program: one for a TPU could be written, and not be read back without a TPU."""
+    """Keep JAX from caching programs: one for a TPU can be written, but not read without a TPU."""
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
     before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
-    # Whether there is a cache is asked once, and then remembered.
+    # JAX asks once whether to cache, and remembers the answer.
     compilation_cache.reset_cache()
     try:
         yield

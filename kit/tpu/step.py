@@ -1,4 +1,4 @@
-"""The training step that ``fit`` runs, lowered for a TPU topology, of a model of true size that has no weights."""
+"""The training step of ``fit``, lowered for a TPU topology without weights."""
 
 import contextlib
 import inspect
@@ -12,61 +12,62 @@ import keras
 import keras_hub
 import numpy as np
 
-from kit.evidence.rule_coverage import RuleCoverage, rule_coverage
-from kit.evidence.rule_coverage import check_coverage
+from kit.evidence.rule_coverage import RuleCoverage, check_coverage, rule_coverage
 from kit.models.weightless import VariableInfo, build_backbone, describe, no_weights
 
 
 @dataclass(frozen=True)
 class StepSettings:
-    """What is compiled."""
+    """The settings of the step that is compiled."""
 
     #: Sizes of the mesh's axes "batch" and "model".
     mesh: tuple[int, int]
-    #: Of LoRA; 0 tunes all parameters.
+    #: Rank of LoRA; 0 tunes all parameters.
     rank: int = 4
     batch_size: int = 2
     #: Tokens of an example.
     sequence_length: int = 128
     #: "float32", "bfloat16" or "mixed_bfloat16".
     dtype: str = "float32"
-    #: Compute each decoder block once more on the way back, and keep no activations within it.
+    #: Recompute each decoder block's activations in the backward pass.
     remat: bool = False
 
 
 @dataclass(frozen=True)
 class StepParts:
-    """The functions of a person, or of the reference, that the step is made of."""
+    """The functions of the parts that the step is made of."""
 
     make_layout_map: Callable[[keras.distribution.DeviceMesh], keras.distribution.LayoutMap]
     enable_lora: Callable[[keras_hub.models.CausalLM, int], None]
     #: Sets loss, optimizer and metrics: ``(model, learning_rate, weight_decay)``.
     compile_for_finetuning: Callable[[keras_hub.models.CausalLM, float, float], None]
-    #: A step by hand to be compiled instead of Keras' own: ``(model) -> step(state, batch)``, the state without metrics.
+    #: Compile this step instead of Keras' own: ``(model) -> step(state, batch)``, whose state has
+    #: no metrics.
     make_train_step: Callable[[keras_hub.models.CausalLM], Callable[..., Any]] | None = None
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A variable of the step's state, and where it is."""
+    """A variable of the step's state, and how it is sharded."""
 
     #: "trainable", "non_trainable", "optimizer" or "metrics".
     group: str
     path: str
-    #: The variable of the model that it belongs to: itself, or the one whose moment it is. Empty for step counts and metrics.
+    #: The variable of the model that it belongs to: itself, or the one whose moment it is. Empty
+    #: for step counts and metrics.
     variable: str
     shape: tuple[int, ...]
     dtype: str
-    #: A mesh axis, several, or None, for each dimension.
+    #: For each dimension a mesh axis, a tuple of axes, or None.
     spec: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class LoweredStep:
-    """A step that only needs to be compiled."""
+    """A step that is traced and lowered, ready to be compiled."""
 
     lowered: Any
-    #: By group and number, as the compiled program names its parameters ``state[group][number]``.
+    #: By group and number: the compiled program calls its parameters ``state[group][number]``.
     slots: tuple[tuple[Slot, ...], ...]
     variables: tuple[VariableInfo, ...]
     #: What each rule of the layout map matches.
@@ -81,16 +82,16 @@ GROUPS = ("trainable", "non_trainable", "optimizer", "metrics")
 def lower_step(
     config: Mapping[str, Any], settings: StepSettings, parts: StepParts, devices: Sequence[Any], num_layers: int | None
 ) -> LoweredStep:
-    """Trace Keras' own train step, with state donated and the shardings of the state kept, and lower it for the devices.
+    """Trace Keras' own train step, with donated state that keeps its shardings, and lower it.
 
-    No weight is allocated. The layout of each variable is the one that it would get under ``ModelParallel``, and a moment of the
-    optimizer has its variable's.
+    No weight is allocated. Each variable has the layout that it would get under ``ModelParallel``,
+    and each moment of the optimizer that of its variable.
 
     Args:
         config: The content of a preset's ``config.json``.
-        settings: What is compiled. The simulated devices must be as many as ``devices``.
-        parts: What it is made of.
-        devices: Of a topology, as many as the mesh has; or devices that are here.
+        settings: Of the step. There must be as many simulated devices as ``devices``.
+        parts: The functions that the step is made of.
+        devices: Of a topology, or of this machine; as many as the mesh has.
         num_layers: Decoder blocks, instead of those of ``config``.
 
     Raises:
@@ -147,14 +148,14 @@ def _model(
     remat = keras.RematScope(mode="list_of_layers", layer_names=blocks if settings.remat else [])
     with no_weights(), remat if settings.remat else contextlib.nullcontext():
         backbone = build_backbone(config, num_layers=layers, dtype=settings.dtype)
-    # A task makes its optimizer and its metrics at once, which no scope without state allows; they are small.
+    # A task creates its optimizer and metrics, which is impossible without values. They are small.
     model = _task_class(backbone)(backbone=backbone, preprocessor=None)
     with no_weights():
         if settings.rank:
             parts.enable_lora(model, settings.rank)
     check_coverage(rule_coverage(distribution._layout_map, describe(model.variables)), settings.mesh)
     for variable in model.variables:
-        # As it would be had the variable been made under the distribution. The optimizer's slots take theirs from it.
+        # The layout that it would have under the distribution. The optimizer's slots copy it.
         if variable._layout is None:
             variable._layout = distribution.get_variable_layout(variable)
     parts.compile_for_finetuning(model, 5e-5, 0.01)
@@ -178,7 +179,7 @@ def _task_class(backbone: keras_hub.models.Backbone) -> type:
 
 
 def _data(settings: StepSettings, mesh: jax.sharding.Mesh | None) -> tuple[Any, Any, Any]:
-    """A batch as the preprocessor makes it: token_ids and padding_mask, the tokens that follow, and which of them count."""
+    """A batch as the preprocessor makes it: (inputs, next tokens, sample weights)."""
     shape = (settings.batch_size, settings.sequence_length)
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch")) if mesh is not None else None
 
@@ -221,7 +222,7 @@ def _slot(group: str, variable: keras.Variable, model: keras_hub.models.CausalLM
 
 @contextlib.contextmanager
 def _devices_of(mesh: keras.distribution.DeviceMesh, jax_mesh: jax.sharding.Mesh) -> Iterator[None]:
-    """Within this, Keras' mesh stands for other devices: layouts within the step mean those of the topology."""
+    """Let Keras' mesh stand for the topology's devices, to which layouts then refer."""
     before = mesh.backend_mesh
     mesh._backend_mesh = jax_mesh
     try:

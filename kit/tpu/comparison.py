@@ -1,0 +1,78 @@
+"""Where two plans of one model differ."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kit.evidence.attribution import without_block_number
+from kit.narrator import as_tuple
+from kit.tpu.plan import Plan
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One kind of layer in which two plans differ. Each pair is (first plan, second plan)."""
+
+    layer_kind: str
+    rules: tuple[str, str]
+    #: Bytes of arguments on one device.
+    held: tuple[int, int]
+    #: Bytes of the collectives' results on one device.
+    sent: tuple[int, int]
+    #: Number of collectives by kind.
+    counts: tuple[Mapping[str, int], Mapping[str, int]]
+
+
+def compare(first: Plan, second: Plan) -> tuple[Difference, ...]:
+    """The kinds of layers that hold or send different bytes in two plans of one model.
+
+    Layers with different rules come first, then those with the largest difference.
+    """
+    before, after = _by_layer(first), _by_layer(second)
+    kinds = dict.fromkeys(kind for side in (before, after) for kind in (*side.held, *side.sent))
+    found = [
+        Difference(
+            kind,
+            (before.rules.get(kind, "no rule"), after.rules.get(kind, "no rule")),
+            (before.held.get(kind, 0), after.held.get(kind, 0)),
+            (before.sent.get(kind, 0), after.sent.get(kind, 0)),
+            (dict(before.counts.get(kind, {})), dict(after.counts.get(kind, {}))),
+        )
+        for kind in kinds
+    ]
+    differing = [entry for entry in found if entry.held[0] != entry.held[1] or entry.sent[0] != entry.sent[1]]
+    # Other differences follow from those of the rules.
+    return tuple(
+        sorted(
+            differing,
+            key=lambda entry: (
+                entry.rules[0] == entry.rules[1],
+                -abs(entry.held[0] - entry.held[1]) - abs(entry.sent[0] - entry.sent[1]),
+            ),
+        )
+    )
+
+
+@dataclass(frozen=True)
+class _ByLayer:
+    """A plan by kind of layer: rule, bytes held and sent, and collectives by kind."""
+
+    rules: dict[str, str]
+    held: dict[str, int]
+    sent: dict[str, int]
+    counts: dict[str, dict[str, int]]
+
+
+def _by_layer(plan: Plan) -> _ByLayer:
+    found = _ByLayer({}, defaultdict(int), defaultdict(int), defaultdict(lambda: defaultdict(int)))
+    for rule in plan.coverage.rules:
+        for path in rule.paths:
+            kind = without_block_number(path.rpartition("/")[0])
+            found.rules[kind] = f"{rule.pattern} {as_tuple(rule.spec)}"
+    for kind, _, nbytes in plan.held:
+        found.held[kind.removeprefix("optimizer: ").rpartition("/")[0] or kind] += nbytes
+    for cause in plan.causes or ():
+        kind = cause.layer_kind or "not traced"
+        found.sent[kind] += cause.nbytes
+        found.counts[kind][cause.kind] += cause.count
+    return found

@@ -1,0 +1,60 @@
+"""Plans as JSON, for `kit plan --json`."""
+
+from typing import Any
+
+from kit.evidence.attribution import Rule
+from kit.tpu.plan import Plan
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """The content of a plan for JSON."""
+    return {
+        "fits": plan.fits,
+        "per_device": {
+            "arguments_bytes": plan.arguments,
+            "temporary_bytes": plan.temporaries,
+            "peak_bytes": plan.peak,
+            "usable_bytes": plan.usable,
+            "flops": plan.flops,
+            "bytes_accessed": plan.bytes_accessed,
+        },
+        "collectives": {kind: {"count": count, "bytes": nbytes} for kind, (count, nbytes) in plan.by_kind().items()},
+        "flops": plan.flops * plan.topology.devices if plan.flops is not None else None,
+        "flops_per_parameter_and_token": plan.flops_per_parameter_and_token,
+        "estimated_seconds": plan.compiler_seconds,
+        "tokens_per_second": plan.tokens_per_second,
+        "roofline_seconds": (
+            {"compute": plan.roofline.compute, "hbm": plan.roofline.hbm, "links": plan.roofline.links}
+            if plan.roofline
+            else None
+        ),
+        "parameters": {"trainable": plan.trainable, "total": plan.parameters},
+        "layers": {"planned": plan.layers, "compiled": list(plan.compiled_layers)},
+        "causes": [
+            {
+                "rule": _rule_as_json(cause.rule),
+                "layer": cause.layer_kind,
+                "kind": cause.kind,
+                "count": cause.count,
+                "bytes": cause.nbytes,
+            }
+            for cause in plan.causes or ()
+        ],
+        "attributed_share": plan.attributed_share,
+        "held": [{"variable": kind, "rule": rule or None, "bytes": nbytes} for kind, rule, nbytes in plan.held],
+        "topology": plan.topology.name,
+        "mesh": {"batch": plan.settings.mesh[0], "model": plan.settings.mesh[1]},
+        "settings": {
+            "rank": plan.settings.rank,
+            "batch_size": plan.settings.batch_size,
+            "sequence_length": plan.settings.sequence_length,
+            "dtype": plan.settings.dtype,
+            "remat": plan.settings.remat,
+        },
+    }
+
+
+def _rule_as_json(rule: Rule | str | None) -> Any:
+    if isinstance(rule, Rule):
+        return {"number": rule.number, "pattern": rule.pattern, "spec": list(rule.spec)}
+    return rule

@@ -1,0 +1,134 @@
+"""Imports under kit/: they follow the order of the packages, and light modules import no framework."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kit
+
+KIT = Path(kit.__file__).parent
+FRAMEWORKS = ("jax", "keras", "keras_hub", "tensorflow")
+#: Folders of exercises, under kit/course.
+EXERCISES = sorted(file.parent.name for file in KIT.glob("course/*/exercise.py"))
+#: Packages and modules that import no framework until a function of theirs is called.
+LIGHT = (
+    "kit.cli",
+    "kit.errors",
+    "kit.files",
+    "kit.narrator",
+    "kit.parts",
+    "kit.pytest_plugin",
+    "kit.judge.catalogue",
+    "kit.course.catalogue",
+    *(f"kit.course.{name}.exercise" for name in EXERCISES),
+)
+
+
+def name_of(file: Path) -> str:
+    parts = file.relative_to(KIT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(file): file for file in sorted(KIT.rglob("*.py"))}
+
+
+def imports_of(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and name of each module under kit that a file imports, also within functions and for type checkers."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        yield from ((node.lineno, name) for name in names if name.startswith("kit."))
+
+
+def package_of(name: str) -> str:
+    """``models`` for ``kit.models.presets``."""
+    return name.split(".")[1]
+
+
+def imports_between_packages() -> list[tuple[str, str, str]]:
+    """(place, package that imports, name that is imported)."""
+    return [
+        (f"{file.relative_to(KIT.parent)}:{line}", package_of(module), name)
+        for module, file in MODULES.items()
+        if module != "kit"
+        for line, name in imports_of(file)
+    ]
+
+
+def test_the_table_names_all_packages() -> None:
+    assert sorted(kit.PACKAGE_ORDER) == sorted({package_of(module) for module in MODULES if module != "kit"})
+    assert len(imports_between_packages()) > 500
+
+
+def test_imports_follow_the_order() -> None:
+    rank = {package: number for number, package in enumerate(kit.PACKAGE_ORDER)}
+    wrong = [
+        f"{place}: {package} imports {name}"
+        for place, package, name in imports_between_packages()
+        if not name.startswith("kit.__") and rank[package_of(name)] > rank[package]
+    ]
+    assert not wrong
+
+
+def test_solutions_are_imported_by_author_tools_alone() -> None:
+    """`kit.parts` finds them by the name that `--impl` gives."""
+    wrong = [
+        f"{place}: imports {name}"
+        for place, package, name in imports_between_packages()
+        if package_of(name) == "reference" and package not in ("reference", "dev")
+    ]
+    assert not wrong
+
+
+def test_exercises_do_not_import_each_other() -> None:
+    assert len(EXERCISES) >= 12
+    wrong = [
+        f"{file.relative_to(KIT.parent)}:{line}: imports {name}"
+        for exercise in EXERCISES
+        for module, file in MODULES.items()
+        if module.startswith(f"kit.course.{exercise}.")
+        for line, name in imports_of(file)
+        if name.split(".")[:2] == ["kit", "course"] and name.split(".")[2] in {*EXERCISES} - {exercise}
+    ]
+    assert not wrong
+
+
+def test_shared_oracles_import_no_exercise() -> None:
+    wrong = [
+        f"{file.relative_to(KIT.parent)}:{line}: imports {name}"
+        for module, file in MODULES.items()
+        if module.startswith("kit.course.shared")
+        for line, name in imports_of(file)
+        if name.split(".")[:2] == ["kit", "course"] and name.split(".")[2] != "shared"
+    ]
+    assert not wrong
+
+
+def test_evidence_never_judges() -> None:
+    imported = {package_of(name) for _, package, name in imports_between_packages() if package == "evidence"}
+    assert "models" in imported
+    assert not imported & {"checks", "judge", "course"}
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_no_framework_is_imported(name: str) -> None:
+    members = [module for module in MODULES if module == name or module.startswith(f"{name}.")]
+    assert members
+    code = (
+        "import importlib, sys\n"
+        f"for name in {members!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    found = {set(FRAMEWORKS)!r} & set(sys.modules)\n"
+        "    assert not found, f'{name} imports {found}'\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
