@@ -1,0 +1,163 @@
+"""`kit plan`."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tpu_plans import needs_libtpu
+
+from kit.cli.main import cli
+from kit.errors import UserError
+from kit.tpu import compiler
+
+
+def run_plan(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", "from kit.cli.main import main; main()", "plan", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment or None)
+
+
+class TestCommand:
+    @needs_libtpu
+    def test_json_is_all_of_standard_output(self) -> None:
+        finished = run_plan("gemma_7b_en", "--layers", "2", "--json")
+        assert finished.returncode == 0, finished.stderr
+        content = json.loads(finished.stdout)
+        assert content["fits"] is True
+        assert content["per_device"].keys() >= {"arguments_bytes", "temporary_bytes", "peak_bytes", "usable_bytes"}
+        # Counted by hand: weights of embeddings and two blocks over 8 cores; of the adapters and
+        # their moments A over 8 cores, and B replicated.
+        weights = (256_000 * 3072 + 2 * (4 * 16 * 3072 * 256 + 3 * 3072 * 24_576)) * 4 / 8
+        adapters = 3 * 2 * 2 * (16 * 3072 * 4 / 8 + 4 * 256) * 4
+        assert content["per_device"]["arguments_bytes"] == pytest.approx(weights + adapters, rel=0.001)
+        assert content["collectives"]["all-reduce"]["count"] == pytest.approx(4 * 2 + 5, abs=2)
+        assert content["flops_per_parameter_and_token"] == pytest.approx(4, rel=0.05)
+        assert content["tokens_per_second"] == pytest.approx(256 / content["estimated_seconds"])
+        assert content["attributed_share"] >= 0.95
+
+    @needs_libtpu
+    def test_two_at_once_and_without_the_environment(self, tmp_path: Path) -> None:
+        """They wait neither for a lock of libtpu nor three minutes for a metadata server."""
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("TPU_", "ALLOW_MULTIPLE"))
+        }
+        command = [
+            sys.executable,
+            "-c",
+            "from kit.cli.main import main; main()",
+            "plan",
+            "gemma3_270m",
+            "--layers",
+            "1",
+        ]
+        started = time.perf_counter()
+        running = [
+            subprocess.Popen(
+                [*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            )
+            for more in (["--picture", str(tmp_path / "a.svg")], ["--topology", "v5e-4", "--batch-size", "4"])
+        ]
+        outputs = [process.communicate() for process in running]
+        assert [process.returncode for process in running] == [0, 0], outputs
+        assert all("it fits" in output for output, _ in outputs)
+        assert time.perf_counter() - started < 120
+        assert "<svg" in (tmp_path / "a.svg").read_text()
+
+    @needs_libtpu
+    def test_the_output(self, tmp_path: Path) -> None:
+        (tmp_path / "layout.py").write_text(
+            "import keras\n\ndef gemma_layout_map(device_mesh):\n"
+            "    made = keras.distribution.LayoutMap(device_mesh)\n"
+            '    made["token_embedding/embeddings"] = ("model", None)\n'
+            "    return made\n"
+        )
+        finished = run_plan("gemma_7b_en", "--layers", "1", "--compare", str(tmp_path), "reference")
+        assert finished.returncode == 0, finished.stderr
+        text = " ".join(finished.stdout.split())
+        assert "decoder_block_N/ffw_gating: no rule against decoder_block.*ffw_gating(_2)?/kernel (-, model)" in text
+        (tmp_path / "layout.py").write_text("def gemma_layout_map(device_mesh):\n    return undefined\n")
+        finished = run_plan("gemma_7b_en", "--layers", "1", "--impl", str(tmp_path))
+        assert finished.returncode == 2
+        assert (
+            finished.stderr.strip()
+            .splitlines()[-1]
+            .endswith("the plan failed at layout.py:2 (NameError: name 'undefined' is not defined).")
+        )
+
+    @needs_libtpu
+    @pytest.mark.parametrize(
+        ("rank", "sentence"), [("4", "adapters are added to outputs in float32"), ("0", "AdamW moves no weight")]
+    )
+    def test_in_bfloat16_it_is_the_step_of_kit_run(self, rank: str, sentence: str) -> None:
+        finished = run_plan("bundled", "--layers", "1,2", "--dtype", "bfloat16", "--rank", rank, "--json")
+        assert finished.returncode == 0, finished.stderr
+        assert finished.stderr.count(sentence) == 1
+        assert json.loads(finished.stdout)["fits"]
+
+    @needs_libtpu
+    def test_in_bfloat16_it_plans_the_users_adapters(self, tmp_path: Path) -> None:
+        layout = (Path(__file__).parents[3] / "kit" / "reference" / "layout.py").read_text()
+        (tmp_path / "layout.py").write_text(layout)
+        (tmp_path / "precision.py").write_text("def add_adapters_in_float32(model):\n    model.mine()\n")
+        finished = run_plan("bundled", "--layers", "1", "--dtype", "bfloat16", "--impl", str(tmp_path))
+        assert finished.returncode == 2
+        assert "the plan failed at precision.py:2 (AttributeError" in finished.stderr
+
+    @needs_libtpu
+    def test_differences_as_json(self, tmp_path: Path) -> None:
+        layout = (Path(__file__).parents[3] / "kit" / "reference" / "layout.py").read_text()
+        (tmp_path / "layout.py").write_text(layout.replace("ffw_gating(_2)?", "ffw_gating"))
+        finished = run_plan("bundled", "--layers", "1", "--json", "--compare", "reference", str(tmp_path))
+        assert finished.returncode == 0, finished.stderr
+        content = json.loads(finished.stdout)
+        first = content["differences"][0]
+        assert first["layer_kind"] == "decoder_block_N/ffw_gating_2"
+        assert first["held"] == [128 * 512 * 4 // 8, 128 * 512 * 4]
+        assert content["a"]["fits"]
+        assert content["b"]["fits"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--topology", "v9-8"], "--topology v9-8: choose one of v2-8, v3-8, v4-8, v5e-4, v5e-8, v5p-8, v6e-8."),
+            (["--mesh", "2x8"], "--mesh 2x8: it needs 16 devices, but a v3-8 has 8."),
+            (["--topology", "v4-8", "--mesh", "1x8"], "has 4 (the two cores of a chip are one device)."),
+            (["--mesh", "2x4", "--batch-size", "3"], "--batch-size 3: the mesh 2x4 splits a batch into 2 equal parts"),
+            (["--rank", "-1"], "--rank -1: it must be at least 0."),
+            (["--sequence-length", "0"], "--sequence-length 0: it must be at least 1."),
+            (["--dtype", "int8"], "--dtype int8: choose one of float32, bfloat16, mixed_bfloat16."),
+            (
+                ["--layers", "4,2"],
+                "--layers 4,2: give `all`, a number of decoder blocks such as 2, or two in ascending order",
+            ),
+            (["--layers", "two"], "--layers two: give `all`"),
+        ],
+    )
+    def test_a_mistake_is_one_sentence(self, arguments: list[str], message: str) -> None:
+        with pytest.raises(UserError, match=re.escape(message)):
+            cli(["plan", "gemma_7b_en", *arguments], standalone_mode=False)
+
+    @needs_libtpu
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["no_such_model"], "no_such_model: neither a folder nor a model whose sizes are known. There is bundled,"),
+            (["gemma_7b_en", "--layers", "29"], "--layers 29: gemma_7b_en has 28 decoder blocks."),
+            (["gemma_7b_en", "--impl", "nowhere"], "--impl nowhere: there is no such folder here"),
+            (["gemma_7b_en", "--impl", "exercises"], "implement layout.gemma_layout_map first"),
+            (["gemma_7b_en", "--picture", "a.pdf"], "--picture a.pdf: the name must end in .svg or .png."),
+            (["gemma_7b_en", "--picture", "nowhere/a.png"], "there is no folder nowhere."),
+        ],
+    )
+    def test_another_mistake_is_one_sentence(self, arguments: list[str], message: str) -> None:
+        with pytest.raises(UserError, match=re.escape(message)):
+            cli(["plan", *arguments], standalone_mode=False)
+
+    def test_without_libtpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(compiler, "has_libtpu", lambda: False)
+        with pytest.raises(UserError, match="libtpu, which has the TPU compiler, is not installed"):
+            cli(["plan", "gemma_7b_en"], standalone_mode=False)
