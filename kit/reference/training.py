@@ -1,4 +1,4 @@
-"""The training loop: loss, optimizer and metrics, with Keras' ``fit`` and once more by hand."""
+"""The training loop: loss, optimizer and metric, with Keras' ``fit`` and as a step by hand."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,23 +11,26 @@ import numpy as np
 
 
 def compile_for_finetuning(model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float) -> None:
-    """Set next-token cross-entropy, AdamW and accuracy over the tokens that are not padding.
+    """Compile the model with next-token cross-entropy, AdamW and an accuracy.
+
+    Neither the loss nor the accuracy counts padding.
 
     Args:
-        model: The model, with LoRA enabled or not.
-        learning_rate: Of AdamW, constant.
-        weight_decay: Of AdamW; biases and normalization scales are left out of it.
+        model: The model, with LoRA or without.
+        learning_rate: The constant learning rate of AdamW.
+        weight_decay: The weight decay of AdamW. Biases and normalization scales do not decay.
 
     """
     # region task 1
-    #: Make AdamW with this rate and decay, and leave variables named "bias" or "scale" out of the decay.
+    #: Make an AdamW with this rate and decay. Exclude variables named "bias" or "scale" from
+    #: weight decay.
     optimizer = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay)
-    # Compared with the last part of a variable's path. Under LoRA nothing that is trained has such a name.
+    # Keras searches the last part of a variable's path. With LoRA no trainable variable matches.
     optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
     # endregion
     # region task 2
-    #: Compile the model with the optimizer, with cross-entropy over the model's logits, and with an accuracy that does not
-    #: count padding.
+    #: Compile the model with the optimizer, with cross-entropy over the model's logits, and
+    #: with an accuracy that does not count padding.
     model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         optimizer=optimizer,
@@ -42,29 +45,32 @@ def finetune(
     epochs: int = 1,
     callbacks: Iterable[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
-    """Train on batches of text, in their order, with the preprocessor's sequence length.
+    """Train on batches of texts, in their order, with the preprocessor's sequence length.
 
     Args:
         model: A compiled model with a preprocessor.
-        batches: Lists of texts, each as many as the mesh's batch axis divides.
-        epochs: Passes over the batches.
-        callbacks: Keras callbacks.
+        batches: Lists of texts. The size of the mesh's batch axis divides the length of each.
+        epochs: Number of passes over the batches.
+        callbacks: Passed to ``fit``.
 
     """
     # region task 3
-    #: Hand the batches to `fit`, each as it is and in their order. `fit` takes no list of lists of strings; a
-    #: grain.MapDataset.source whose elements are NumPy arrays with dtype=object will do.
-    # One element is one batch. `fit` tokenizes it, cuts or pads it to the sequence length and shifts the targets.
+    #: Pass the batches to `fit`, unchanged and in order. `fit` does not take a list of lists
+    #: of strings: use a grain.MapDataset.source whose elements are NumPy arrays with
+    #: dtype=object.
+    # One element is one batch. `fit` tokenizes it, cuts or pads it to the sequence length, and
+    # shifts the targets.
     dataset = grain.MapDataset.source([np.array(batch, dtype=object) for batch in batches])
     return model.fit(dataset, epochs=epochs, shuffle=False, callbacks=list(callbacks))
     # endregion
 
 
 def make_train_step(model: keras_hub.models.CausalLM) -> Callable[[tuple, tuple], tuple[tuple, Any]]:
-    """The step that ``fit`` runs, written out: ``step(state, batch) -> (state, loss)``, compiled.
+    """Make the compiled training step ``step(state, batch) -> (state, loss)`` that ``fit`` runs.
 
-    ``state`` is (trainable, non_trainable, optimizer_variables), three lists of arrays; it is donated, so the one given
-    must not be used again. ``batch`` is (x, y, sample_weight) as the preprocessor returns it.
+    ``state`` is (trainable, non_trainable, optimizer_variables), three lists of arrays. It is
+    donated: do not use it after the call. ``batch`` is (x, y, sample_weight) as the preprocessor
+    returns it.
 
     Args:
         model: A compiled model whose optimizer is built.
@@ -75,8 +81,9 @@ def make_train_step(model: keras_hub.models.CausalLM) -> Callable[[tuple, tuple]
     def compute_loss(trainable: list, non_trainable: list, batch: tuple) -> tuple[Any, list]:
         x, y, sample_weight = batch
         # region task 4
-        #: Return (loss, non_trainable): call the model without state (`model.stateless_call`, in training mode, returns the
-        #: logits and the new non_trainable), and weight the loss, so that padding does not count.
+        #: Call the model with `model.stateless_call` in training mode: it returns the logits
+        #: and the new non_trainable. Weight the loss, so that padding does not count. Return
+        #: (loss, non_trainable).
         logits, non_trainable = model.stateless_call(trainable, non_trainable, x, training=True)
         return loss_function(y, logits, sample_weight=sample_weight), non_trainable
         # endregion
@@ -84,8 +91,9 @@ def make_train_step(model: keras_hub.models.CausalLM) -> Callable[[tuple, tuple]
     def step(state: tuple, batch: tuple) -> tuple[tuple, Any]:
         trainable, non_trainable, optimizer_variables = state
         # region task 5
-        #: Differentiate compute_loss, which returns a pair, let the optimizer apply the gradients without state
-        #: (`model.optimizer.stateless_apply`, it returns a pair too), and return the new state and the loss.
+        #: Differentiate compute_loss, which returns a pair. Apply the gradients with
+        #: `model.optimizer.stateless_apply`, which returns a pair too. Return the new state and
+        #: the loss.
         gradient = jax.value_and_grad(compute_loss, has_aux=True)
         (loss, non_trainable), gradients = gradient(trainable, non_trainable, batch)
         trainable, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, gradients, trainable)

@@ -64,7 +64,10 @@ def expect_twin(losses: Sequence[float], trainable: Values, right: twin.Trajecto
     ]
     rows.append(("largest difference of an adapter", f"below {ADAPTER_TOLERANCE:g}", f"{distance:.2g}"))
     raise Failed(
-        "TRAINING_OFF_THE_TWIN", f"Training differs from that of the unsharded twin ({where}).", ("", "twin", "yours"), rows
+        "TRAINING_OFF_THE_TWIN",
+        f"Training differs from the training of the unsharded twin ({where}).",
+        ("", "twin", "yours"),
+        rows,
     )
 
 
