@@ -1,4 +1,4 @@
-"""LoRA: a small trainable product of two thin matrices beside a large frozen one."""
+"""LoRA: trainable low-rank adapters for frozen kernels."""
 
 import math
 from collections.abc import Mapping
@@ -8,22 +8,22 @@ import keras_hub
 
 
 def enable_lora(model: keras_hub.models.CausalLM, rank: int) -> None:
-    """Freeze the model and add adapters of ``rank`` to the query and value projection of each block."""
-    # Task 1: Enable LoRA of this rank in the backbone, for the layers named "query" and "value" and for no other.
+    """Freeze the model and add adapters of ``rank`` to query and value of each block."""
+    # Task 1: Enable LoRA of this rank in the backbone, only for the layers "query" and "value".
     raise NotImplementedError("lora, task 1")
 
 
 def count_parameters(model: keras_hub.models.CausalLM) -> tuple[int, int]:
-    """Numbers of elements: of the trainable weights, and of all weights."""
-    # Task 2: Return (elements of the trainable weights, elements of all weights).
+    """Return the number of elements of the trainable weights, and of all weights."""
+    # Task 2: Return a tuple: the elements of the trainable weights, the elements of all weights.
     raise NotImplementedError("lora, task 2")
 
 
 def expected_lora_parameters(architecture: Mapping[str, Any], rank: int) -> int:
-    """How many parameters LoRA of ``rank`` adds, by arithmetic alone.
+    """Return how many parameters LoRA adds, calculated from the architecture.
 
-    A kernel has shape (heads, hidden, head_dim). Beside it stand A, of shape (heads, hidden, rank), and B, of shape
-    (rank, head_dim). Gemma 7B at rank 4: 11,067,392.
+    For a kernel of shape (heads, hidden, head_dim), A has shape (heads, hidden, rank) and B has
+    shape (rank, head_dim). For Gemma 7B at rank 4 the result is 11,067,392.
 
     Args:
         architecture: A backbone's ``get_config()``.
@@ -31,6 +31,6 @@ def expected_lora_parameters(architecture: Mapping[str, Any], rank: int) -> int:
 
     """
     hidden, head_dim = architecture["hidden_dim"], architecture["head_dim"]
-    # Task 3: Add up A and B of one query and of one value projection, and return the sum over all layers. There may be fewer
-    # key and value heads than query heads.
+    # Task 3: Add up the elements of A and B of one query and of one value projection. Return the
+    # sum over all layers. A model may have fewer key and value heads than query heads.
     raise NotImplementedError("lora, task 3")

@@ -1,39 +1,47 @@
-"""The layout map: regular expressions over variable paths that say which dimension goes over which mesh axis."""
+"""The layout map: rules that shard the variables of Gemma over the axes of a device mesh."""
 
 import keras
 
 
 def gemma_layout_map(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """Tensor parallelism for Gemma: attention split by heads, the feed-forward by its hidden units.
+    """Return rules for tensor parallelism: attention split by heads, feed-forward by hidden units.
 
-    A block needs one all-reduce after the attention and one after the feed-forward (and as many on the way back), since
-    the matrices that come first are split along their outputs and those that follow along their inputs. What no rule
-    matches, the normalization scales and LoRA's B, is replicated: it is small.
+    The first of two matrices is split along its outputs, the second along its inputs. So a block
+    needs one all-reduce after the attention and one after the feed-forward, and two more in the
+    backward pass. Variables that no rule matches are replicated: the normalization scales and
+    LoRA's B are small.
 
     Args:
         device_mesh: A mesh with axes "batch" and "model".
 
     """
     layout_map = keras.distribution.LayoutMap(device_mesh)
-    # A rule is a regular expression over the whole path of a variable, and a mesh axis or None for each of its dimensions.
+    # The key of a rule is a regular expression that matches the whole path of a variable. Its value
+    # has a mesh axis or None for each dimension.
     # region task 1
-    #: The embeddings: path token_embedding/embeddings, shape (vocabulary, hidden). Split the vocabulary over "model".
+    #: Write a rule for the embeddings: path token_embedding/embeddings, shape
+    #: (vocabulary, hidden). Split the vocabulary over "model".
     layout_map["token_embedding/embeddings"] = ("model", None)
     # endregion
     # region task 2
-    #: The attention's four kernels, for example decoder_block_0/attention/query/kernel. Query, key and value have shape
-    #: (heads, hidden, head_dim), attention_output has (heads, head_dim, hidden). A device has whole heads. LoRA adds to query
-    #: and value a lora_kernel_a, (heads, hidden, rank): it may have a rule too.
-    # (heads, hidden, head_dim), and LoRA's A, (heads, hidden, rank). The tutorial leaves A whole. Its gradient is computed split, as its
-    # kernel is, and would be gathered in every step, and both moments too.
+    #: Write rules for the four kernels of the attention, such as
+    #: decoder_block_0/attention/query/kernel. Query, key and value have shape
+    #: (heads, hidden, head_dim), attention_output has (heads, head_dim, hidden). Give each
+    #: device whole heads. LoRA adds a lora_kernel_a of shape (heads, hidden, rank) to query and
+    #: value; a rule for it is optional.
+    # (heads, hidden, head_dim), and LoRA's A, (heads, hidden, rank). The tutorial replicates A.
+    # But A's gradient is computed in shards, like that of its kernel: if A is replicated, each step
+    # gathers the gradient and both moments.
     layout_map["decoder_block.*attention.*(query|key|value)/(kernel|lora_kernel_a)"] = ("model", None, None)
     # (heads, head_dim, hidden)
     layout_map["decoder_block.*attention_output/kernel"] = ("model", None, None)
     # endregion
     # region task 3
-    #: The feed-forward's three kernels, for example decoder_block_0/ffw_gating/kernel: ffw_gating and ffw_gating_2 have
-    #: shape (hidden, intermediate), ffw_linear has (intermediate, hidden). A device has some of the hidden units.
-    # (hidden, intermediate). The parenthesis is needed: Gemma has two such matrices, ffw_gating and ffw_gating_2.
+    #: Write rules for the three kernels of the feed-forward, such as
+    #: decoder_block_0/ffw_gating/kernel. ffw_gating and ffw_gating_2 have shape
+    #: (hidden, intermediate), ffw_linear has (intermediate, hidden). Give each device some of
+    #: the hidden units.
+    # (hidden, intermediate). The group is needed: Gemma has ffw_gating and ffw_gating_2.
     layout_map["decoder_block.*ffw_gating(_2)?/kernel"] = (None, "model")
     # (intermediate, hidden)
     layout_map["decoder_block.*ffw_linear/kernel"] = ("model", None)

@@ -1,4 +1,4 @@
-"""LoRA: a small trainable product of two thin matrices beside a large frozen one."""
+"""LoRA: trainable low-rank adapters for frozen kernels."""
 
 import math
 from collections.abc import Mapping
@@ -8,18 +8,18 @@ import keras_hub
 
 
 def enable_lora(model: keras_hub.models.CausalLM, rank: int) -> None:
-    """Freeze the model and add adapters of ``rank`` to the query and value projection of each block."""
+    """Freeze the model and add adapters of ``rank`` to query and value of each block."""
     # region task 1
-    #: Enable LoRA of this rank in the backbone, for the layers named "query" and "value" and for no other.
-    # The names are written out, since a name that fits no layer leaves nothing trainable and raises no error.
+    #: Enable LoRA of this rank in the backbone, only for the layers "query" and "value".
+    # Check the names: Keras raises no error for an unknown one, and leaves nothing trainable.
     model.backbone.enable_lora(rank, target_layer_names=["query", "value"])
     # endregion
 
 
 def count_parameters(model: keras_hub.models.CausalLM) -> tuple[int, int]:
-    """Numbers of elements: of the trainable weights, and of all weights."""
+    """Return the number of elements of the trainable weights, and of all weights."""
     # region task 2
-    #: Return (elements of the trainable weights, elements of all weights).
+    #: Return a tuple: the elements of the trainable weights, the elements of all weights.
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     total = sum(math.prod(weight.shape) for weight in model.weights)
     return trainable, total
@@ -27,10 +27,10 @@ def count_parameters(model: keras_hub.models.CausalLM) -> tuple[int, int]:
 
 
 def expected_lora_parameters(architecture: Mapping[str, Any], rank: int) -> int:
-    """How many parameters LoRA of ``rank`` adds, by arithmetic alone.
+    """Return how many parameters LoRA adds, calculated from the architecture.
 
-    A kernel has shape (heads, hidden, head_dim). Beside it stand A, of shape (heads, hidden, rank), and B, of shape
-    (rank, head_dim). Gemma 7B at rank 4: 11,067,392.
+    For a kernel of shape (heads, hidden, head_dim), A has shape (heads, hidden, rank) and B has
+    shape (rank, head_dim). For Gemma 7B at rank 4 the result is 11,067,392.
 
     Args:
         architecture: A backbone's ``get_config()``.
@@ -39,8 +39,8 @@ def expected_lora_parameters(architecture: Mapping[str, Any], rank: int) -> int:
     """
     hidden, head_dim = architecture["hidden_dim"], architecture["head_dim"]
     # region task 3
-    #: Add up A and B of one query and of one value projection, and return the sum over all layers. There may be fewer
-    #: key and value heads than query heads.
+    #: Add up the elements of A and B of one query and of one value projection. Return the
+    #: sum over all layers. A model may have fewer key and value heads than query heads.
     query = architecture["num_query_heads"] * hidden * rank + rank * head_dim
     value = architecture["num_key_value_heads"] * hidden * rank + rank * head_dim
     return architecture["num_layers"] * (query + value)

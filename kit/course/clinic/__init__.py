@@ -1,1 +1,1 @@
-"""The exercise ``clinic``: its data, lesson, stub and checks. Nothing outside ``kit.course`` imports from here."""
+"""The exercise ``clinic``: its data, lesson, stub and checks. Only ``kit.course`` imports it."""

@@ -1,4 +1,4 @@
-"""The checks of the exercise ``clinic``: they judge its functions like those of ``layout`` and ``training``."""
+"""The checks of the exercise ``clinic``: the judgement of ``layout`` and ``training``."""
 
 from kit.course.shared import compiled_model, layout_judgement
 from kit.course.shared import tensor_parallel as oracle
@@ -14,7 +14,7 @@ def observe_memory(submission: Submission) -> list[LayoutCall]:
 
 
 def judge_memory(calls: list[LayoutCall]) -> None:
-    """The sharding of a small Gemma, of Gemma 7B and of a model with LoRA is that of tensor parallelism."""
+    """A small Gemma, Gemma 7B and a model with LoRA are sharded by tensor parallelism."""
     for model, config, rank in (
         ("a small Gemma of 2 layers", oracle.small_config(), 0),
         ("Gemma 7B", GEMMA_7B, 0),
@@ -51,7 +51,7 @@ def observe_one_head(submission: Submission) -> list[LayoutCall]:
 
 
 def judge_one_head(calls: list[LayoutCall]) -> None:
-    """With one key and value head, key and value are replicated and all other matrices are sharded."""
+    """With one key and value head, only key and value are replicated."""
     for model, config, rank in (
         ("Gemma 2B", GEMMA_2B, 0),
         ("Gemma 2B with LoRA", GEMMA_2B, 4),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kit.judge.catalogue import Check, Exercise
 
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
 
 class ClinicExercise(Protocol):
-    """What the exercise asks for."""
+    """The functions to write."""
 
     def too_much_on_each_core(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-        """The layout map of a public notebook, for Gemma with and without LoRA."""
+        """Return a layout map that shards every matrix of Gemma, with and without LoRA."""
         ...
 
     def twice_the_collectives(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-        """A layout map that somebody wrote down from specs that were printed elsewhere."""
+        """Return a layout map that splits each matrix along the dimension that costs least."""
         ...
 
     def nothing_is_split(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-        """A layout map that served well for years."""
+        """Return a layout map whose rules match in the current version of Keras."""
         ...
 
     def one_head_on_eight_cores(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-        """A layout map that is right for Gemma 7B, given to Gemma 2B, which has 8 query heads and one for key and value."""
+        """Return a layout map for Gemma 2B, which has 8 query heads and one key and value head."""
         ...
 
     def moments_on_every_core(
         self, model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float
     ) -> None:
-        """Compile for tuning, by somebody who was told of "incompatible devices" once, and has been careful since."""
+        """Compile the model so that the optimizer state is sharded like the variables."""
         ...
 
 
@@ -47,19 +47,19 @@ EXERCISE = Exercise(
     contract=ClinicExercise,
     advanced=True,
     hints=(
-        "For each patient, which of the columns of the table in the lesson can you see from the "
-        "code alone, and which needs a command? Two of the five can be told by reading patterns "
-        "aloud, letter by letter, against a path.",
-        "Tasks 1 to 3: count what each rule matches, and hold it against the number of blocks. "
-        "Task 2 matches all: write the names of the dimensions beside each spec. Task 4: which of "
-        "the kernels have a dimension of size 1 where the rule puts eight devices? What no rule "
-        "matches is whole. Task 5: for each line ask what it is good for, and what would be "
-        "different without it.",
-        "Task 1: one more matrix for each block, whose name has a suffix. Task 2: the patterns "
-        'are right; turn the entries of four rules, as `kit lesson layout "Which dimension"` '
-        "says. Task 3: give each pattern the beginning and the end of the path, and let no "
-        "adapter in. Task 4: two names fewer in one rule. Task 5: an optimizer that is given to "
-        "compile as it was made, and built later, needs none of the lines that move anything.",
+        "Look at the table in the lesson. For each of the five functions, which column can you check by "
+        "reading the code, and which needs a command? For two of them it is enough to compare the "
+        "patterns with a path, character by character.",
+        "Tasks 1 to 3: count the variables that each rule matches, and compare with the number of "
+        "blocks. In task 2 every rule matches: write the names of the dimensions next to each spec. "
+        "Task 4: which kernels have a dimension of size 1 that the rule splits over eight devices? "
+        "Variables that no rule matches are replicated. Task 5: ask for each line what it does, and what "
+        "would change without it.",
+        "Task 1: match one more matrix per block, whose name has a suffix. Task 2: the patterns are "
+        'right; change the specs of four rules as `kit lesson layout "Which dimension"` explains. '
+        "Task 3: let each pattern match the path from its beginning to its end, and no adapter. Task 4: "
+        "remove two names from one rule. Task 5: pass the optimizer to compile without building it first. "
+        "Then you need none of the lines that move variables.",
     ),
     checks=(
         Check(
@@ -67,7 +67,8 @@ EXERCISE = Exercise(
             "spec",
             "too_much_on_each_core",
             limit=60,
-            asks="No matrix is held whole, on a small model and on Gemma 7B, and no adapter is caught.",
+            asks="Every matrix of a small model and of Gemma 7B is sharded, and no rule matches an adapter that its "
+            "spec does not fit.",
         ),
         Check(
             "dimensions",
@@ -88,28 +89,29 @@ EXERCISE = Exercise(
             "spec",
             "nothing_is_split",
             limit=60,
-            asks="Every rule matches something in the Keras of today, and what it is to match.",
+            asks="In the current version of Keras, every rule matches the variables that it is for, and no others.",
         ),
         Check(
             "one_head",
             "spec",
             "one_head_on_eight_cores",
             limit=60,
-            asks="Gemma 2B is made with and without LoRA: key and value are held whole, all other matrices are split.",
+            asks="Keras can build Gemma 2B with and without LoRA: key and value are replicated, all other matrices are "
+            "sharded.",
         ),
         Check(
             "moments",
             "spec",
             "moments_on_every_core",
             limit=90,
-            asks="The optimizer is as it was asked for, and its moments lie where their variable lies.",
+            asks="The optimizer is the one asked for, and its moments are sharded like their variables.",
         ),
         Check(
             "loss",
             "spec",
             "moments_on_every_core",
             limit=90,
-            asks="Loss and accuracy are what they were.",
+            asks="The loss and the accuracy are unchanged.",
         ),
     ),
 )

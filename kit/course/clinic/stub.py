@@ -1,21 +1,22 @@
-"""Layouts and an optimizer that people wrote: each trains well to look at, and something is wrong with it."""
+"""Layout maps and an optimizer with a mistake that the loss does not show."""
 
 import keras
 import keras_hub
 
 
 def too_much_on_each_core(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """The layout map of a public notebook, for Gemma with and without LoRA.
+    """Return a layout map that shards every matrix of Gemma, with and without LoRA.
 
-    Symptoms: the loss is the same to the last digit. Each core of a v3-8 holds 11.67 GB of Gemma 7B, and not 4.27 GB. No
-    rule is idle.
+    The layout map that you fix comes from a public notebook. Symptoms: the loss is the same in all
+    digits. Each core of a v3-8 holds 11.67 GB of Gemma 7B instead of 4.27 GB. Every rule matches
+    something.
 
     Args:
         device_mesh: A mesh with axes "batch" and "model".
 
     """
     layout_map = keras.distribution.LayoutMap(device_mesh)
-    # Task 1: Write rules under which no matrix is held whole. These are the notebook's:
+    # Task 1: Write rules under which no matrix is replicated. The notebook has these rules:
     #     layout_map[".*embeddings"] = ("model", None)
     #     layout_map[".*(query|key|value).kernel"] = ("model", None, None)
     #     layout_map[".*attention_output.kernel"] = ("model", None, None)
@@ -26,17 +27,18 @@ def too_much_on_each_core(device_mesh: keras.distribution.DeviceMesh) -> keras.d
 
 
 def twice_the_collectives(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """A layout map that somebody wrote down from specs that were printed elsewhere.
+    """Return a layout map that splits each matrix along the dimension that costs least.
 
-    Symptoms: the loss is the same, and so are the bytes that each core holds. The compiled step has about twice as many
-    all-reduces as it needs.
+    The layout map that you fix was copied from printed specs. Symptoms: the loss and the bytes on
+    each core are the same. The compiled step has about twice as many all-reduces as necessary.
 
     Args:
         device_mesh: A mesh with axes "batch" and "model".
 
     """
     layout_map = keras.distribution.LayoutMap(device_mesh)
-    # Task 2: Write rules with the same patterns, or others, that split the dimension which costs least. These are the person's:
+    # Task 2: Write rules, with these patterns or others, that split the dimension that costs least.
+    # The old rules are:
     #     layout_map[".*embeddings"] = ("model", None)
     #     layout_map[".*(query|key|value)/kernel"] = (None, "model", None)
     #     layout_map[".*attention_output/kernel"] = (None, None, "model")
@@ -47,17 +49,18 @@ def twice_the_collectives(device_mesh: keras.distribution.DeviceMesh) -> keras.d
 
 
 def nothing_is_split(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """A layout map that served well for years.
+    """Return a layout map whose rules match in the current version of Keras.
 
-    Symptoms: since Keras was updated from 3.13, each core of a v3-8 is to hold all of Gemma 7B, 34.15 GB, and not 4.27 GB. Not
-    a line of this file was changed.
+    The layout map that you fix worked for years. Symptoms: since an update from Keras 3.13, each
+    core of a v3-8 has to hold all of Gemma 7B, 34.15 GB, instead of 4.27 GB. No line of this file
+    changed.
 
     Args:
         device_mesh: A mesh with axes "batch" and "model".
 
     """
     layout_map = keras.distribution.LayoutMap(device_mesh)
-    # Task 3: Write rules that match in the Keras of today. These are the person's:
+    # Task 3: Write rules that match in the current version of Keras. The old rules are:
     #     layout_map["token_embedding"] = ("model", None)
     #     layout_map["(query|key|value)/kernel"] = ("model", None, None)
     #     layout_map["attention_output/kernel"] = ("model", None, None)
@@ -68,16 +71,18 @@ def nothing_is_split(device_mesh: keras.distribution.DeviceMesh) -> keras.distri
 
 
 def one_head_on_eight_cores(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """A layout map that is right for Gemma 7B, given to Gemma 2B, which has 8 query heads and one for key and value.
+    """Return a layout map for Gemma 2B, which has 8 query heads and one key and value head.
 
-    Symptoms: on the meshes (1, 8) and (2, 4) the model is not even made; Keras raises a ValueError.
+    The layout map that you fix is right for Gemma 7B. Symptoms: on the meshes (1, 8) and (2, 4)
+    Keras cannot build the model and raises a ValueError.
 
     Args:
-        device_mesh: A mesh with axes "batch" and "model", whose model axis has 2 to 8 devices.
+        device_mesh: A mesh with axes "batch" and "model". The axis "model" has 2 to 8 devices.
 
     """
     layout_map = keras.distribution.LayoutMap(device_mesh)
-    # Task 4: Write rules for Gemma 2B, under which a step sends least. These are those of Gemma 7B:
+    # Task 4: Write rules for Gemma 2B under which a step sends the fewest bytes. The rules for
+    # Gemma 7B are:
     #     layout_map[".*embeddings"] = ("model", None)
     #     layout_map[".*(query|key|value|attention_output)/kernel"] = ("model", None, None)
     #     layout_map[".*ffw_gating(_2)?/kernel"] = (None, "model")
@@ -87,18 +92,19 @@ def one_head_on_eight_cores(device_mesh: keras.distribution.DeviceMesh) -> keras
 
 
 def moments_on_every_core(model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float) -> None:
-    """Compile for tuning, by somebody who was told of "incompatible devices" once, and has been careful since.
+    """Compile the model so that the optimizer state is sharded like the variables.
 
-    Symptoms: the loss is the same. When all parameters are tuned, the weights of a core are an eighth of the model, and the
-    moments are twice the whole model.
+    The code that you fix was written after an error about "incompatible devices". Symptoms: the
+    loss is the same. When all parameters are trained, a core holds an eighth of the weights but all
+    moments, which are twice as large as the whole model.
 
     Args:
-        model: The model, under a distribution that is set, with LoRA enabled or not.
-        learning_rate: Of AdamW, constant.
-        weight_decay: Of AdamW; biases and normalization scales are left out of it.
+        model: The model, under a distribution that is set, with or without LoRA.
+        learning_rate: Constant learning rate of AdamW.
+        weight_decay: Weight decay of AdamW, not for biases and normalization scales.
 
     """
-    # Task 5: Compile the model, so that each moment lies where its variable lies. This is the person's:
+    # Task 5: Compile the model so that each moment is sharded like its variable. The old code is:
     #     adamw = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
     #     adamw.exclude_from_weight_decay(var_names=["scale", "bias"])
     #     adamw.build(model.trainable_variables)

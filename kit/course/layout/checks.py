@@ -1,4 +1,4 @@
-"""The checks of the exercise ``layout``: layout maps as data, and their judgement on models without weights."""
+"""The checks of the exercise ``layout``."""
 
 import dataclasses
 
@@ -56,7 +56,7 @@ def observe_v3_8(submission: Submission) -> LayoutCall:
 
 
 def judge_v3_8(call: LayoutCall) -> None:
-    """Memory and collectives of Gemma 7B's step, by the TPU compiler, against those of tensor parallelism."""
+    """By the TPU compiler, Gemma 7B's step fits; it holds and sends no more bytes than necessary."""
     from kit.course.shared import tpu_step
 
     parts = dataclasses.replace(tpu_step.right_parts(), make_layout_map=call.layout_map)

@@ -13,20 +13,20 @@ EXERCISE = Exercise(
     prerequisites=("mesh",),
     contract=LayoutPart,
     hints=(
-        "Follow one token through a block. Of two matrices that come one after the other, the "
-        "first can be cut so that each device makes some of the outputs; the second can then take "
-        "just these as its inputs, and nothing is sent in between. In the attention, think in "
-        "whole heads.",
-        "A rule is an assignment to the layout map: the key is a regular expression that must "
-        'match the whole path (re.fullmatch), the value a tuple with "model" or None for each '
-        "dimension. Alternatives in parentheses, an optional group with a question mark and .* "
-        'are all that you need. `kit lesson layout "Rules"` shows how a rule misses, and the '
-        'command in `kit lesson layout "Predict"` counts what yours match.',
-        "Five rules do. One for the embeddings, cut along the vocabulary. One for query, key and "
-        "value together and one for the attention's output: the heads stand first in all four "
-        "shapes, and the heads are cut. One for both gating matrices, whose names differ by a "
-        "suffix: cut what they give. One for ffw_linear: cut what it takes. Each pattern ends "
-        "where the kernel's path ends, and no path is matched by two.",
+        "Follow one token through a block. Take two matrices that are applied one after the other. Split "
+        "the first so that each device computes some of its outputs. Split the second so that each device "
+        "takes exactly these as its inputs. Then the devices exchange nothing in between. In the "
+        "attention, split by whole heads.",
+        "A rule is an assignment to the layout map. Its key is a regular expression that must match the "
+        'whole path (re.fullmatch). Its value is a tuple with "model" or None for each dimension. You '
+        "need only alternatives in parentheses, an optional group with a question mark, and .* in the "
+        'patterns. `kit lesson layout "Rules"` shows how a rule can miss a path. The command in '
+        '`kit lesson layout "Predict"` counts the variables that each of your rules matches.',
+        "Five rules are enough. Rule 1, the embeddings: split the vocabulary. Rule 2, query, key and "
+        "value, and rule 3, the attention's output: the heads are the first dimension of all four "
+        "kernels, and you split the heads. Rule 4, both gating matrices, whose names differ in a suffix: "
+        "split their outputs. Rule 5, ffw_linear: split its inputs. End each pattern where the path of "
+        "the kernel ends, and let no two patterns match the same path.",
     ),
     checks=(
         Check(
@@ -34,21 +34,21 @@ EXERCISE = Exercise(
             "spec",
             "gemma_layout_map",
             limit=45,
-            asks="On a small model and on each mesh, every matrix is split along the right dimension.",
+            asks="On each mesh, every matrix of a small model is sharded along the right dimension.",
         ),
         Check(
             "gemma_7b",
             "spec",
             "gemma_layout_map",
             limit=45,
-            asks="So it is on Gemma 7B with its 28 layers (without its weights).",
+            asks="On each mesh, every matrix of Gemma 7B is sharded along the right dimension, in all 28 layers.",
         ),
         Check(
             "adapters",
             "spec",
             "gemma_layout_map",
             limit=45,
-            asks="No rule catches an adapter that it does not fit.",
+            asks="No rule matches a LoRA adapter that its spec does not fit.",
         ),
         Check(
             "collective_bytes",
@@ -62,32 +62,34 @@ EXERCISE = Exercise(
             "tpu_compile",
             "gemma_layout_map",
             limit=240,
-            asks="Compiled for a TPU v3-8, Gemma 7B's step fits, and holds and sends no more than it needs to.",
+            asks="Compiled for a TPU v3-8, Gemma 7B's step fits, and it holds and sends no more bytes than necessary.",
         ),
     ),
     codes={
         "LAYOUT_WRONG_DIMENSION": Code(
-            "Split what comes first along its outputs and what follows along its inputs: heads, and hidden units of the feed-forward.",
+            "Split the first of two matrices along its outputs and the second along its inputs: the heads of the "
+            "attention, the hidden units of the feed-forward.",
             "Which dimension",
         ),
         "LAYOUT_WRONG_AXIS": Code(
-            'Split weights over "model": the axis "batch" is for the examples.',
+            'Shard the weights over "model": the axis "batch" is for the examples.',
             "Which axis",
         ),
         "LAYOUT_CATCHES_ADAPTERS": Code(
-            "End the rule with /kernel, so that it does not match lora_kernel_a and lora_kernel_b.",
+            "End the pattern with /kernel: then it does not match lora_kernel_a and lora_kernel_b.",
             "Adapters",
         ),
         "LAYOUT_ONLY_FOR_FEW_LAYERS": Code(
-            "Let the pattern match any number: decoder_block_10 has two digits.",
+            "Let the pattern match numbers with any count of digits: decoder_block_10 has two digits.",
             "Rules",
         ),
         "LAYOUT_EXTRA_COLLECTIVES": Code(
-            "First see to the dimensions; if they are right, split nothing that every device needs whole: small variables are best replicated.",
+            "Check the dimensions first. If they are right, replicate what every device needs in full, such as "
+            "small variables.",
             "What is sent",
         ),
         "LAYOUT_DOES_NOT_FIT": Code(
-            "Split what a device holds most of: the largest lines of the table first.",
+            "Shard the variables that take the most bytes, the first rows of the table.",
             "On a TPU",
         ),
     },

@@ -1,1 +1,1 @@
-"""The exercise ``lora``: its data, lesson, stub and checks. Nothing outside ``kit.course`` imports from here."""
+"""The exercise ``lora``: its data, lesson, stub and checks. Only ``kit.course`` imports it."""

@@ -1,4 +1,4 @@
-"""The checks of the exercise ``lora``: which variables are trained, and parameter counts in closed form."""
+"""The checks of the exercise ``lora``: trainable variables and parameter counts."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -162,7 +162,7 @@ class FormulaCall:
 
 
 def observe_arithmetic(submission: Submission) -> list[FormulaCall]:
-    """``expected_lora_parameters`` for Gemma 7B and 2B, and for a model with fewer key and value heads than query heads."""
+    """``expected_lora_parameters`` for Gemma 7B, Gemma 2B and a small model."""
     function = "expected_lora_parameters"
 
     def read(number: Any) -> int:
@@ -202,7 +202,7 @@ def judge_arithmetic(calls: list[FormulaCall]) -> None:
 def _expected_adapters(
     block: int, rank: int, sizes: Mapping[str, Any] = oracle.SMALL_SIZES
 ) -> dict[str, tuple[int, ...]]:
-    """Shapes of a block's adapters: A is the kernel's shape with the last dimension replaced by the rank."""
+    """Shapes of a block's adapters: A has the kernel's shape, with the rank as last dimension."""
     heads = {"query": sizes["num_query_heads"], "value": sizes["num_key_value_heads"]}
     shapes: dict[str, tuple[int, ...]] = {}
     for name in TARGETS:

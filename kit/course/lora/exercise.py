@@ -12,17 +12,17 @@ EXERCISE = Exercise(
     prerequisites=("loading",),
     contract=LoraPart,
     hints=(
-        "LoRA freezes all, and puts two thin matrices beside some kernels. A name that fits no "
-        "layer raises no error. So how would you know that it worked? The second and the third "
-        "function are two ways to the same number.",
-        "Task 1: KerasHub's backbones have a method enable_lora, with a parameter for the names "
-        "of the layers. Task 2: a model has trainable_weights and weights, and each has a shape; "
-        "math.prod multiplies. Task 3: num_query_heads, num_key_value_heads and num_layers are in "
-        "the architecture.",
-        "Task 1 is one call on the backbone, with the rank and a list of two names. Task 2 is two "
-        "sums of products, returned as a pair, the trainable ones first. Task 3: take the two "
-        "shapes of the docstring, once with the heads of the query and once with those of the "
-        "value, add up the elements of all four matrices, and think of how many blocks there are.",
+        "LoRA freezes the model and adds two thin matrices to some kernels. Keras raises no error for a "
+        "name that no layer has. How can you find out whether LoRA is enabled? The second and the third "
+        "function calculate the same number in two ways.",
+        "Task 1: the backbones of KerasHub have a method enable_lora, with a parameter for the names of "
+        "the layers. Task 2: a model has trainable_weights and weights, and each weight has a shape. "
+        "math.prod multiplies its entries. Task 3: the architecture has num_query_heads, "
+        "num_key_value_heads and num_layers.",
+        "Task 1: call the method of the backbone with the rank and a list of two names. Task 2: return a "
+        "pair of sums of products, the sum over the trainable weights first. Task 3: take the two shapes "
+        "in the docstring, once with the heads of the query and once with the heads of the value. Add up "
+        "the elements of all four matrices, then take the number of blocks into account.",
     ),
     checks=(
         Check(
@@ -30,21 +30,22 @@ EXERCISE = Exercise(
             "params",
             "enable_lora",
             limit=60,
-            asks="Adapters of that rank stand beside query and value, and nothing else is trained.",
+            asks="Query and value have adapters of the given rank, and nothing else is trainable.",
         ),
         Check(
             "counts",
             "params",
             "count_parameters",
             limit=90,
-            asks="Trainable and all parameters of a small model, and of Gemma 2B and 7B with LoRA.",
+            asks="The counts of trainable and of all parameters are right for a small model, and for Gemma 2B and 7B with "
+            "LoRA.",
         ),
         Check(
             "arithmetic",
             "params",
             "expected_lora_parameters",
             limit=30,
-            asks="The closed form at 2B, at 7B, and with fewer key and value heads.",
+            asks="The closed form is right for Gemma 2B and 7B, and for fewer key and value heads than query heads.",
         ),
     ),
 )

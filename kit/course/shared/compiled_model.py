@@ -62,7 +62,7 @@ class LossSeen:
 
 
 def observe_optimizer(submission: Submission, function: str = COMPILE) -> Outcome[OptimizerSeen]:
-    """The optimizer that ``function(model, learning_rate, weight_decay)`` compiles a small model with."""
+    """The optimizer that ``function(model, rate, decay)`` compiles a small model with."""
     small_models.set_distribution(*mesh_shapes()[0])
     model = small_models.small_model(rank=0, num_layers=1)
     given = model.optimizer
@@ -75,7 +75,7 @@ def observe_optimizer(submission: Submission, function: str = COMPILE) -> Outcom
 
 
 def judge_optimizer(outcome: Outcome[OptimizerSeen]) -> None:
-    """AdamW, with this rate and decay, exclusions, and moments that are sharded like their variable."""
+    """AdamW with this rate, decay and exclusions; moments are sharded like their variable."""
     seen = returned(outcome)
     if not np.isclose(seen.learning_rate, RATE, rtol=1e-6):
         raise Failed(
@@ -98,7 +98,7 @@ def judge_optimizer(outcome: Outcome[OptimizerSeen]) -> None:
 
 
 def observe_loss(submission: Submission, function: str = COMPILE) -> Outcome[LossSeen]:
-    """The loss and the metrics that ``function(model, learning_rate, weight_decay)`` compiles a small model with."""
+    """The loss and metrics that ``function(model, rate, decay)`` compiles a small model with."""
     small_models.set_distribution(*mesh_shapes()[0])
     model = small_models.small_model(rank=RANK, num_layers=1)
     given = model.optimizer
@@ -115,7 +115,7 @@ def observe_loss(submission: Submission, function: str = COMPILE) -> Outcome[Los
 
 
 def judge_loss(outcome: Outcome[LossSeen]) -> None:
-    """Cross-entropy of the next token over logits; neither the loss nor the accuracy counts padding."""
+    """Cross-entropy of the next token over logits; loss and accuracy do not count padding."""
     seen = returned(outcome)
     logits, x, y, weight = _example()
     compare_loss(

@@ -139,7 +139,7 @@ def judge_layout(calls: Sequence[LayoutCall], model: str, config: Mapping[str, A
 
 
 def judge_collectives(calls: Sequence[LayoutCall]) -> None:
-    """Compare the collectives in the compiled gradients of a small Gemma with those of tensor parallelism.
+    """Compare the collectives of a small Gemma's gradients with those of tensor parallelism.
 
     Raises:
         Failed: if their results have more bytes.
@@ -209,7 +209,7 @@ class _Layout:
 
     @cached_property
     def rules(self) -> dict[str, tuple[str, tuple[str | None, ...]]]:
-        """Path -> pattern and spec of the rule that matches it, with the trailing Nones of the spec."""
+        """Path -> pattern and spec of its rule; the spec has an entry for each dimension."""
         return {
             path: (rule.pattern, rule.spec + (None,) * (len(self.by_path[path].shape) - len(rule.spec)))
             for rule in self.coverage.rules
@@ -247,7 +247,7 @@ def _judge_overlaps(layout: _Layout) -> None:
 
 
 def _judge_specs(layout: _Layout) -> None:
-    """A spec has no more entries than the variable has dimensions, and each axis divides its dimension."""
+    """A spec has no more entries than the shape, and each axis divides its dimension."""
     found = [(path, layout.by_path[path].shape, pattern, spec) for path, (pattern, spec) in layout.rules.items()]
     too_long = [row for row in found if len(row[3]) != len(row[1])]
     indivisible = [
@@ -286,7 +286,7 @@ def _judge_axes(layout: _Layout) -> None:
 
 
 def _judge_replicated(layout: _Layout) -> None:
-    """Every matrix that can be sharded is sharded; if not, the diagnosis names the rule that missed it."""
+    """Every matrix that can be sharded is sharded; otherwise the diagnosis shows the rules."""
     replicated = [layout.by_path[path] for path in layout.kinds if path in layout.to_be_sharded]
     replicated = [variable for variable in replicated if not any(layout.spec(variable.path))]
     if not replicated:
@@ -297,8 +297,8 @@ def _judge_replicated(layout: _Layout) -> None:
     if idle:
         raise Failed(
             "LAYOUT_RULE_MATCHES_NOTHING",
-            f"The rule {idle[0]!r} matches no variable of {layout.where}, and the layout replicates matrices of "
-            f"{as_bytes(nbytes)}.",
+            f"The rule {idle[0]!r} matches no variable of {layout.where}, and the layout replicates "
+            f"{_number(len(replicated), 'matrix')}: {as_bytes(nbytes)} on each device.",
             *evidence,
         )
     sharded = {without_block_number(path) for path, (_, spec) in layout.rules.items() if any(spec)}
@@ -363,7 +363,7 @@ def _judge_dimensions(layout: _Layout) -> None:
 
 
 def _judge_bytes(layout: _Layout) -> None:
-    """A device holds its shards of all matrices and the other variables, and no more (a closed form)."""
+    """A device holds no more than its shards of the matrices, and the other variables."""
     budget = math.ceil(
         sum(
             variable.nbytes / (layout.axis_sizes["model"] if variable.path in layout.to_be_sharded else 1)

@@ -47,17 +47,17 @@ def all_devices() -> list[str]:
 
 
 def mesh_shapes() -> list[tuple[int, int]]:
-    """Shapes of all meshes that checks use: all ways to factor the number of devices, (1, n) first."""
+    """All shapes (batch, model) of meshes over all devices, (1, n) first."""
     count = len(all_devices())
     return [(batch, count // batch) for batch in range(1, count + 1) if count % batch == 0]
 
 
 def sharding_meshes() -> list[tuple[int, int]]:
-    """Shapes (1, n) and, if possible, (2, n / 2): what holds on one of them may not hold on the other."""
+    """The shapes (1, n) and, if possible, (2, n / 2): results on one may differ on the other."""
     return [shape for shape in mesh_shapes() if shape[0] <= 2 and shape[1] > 1]
 
 
 def mesh_with_batch_axis() -> tuple[int, int]:
-    """The first shape that shards both the batch and the weights; (1, n) if there are too few devices."""
+    """The first shape that shards the batch and the weights; (1, n) if no shape shards both."""
     shapes = mesh_shapes()
     return shapes[1] if len(shapes) > 2 else shapes[0]
