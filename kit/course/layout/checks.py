@@ -56,7 +56,7 @@ def observe_v3_8(submission: Submission) -> LayoutCall:
 
 
 def judge_v3_8(call: LayoutCall) -> None:
-    """By the TPU compiler, Gemma 7B's step fits; it holds and sends no more bytes than necessary."""
+    """By the TPU compiler, the step of Gemma 7B fits, with no more bytes than necessary."""
     from kit.course.shared import tpu_step
 
     parts = dataclasses.replace(tpu_step.right_parts(), make_layout_map=call.layout_map)
