@@ -1,4 +1,4 @@
-"""Several processes that train one model: what each feeds, what none of them can read alone, and what all must do together."""
+"""Several processes that train one model: what each feeds, reads, gathers and writes."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,23 +9,25 @@ import numpy as np
 
 
 def process_settings(environment: Mapping[str, str]) -> tuple[str, int, int]:
-    """What Keras' environment variables say of this process, as ``keras.distribution.initialize`` takes it.
+    """Return the settings of this process, as ``keras.distribution.initialize`` takes them.
 
     Args:
-        environment: Variables by name, as in ``os.environ``: KERAS_DISTRIBUTION_JOB_ADDRESSES (host:port of process 0, or of
-            all, with commas), KERAS_DISTRIBUTION_NUM_PROCESSES and KERAS_DISTRIBUTION_PROCESS_ID (from 0).
+        environment: Variables by name, as in ``os.environ``: KERAS_DISTRIBUTION_JOB_ADDRESSES
+            (host:port of process 0, or of all processes, separated by commas),
+            KERAS_DISTRIBUTION_NUM_PROCESSES and KERAS_DISTRIBUTION_PROCESS_ID (from 0).
 
     Returns:
-        The addresses as they are given, how many processes there are, and the number of this one.
+        The addresses unchanged, the number of processes, and the number of this process.
 
     Raises:
-        ValueError: with the name of the variable in its text, if one is missing or empty, if a number is not whole, or if
-            there can be no process of this number.
+        ValueError: if a variable is missing or empty, if a number is not an integer, or if no
+            process can have this number; the message has the name of the variable.
 
     """
     # region task 1
-    #: Return the three. Refuse what is missing or empty, numbers that are not whole, and numbers of a process that are below 0
-    #: or not below how many there are; each text has the whole name of the variable.
+    #: Return the three settings. Raise an error for a variable that is missing or empty,
+    #: for a number that is not an integer, and for a process number below 0 or not below the
+    #: number of processes. Each message has the full name of the variable.
     prefix = "KERAS_DISTRIBUTION_"
     numbers = []
     for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID"):
@@ -35,7 +37,7 @@ def process_settings(environment: Mapping[str, str]) -> tuple[str, int, int]:
         try:
             numbers.append(int(environment[prefix + name]))
         except ValueError:
-            raise ValueError(f"{prefix}{name} is not a whole number.") from None
+            raise ValueError(f"{prefix}{name} is not an integer.") from None
     count, number = numbers
     if not 0 <= number < count:
         raise ValueError(f"{prefix}PROCESS_ID is {number}, and there are {count} processes.")
@@ -44,60 +46,63 @@ def process_settings(environment: Mapping[str, str]) -> tuple[str, int, int]:
 
 
 def own_rows(process_of_device: np.ndarray, batch_size: int, process: int) -> list[int]:
-    """The rows of a batch that a process feeds, in the order in which it feeds them.
+    """Return the rows of a batch that a process feeds, in the order in which it feeds them.
 
-    The batch is split over the axis "batch", into as many parts as that is long. All devices of one row of the mesh hold the
-    same part, whatever process they belong to.
+    The batch is sharded over the axis "batch", into as many parts as the axis has devices. All
+    devices of one row of the mesh hold the same part, whichever process they belong to.
 
     Args:
-        process_of_device: For each device of the mesh the number of its process, shape (batch, model).
+        process_of_device: The process of each device of the mesh, of shape (batch, model).
         batch_size: Rows of the whole batch.
         process: The number of the process.
 
     Raises:
-        ValueError: with both numbers, if the axis does not divide the batch.
+        ValueError: if the axis does not divide the batch; the message has both numbers.
 
     """
     # region task 2
-    #: Return the rows that devices of this process hold, each once, in ascending order:
-    #: `jax.make_array_from_process_local_data` takes them so, wherever the devices stand in the mesh.
+    #: Return the rows that devices of this process hold, each once, in ascending order. This
+    #: is the order that `jax.make_array_from_process_local_data` takes, for any mesh.
     parts = len(process_of_device)
     if batch_size % parts:
-        raise ValueError(f"A batch of {batch_size} rows cannot be split into {parts} parts.")
+        raise ValueError(f"A batch of {batch_size} rows cannot be divided into {parts} parts.")
     return [row for row in range(batch_size) if process in process_of_device[row // (batch_size // parts)]]
     # endregion
 
 
 def rows_of_whole_batch(process_of_device: np.ndarray, rows_fed: int, process: int) -> int:
-    """How many rows JAX takes the whole batch to have, by what one process feeds. Nobody else tells it.
+    """Return how many rows JAX infers for the whole batch from those that one process feeds.
 
     Args:
-        process_of_device: For each device of the mesh the number of its process, shape (batch, model).
-        rows_fed: Rows that the process feeds, which the parts that its devices hold divide.
+        process_of_device: The process of each device of the mesh, of shape (batch, model).
+        rows_fed: Rows that the process feeds; a multiple of the number of parts that it feeds.
         process: The number of the process.
 
     """
     # region task 3
-    #: Return the number: all parts are as large as those that this process feeds.
+    #: Return the number of rows. JAX assumes that all parts are as large as those fed here.
     own_parts = sum(process in row for row in process_of_device)
     return rows_fed // own_parts * len(process_of_device)
     # endregion
 
 
 def whole_value(value: jax.Array) -> np.ndarray:
-    """The whole of an array whose shards may lie in several processes, in each of them. All processes must come here.
+    """Return the whole of an array whose shards may be in different processes.
+
+    All processes must call this function, and each gets the whole array.
 
     Args:
-        value: Of any sharding, any shape; on one device or many, of one process or several.
+        value: An array of any shape and sharding, on one device or many, in one process or many.
 
     """
     # region task 4
-    #: What this process can address all of, NumPy can read. Of anything else, have each device of the array's mesh make a whole
-    #: copy first: a compiled function that gives back what it is given, with `out_shardings` for it.
+    #: NumPy can read an array if all of it is in this process. For any other array, first
+    #: make a replicated copy on each device of its mesh, with a compiled function that
+    #: returns its argument, and `out_shardings`.
     if not value.is_fully_addressable:
         sharding: Any = value.sharding
-        everywhere = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
-        value = jax.jit(lambda array: array, out_shardings=everywhere)(value)
+        replicated = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
+        value = jax.jit(lambda array: array, out_shardings=replicated)(value)
     return np.asarray(value)
     # endregion
 
@@ -105,17 +110,21 @@ def whole_value(value: jax.Array) -> np.ndarray:
 def save_once(
     values: Mapping[str, jax.Array], path: Path, process: int, gather: Callable[[jax.Array], Any] = whole_value
 ) -> None:
-    """Write arrays to one file of NumPy's (.npz), by their names. All processes must come here, and process 0 alone writes.
+    """Write arrays to one NumPy file (.npz), under their names.
+
+    All processes must call this function, and only process 0 writes.
 
     Args:
-        values: Arrays by name. All processes have the same names, and perhaps in another order.
-        path: A file that is not there yet, in a folder that is; it ends with ".npz".
+        values: Arrays by name. All processes have the same names, possibly in different orders.
+        path: A file that does not exist yet, in an existing folder; it ends with ".npz".
         process: The number of this process.
-        gather: Gives the whole of an array, for NumPy, if all processes call it at the same time for the same array.
+        gather: Returns the whole of an array, for NumPy, if all processes call it at the same time
+            for the same array.
 
     """
     # region task 5
-    #: Gather all arrays in every process, in an order that is the same in all of them; then write, if this is process 0.
+    #: Gather all arrays in every process, in an order that is the same in all of them. Then
+    #: write the file if this is process 0.
     whole = {name: gather(values[name]) for name in sorted(values)}
     if process == 0:
         np.savez(path, **whole)

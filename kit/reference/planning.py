@@ -25,8 +25,8 @@ def argument_nbytes(architecture: Mapping[str, Any], mesh: tuple[int, int], rank
     hidden, head_dim = architecture["hidden_dim"], architecture["head_dim"]
     layers = architecture["num_layers"]
     # region task 1
-    #: Count the model's elements on one device: its share of each matrix, all of each scale.
-    #: A block has four attention kernels, three feed-forward kernels of hidden x half of
+    #: Count the model's elements on one device: its share of each matrix, all of each
+    #: scale. A block has four attention kernels, three feed-forward kernels of hidden x half of
     #: intermediate_dim, and two scales. One more scale follows the last block.
     attention = 2 * heads * hidden * head_dim
     # Gemma's intermediate dimension is that of both gating matrices together.
@@ -62,8 +62,8 @@ def all_reduce_nbytes(architecture: Mapping[str, Any], rank: int, batch_size: in
 
     """
     # region task 4
-    #: Count the all-reduces of activations: in the forward and backward pass of each block, at
-    #: the embeddings, and in the backward pass at the logits. With LoRA, nothing before the
+    #: Count the all-reduces of activations: in the forward and backward pass of each block,
+    #: at the embeddings, and in the backward pass at the logits. With LoRA, nothing before the
     #: first block's query and value needs a gradient. Return the bytes of their results.
     number = 4 * architecture["num_layers"] + 2 - (1 if rank else 0)
     return number * batch_size * sequence_length * architecture["hidden_dim"] * 4

@@ -273,7 +273,7 @@ def judge_v3_8(outcome: Outcome[dict[str, Setting]]) -> None:
 
 
 def _plan(config: Mapping[str, Any], mesh: tuple[int, int], layers: tuple[int, ...], **settings: Any) -> Any:
-    """The plan of a right step for a v3-8; ``layers`` and ``settings`` are those of ``make_plan``."""
+    """The plan of a right step for a v3-8; ``layers`` as in ``make_plan``."""
     from kit.course.shared import tpu_step
     from kit.tpu.plan import make_plan
     from kit.tpu.step import StepSettings

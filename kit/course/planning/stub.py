@@ -24,8 +24,8 @@ def argument_nbytes(architecture: Mapping[str, Any], mesh: tuple[int, int], rank
     heads = architecture["num_query_heads"] + architecture["num_key_value_heads"]
     hidden, head_dim = architecture["hidden_dim"], architecture["head_dim"]
     layers = architecture["num_layers"]
-    # Task 1: Count the model's elements on one device: its share of each matrix, all of each scale.
-    # A block has four attention kernels, three feed-forward kernels of hidden x half of
+    # Task 1: Count the model's elements on one device: its share of each matrix, all of each
+    # scale. A block has four attention kernels, three feed-forward kernels of hidden x half of
     # intermediate_dim, and two scales. One more scale follows the last block.
     raise NotImplementedError("planning, task 1")
     # Task 2: Count the elements of all adapters. Each query and each value has A of shape
@@ -50,8 +50,8 @@ def all_reduce_nbytes(architecture: Mapping[str, Any], rank: int, batch_size: in
         sequence_length: Tokens of an example.
 
     """
-    # Task 4: Count the all-reduces of activations: in the forward and backward pass of each block, at
-    # the embeddings, and in the backward pass at the logits. With LoRA, nothing before the
+    # Task 4: Count the all-reduces of activations: in the forward and backward pass of each block,
+    # at the embeddings, and in the backward pass at the logits. With LoRA, nothing before the
     # first block's query and value needs a gradient. Return the bytes of their results.
     raise NotImplementedError("planning, task 4")
 
