@@ -63,6 +63,7 @@ def build() -> None:
 @click.argument("exercises", nargs=-1)
 @click.option("--at-once", type=int, default=2, show_default=True, help="Check this many solutions at the same time.")
 @click.option("--whole-runs", is_flag=True, help="Also run the wrong solutions that only a whole run reveals.")
+@click.option("--without-reference", is_flag=True, help="Skip the reference, which `pytest --impl=reference` checks.")
 @click.option(
     "--solutions",
     type=click.Path(path_type=Path),
@@ -70,7 +71,9 @@ def build() -> None:
     show_default=True,
     help="The folder with wrong and right solutions.",
 )
-def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool, solutions: Path) -> None:
+def check(
+    exercises: tuple[str, ...], at_once: int, whole_runs: bool, without_reference: bool, solutions: Path
+) -> None:
     """Prove that the checks of EXERCISES, by default of all, are right.
 
     Stubs must fail only as not implemented, the reference and the right solutions must pass, and
@@ -79,11 +82,12 @@ def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool, solutions:
     import tempfile
 
     from kit.course.catalogue import catalogue
-    from kit.dev.proof import prove
+    from kit.dev.proof import ProofOptions, prove
 
     names = tuple(catalogue().find(name).name for name in exercises) or catalogue().names
+    options = ProofOptions(at_once, whole_runs, with_reference=not without_reference)
     with tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
-        proof = prove(names, solutions, Path(folder), at_once, lambda trial: click.echo(trial.as_row()), whole_runs)
+        proof = prove(names, solutions, Path(folder), options, lambda trial: click.echo(trial.as_row()))
     for problem in proof.problems:
         click.echo(f"problem: {problem}", err=True)
     click.echo(proof.as_line())

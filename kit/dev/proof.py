@@ -1,6 +1,7 @@
 """Proves the checks: stubs fail, the reference passes, wrong solutions get their diagnoses."""
 
 import ast
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from kit.errors import UserError
 from kit.judge.catalogue import WHOLE_RUN, Check, available
 from kit.judge.runner import Job, Runner, Verdict
 from kit.parts.implementation import EXERCISES, KIT_FOLDER, REFERENCE
+from kit.tpu.compiler import PROGRAMS_FOLDER
 
 #: A check with a limit of so many seconds runs on a wrong solution only if the cheaper ones have
 #: found nothing.
@@ -81,13 +83,24 @@ class Proof:
         )
 
 
+@dataclass(frozen=True)
+class ProofOptions:
+    """What is checked."""
+
+    #: Solutions at the same time.
+    at_once: int = 2
+    #: Also run the checks of all parts together.
+    whole_runs: bool = False
+    #: Also check the reference.
+    with_reference: bool = True
+
+
 def prove(
     exercises: Sequence[str],
     solutions_folder: Path,
     scratch: Path,
-    at_once: int,
+    options: ProofOptions,
     report: Callable[[Trial], None],
-    whole_runs: bool = False,
 ) -> Proof:
     """Run the checks on stubs, reference and solutions, and look for problems in the material.
 
@@ -95,9 +108,8 @@ def prove(
         exercises: Their names.
         solutions_folder: The folder that :func:`kit.dev.solutions.read_solutions` reads.
         scratch: An empty folder for the solutions that are run.
-        at_once: Solutions at the same time.
+        options: What is checked.
         report: Called with each trial when its checks are done.
-        whole_runs: Also run the checks of all parts together.
 
     Raises:
         UserError: if a solution is not described as it must be.
@@ -106,6 +118,8 @@ def prove(
     started = time.perf_counter()
     solutions = read_solutions(solutions_folder)
     trials: list[Trial] = []
+    # Many solutions make the same program for a TPU.
+    os.environ.setdefault(PROGRAMS_FOLDER, str(scratch / "tpu-programs"))
 
     def job(trial: Trial, checks: Sequence[Check], stop_early: bool) -> Job:
         for check in checks:
@@ -123,16 +137,17 @@ def prove(
             (stubs / f"{exercise}.py").write_text(catalogue().stub(exercise), encoding="utf-8")
             checks = available(catalogue().checks_of(exercise))
             yield str(stubs), job(Trial(_STUB, exercise, ("NOT_IMPLEMENTED",)), checks, False)
-            yield REFERENCE, job(Trial(_SOLVED, exercise, (PASSES,)), checks, False)
+            if options.with_reference:
+                yield REFERENCE, job(Trial(_SOLVED, exercise, (PASSES,)), checks, False)
         for solution in solutions:
-            chosen = solution.exercise in exercises or (whole_runs and solution.exercise == WHOLE_RUN)
+            chosen = solution.exercise in exercises or (options.whole_runs and solution.exercise == WHOLE_RUN)
             if chosen and solution.checks:
                 folder = solution.write(scratch / f"{solution.exercise}-{solution.name}")
                 trial = Trial(solution.name, solution.exercise, solution.codes)
                 yield str(folder), job(trial, solution.checks, not solution.passes)
 
     with Runner(catalogue()) as runner:
-        runner.run_jobs(jobs(), at_once)
+        runner.run_jobs(jobs(), options.at_once)
     problems = problems_of_material(solutions) + [
         f"{trial.exercise}: {trial.name} got {', '.join(trial.codes) or PASSES}"
         for trial in trials
