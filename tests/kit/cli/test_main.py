@@ -1,0 +1,63 @@
+"""The command line as a whole: it starts fast, and an error in its use is one sentence."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import kit
+
+FRAMEWORKS = {"jax", "keras", "tensorflow", "keras_hub", "numpy"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import kit",
+        "import kit.cli.main",
+        "import kit.runtime.platform",
+        "from kit.cli.main import cli; cli(['--help'], standalone_mode=False)",
+    ],
+)
+def test_no_framework_is_imported(code: str) -> None:
+    report = f"{code}\nimport sys; print(sorted(set(sys.modules) & {FRAMEWORKS!r}))"
+    finished = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
+    assert finished.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_names_all_commands(tmp_path: Path) -> None:
+    finished = kit("--help", cwd=tmp_path)
+    assert finished.returncode == 0
+    for name in (
+        "run",
+        "plan",
+        "export",
+        "report",
+        "bundle",
+        "lesson",
+        "watch",
+        "hint",
+        "reset",
+        "solution",
+        "grade",
+        "doctor",
+        "dev",
+    ):
+        assert f"  {name} " in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["report"], "kit: Missing argument 'RUN' (`kit report --help`)."),
+        (["bundle"], "kit: Missing argument 'FOLDER' (`kit bundle --help`)."),
+        (["run", "--batch"], "kit: No such option '--batch'. (Did you mean one of: "),
+        (["rum"], "kit: No such command 'rum'"),
+    ],
+)
+def test_a_usage_error_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    finished = kit(*arguments, cwd=tmp_path)
+    assert finished.returncode == 2
+    (line,) = finished.stderr.strip().splitlines()
+    assert line.startswith(sentence)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,54 @@
+"""The command ``kit`` in processes of its own, as a user starts it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+#: Starts `kit` with the Python that runs the tests.
+KIT = [sys.executable, "-c", "from kit.cli.main import main; main()"]
+
+
+def kit(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    """Run a command and return its exit code and its output."""
+    return subprocess.run(
+        [*KIT, *arguments], capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, check=False
+    )
+
+
+def connected_runs(count: int, options: list[str], cwd: Path) -> list[subprocess.Popen]:
+    """Start ``kit run --json`` in ``count`` processes that Keras connects.
+
+    Standard error goes to ``process-N.txt``, and standard output to ``process-N.json``.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
+    }
+    processes = []
+    for number in range(count):
+        with (cwd / f"process-{number}.txt").open("w") as errors, (cwd / f"process-{number}.json").open("w") as output:
+            processes.append(
+                subprocess.Popen(
+                    [*KIT, "run", "--json", *options],
+                    cwd=cwd,
+                    env={**os.environ, **environment, "KERAS_DISTRIBUTION_PROCESS_ID": str(number)},
+                    stdout=output,
+                    stderr=errors,
+                )
+            )
+    return processes
+
+
+def wait_for_first_checkpoint(processes: list[subprocess.Popen], cwd: Path, printed: Path) -> Path:
+    """Wait until the run of these processes has a checkpoint, and return the run's folder."""
+    until = time.monotonic() + 240
+    while not (checkpoints := list(cwd.glob("runs/*/saves/step-000001"))):
+        assert time.monotonic() < until, "no checkpoint within four minutes"
+        assert all(process.poll() is None for process in processes), printed.read_text()
+        time.sleep(0.01)
+    return checkpoints[0].parent.parent
