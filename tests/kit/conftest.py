@@ -55,17 +55,6 @@ def devices() -> list[str]:
     return names
 
 
-@pytest.fixture(scope="session")
-def stubs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with the stubs of all exercises. Copy it before you change anything."""
-    from kit.course.catalogue import catalogue
-
-    folder = tmp_path_factory.mktemp("stubs")
-    for name in catalogue().names:
-        (folder / f"{name}.py").write_text(catalogue().stub(name), encoding="utf-8")
-    return folder
-
-
 @pytest.fixture
 def mesh_1x8(devices: list[str]) -> Any:
     """A mesh of Keras' own making, (1, 8)."""

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from command_line import KIT, connected_runs, kit, wait_for_first_checkpoint
+from exercise_folder import write_exercises
 
 from kit.parts.implementation import find_parts
 
 #: Each gives one sentence that names the option and its value, and leaves no files.
 MISTAKES = {
-    "a mesh that does not fit the devices": (["--mesh", "3x3"], "--mesh 3x3: that takes 9 devices, and 8 are here"),
-    "a malformed mesh": (["--mesh", "eight"], "--mesh eight: it is written BATCHxMODEL"),
+    "a mesh that does not fit the devices": (["--mesh", "3x3"], "--mesh 3x3: it needs 9 devices, and there are 8"),
+    "a malformed mesh": (["--mesh", "eight"], "--mesh eight: write BATCHxMODEL"),
     "a mesh with a zero": (["--mesh", "0x8"], "--mesh 0x8"),
     "heads that the model axis does not divide": (
         ["--devices", "3"],
@@ -35,7 +36,7 @@ MISTAKES = {
     "a missing run": (["--resume", "nowhere"], "--resume nowhere: there is no such folder"),
     "settings of a resumed run": (
         ["--resume", "nowhere", "--rank", "2"],
-        "--resume nowhere: a run goes on with the settings that it began with, so --rank cannot be given",
+        "--resume nowhere: a run resumes with the settings that it was started with: remove --rank",
     ),
     "no devices": (["--devices", "0"], "--devices 0"),
     "an unknown platform": (["--platform", "abacus"], "--platform abacus: there is auto, cpu, gpu and tpu"),
@@ -69,7 +70,7 @@ def test_an_unwritable_runs_folder(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     finished = kit("run", "--batches", "1", "--runs", "taken", cwd=tmp_path)
     assert finished.returncode == 2
-    assert "--runs taken: no folder can be made there" in finished.stderr.splitlines()[-1]
+    assert "--runs taken: cannot create a folder there" in finished.stderr.splitlines()[-1]
 
 
 def test_gemma_7b_lists_its_requirements(tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def two_processes_of_which_one_is_killed(options: list[str], cwd: Path) -> tuple
 
 
 @pytest.mark.long
-def test_other_settings_and_user_modules(tmp_path: Path, stubs_folder: Path) -> None:
+def test_other_settings_and_user_modules(tmp_path: Path) -> None:
     """Full-parameter tuning in mixed precision, on another mesh, over a file's reviews, for two epochs.
 
     Two processes of four devices start the run. One of them is killed, the other ends by itself, and
@@ -170,8 +171,7 @@ def test_other_settings_and_user_modules(tmp_path: Path, stubs_folder: Path) -> 
     """
     texts = [f"This is review number {number}, and I liked it. It was good." for number in range(8)]
     (tmp_path / "mine.txt").write_text("\n".join(texts), encoding="utf-8")
-    mine = tmp_path / "mine"
-    shutil.copytree(stubs_folder, mine)
+    mine = write_exercises(tmp_path / "mine")
     (mine / "rules.py").write_text('RULES = {"token_embedding/embeddings": ("model", None)}\n')
     (mine / "layout.py").write_text(
         "import keras\nfrom .rules import *\n\n"
@@ -191,7 +191,7 @@ def test_other_settings_and_user_modules(tmp_path: Path, stubs_folder: Path) -> 
     )
     refused = kit("run", "--impl", "mine", "--batches", "2", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "still to be written are mesh.make_device_mesh, loading.load_distributed" in refused.stderr
+    assert "not implemented yet: mesh.make_device_mesh, loading.load_distributed" in refused.stderr
     assert "layout.gemma_layout_map" not in refused.stderr
     # One of two tasks is still open.
     half = (mine / "loading.py").read_text().replace('    raise NotImplementedError("loading, task 1")\n', "")
@@ -216,7 +216,10 @@ def test_other_settings_and_user_modules(tmp_path: Path, stubs_folder: Path) -> 
     assert "Traceback" not in printed
     finished = kit("run", "--json", "--resume", str(killed), "--mesh", "1x8", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
-    assert "From the reference, since they are still to be written: mesh.make_device_mesh, loading" in finished.stderr
+    assert (
+        "Taken from the reference, since they are not implemented yet: mesh.make_device_mesh, loading"
+        in finished.stderr
+    )
     # Standard output has only JSON.
     result = json.loads(finished.stdout)
     folder = tmp_path / result["folder"]
@@ -267,7 +270,7 @@ print("it wrote", repr(model.generate({settings["prompt"]!r}, max_length={settin
     assert f"it wrote {result['generations']['after']!r}" in finished.stdout
     again = kit("export", result["folder"], "tuned", cwd=cwd)
     assert again.returncode == 2
-    assert "tuned: it is there already" in again.stderr
+    assert "tuned: it exists already" in again.stderr
 
 
 @pytest.mark.long

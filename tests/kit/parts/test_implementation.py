@@ -17,7 +17,7 @@ from kit.parts.implementation import find_parts
             "import nothing_of_this_name\n",
             "does not import (ModuleNotFoundError: No module named 'nothing_of_this_name')",
         ),
-        ("", "missing are mesh.make_device_mesh"),
+        ("", "missing functions: mesh.make_device_mesh"),
     ],
 )
 def test_modules_that_cannot_be_used(tmp_path: Path, content: str, message: str) -> None:
