@@ -52,7 +52,7 @@ from kit.judge.submission import Submission
 
 def observe_doubles(submission: Submission) -> Outcome[int]:
     """What ``double(21)`` returns."""
-    return submission.observe("double", 21, expects=int)
+    return submission.observe("double", 21, returns=int)
 
 
 def judge_doubles(outcome: Outcome[int]) -> None:
