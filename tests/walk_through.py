@@ -1,8 +1,9 @@
 """Walks through exercises as a learner does: from the stub over typical mistakes to the solution.
 
-Each step edits what the diagnostic before it names, and makes the next mistake. The output shows each edit in one line, the
-code that it changes, and the diagnostic that follows. A walk fails if another code than the expected one comes first, or if
-the diagnostic does not contain the text that the next edit acts on. The steps are in tests/walk, one file per exercise.
+Each step edits what the diagnostic before it names, and makes the next mistake. The output shows
+each edit in one line, the code that it changes, and the diagnostic that follows. A walk fails if
+another code than the expected one comes first, or if the diagnostic does not contain the text that
+the next edit acts on. The steps are in tests/walk, one file per exercise.
 
 Usage: python tests/walk_through.py [EXERCISE ...]
 """
@@ -68,7 +69,7 @@ def steps_of(exercise: str) -> list[Step]:
 
 
 def walk_through(walk: Walk, folder: Path, runner: Runner) -> Job:
-    """Take one step after the other: edit the file, and run the checks, cheap ones first, until one fails."""
+    """Take one step after the other: edit the file, and run the checks until one fails."""
     checks = [check for check in catalogue().checks_of(walk.exercise) if check.layer not in ("tpu_compile", "tpu")]
     tasks: dict[str, str] = {}
     started = time.perf_counter()

@@ -394,7 +394,7 @@ def weights_checksum(backbone: keras_hub.models.Backbone) -> str:
 
 
 def _processor() -> str:
-    """The processors' name and number, as far as the system tells."""
+    """Name and number of the processors, if the system reports them."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

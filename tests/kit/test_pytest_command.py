@@ -1,4 +1,4 @@
-"""The tests' command as a learner uses it: on stubs, on solutions, and on a copy of the kit without the reference."""
+"""The tests' command as a learner uses it, also in a copy of the kit without the reference."""
 
 import os
 import re
@@ -54,7 +54,7 @@ def test_stubs_are_judged_without_a_framework(tmp_path: Path) -> None:
 
 
 def test_a_broken_exercise_affects_no_other(tmp_path: Path) -> None:
-    """One exercise ends its process, two do not import, one is right; two workers run the checks."""
+    """One exercise ends its process, two do not import, one is right; there are two workers."""
     folder = write_exercises(tmp_path / "mine", mesh="os_exit", reviews="right_numpy")
     (folder / "lora.py").write_text("import sys\nsys.exit(0)\n")
     (folder / "layout.py").write_text("def gemma_layout_map(:\n")

@@ -1,4 +1,4 @@
-"""A class is graded: who handed in what, which checks pass, which mistakes are frequent, and what the file keeps."""
+"""A class is graded: submissions, grades, frequent mistakes, and the file that keeps the grades."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def reference(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five learners, each with another form of submission, and a folder that belongs to no learner."""
+    """Five learners who submit in different ways, and a folder that belongs to no learner."""
     folder = tmp_path_factory.mktemp("handed-in") / "group-1"
     swapped = source_of("mesh", "shape_swapped")
     hand_in(folder / "ada", mesh=reference("mesh"), reviews=reference("reviews"))

@@ -71,7 +71,7 @@ def test_an_anchor_is_a_heading(anchor: str) -> None:
 
 
 def test_a_diagnosis_or_another_text_leads_to_each_heading() -> None:
-    """Apart from the headings that every lesson has; none is left from a diagnosis that was renamed."""
+    """Apart from the headings of every lesson; none is left from a renamed diagnosis."""
     texts = [lesson(name) for name in NAMES]
     texts += [hint for exercise in catalogue().exercises for hint in exercise.hints]
     named = {match for text in texts for match in re.findall(r'`kit lesson (\w+) "([^"]+)"`', " ".join(text.split()))}
@@ -102,7 +102,7 @@ def plain(text: str) -> str:
 
 
 def given_away(text: str, source: str) -> list[str]:
-    """Statements and lines of a solution's regions, longer than 20 characters, that a text contains."""
+    """Statements and lines of a solution, longer than 20 characters, that a text contains."""
     wanted: set[str] = set()
     for region in find_regions(source):
         lines = source.splitlines()[region.start : region.stop]

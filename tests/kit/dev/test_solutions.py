@@ -1,4 +1,4 @@
-"""Solutions are read from differences, and each is tried with the checks of the functions that differ."""
+"""Solutions are differences, and the checks of the functions that differ run on each."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A new exercise needs its own folder, its reference, its solutions and its test file, and nothing else."""
+"""A new exercise needs only its folder, its reference, its solutions and its test file."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Each check runs in its own process, and whatever a solution does there has no effect elsewhere."""
+"""Each check runs in its own process, and what a solution does there affects no other check."""
 
 import dataclasses
 from collections.abc import Iterator
