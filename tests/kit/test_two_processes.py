@@ -1,4 +1,4 @@
-"""The two processes of `multihost`: what is reported when one dies, crashes, stops, or when both wait."""
+"""The two processes of `multihost`: reports when one dies, crashes, stops, or both wait."""
 
 import json
 import subprocess
@@ -111,7 +111,7 @@ def test_a_crash_says_in_which_process_and_where(processes: Any) -> None:
 
 @pytest.mark.parametrize("other", [doing("step 3", 0.2), {"end": "finished"}])
 def test_processes_that_wait_are_located(processes: Any, other: dict[str, Any]) -> None:
-    """They wait for each other, or for one that has finished. An observation does not end the time limit."""
+    """For each other, or for one that has finished. An observation does not end the limit."""
     first = [doing("whole_value of an array", 0.3), rows_seen(0, [0], [0])]
     diagnosis = diagnosis_of(processes((STAYS, STAYS), (first, [other])))
     assert diagnosis.code == "MULTIHOST_PROCESSES_HANG"

@@ -71,7 +71,7 @@ def judge_v3_8(call: LayoutCall) -> None:
         (f"held by each core, {plan.layers} blocks", "rule", "bytes"),
         [(kind, rule or "no rule", as_bytes(nbytes)) for kind, rule, nbytes in plan.held[:5]],
     )
-    needed = tpu_step.all_blocks(parts, plan)
+    needed = tpu_step.nbytes_with_all_blocks(parts, plan)
     if not plan.fits or needed > plan.usable:
         raise Failed(
             "LAYOUT_DOES_NOT_FIT",

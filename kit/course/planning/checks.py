@@ -183,7 +183,8 @@ def _expect_all_reduces(found: int, activations: float, size: StepSize) -> None:
         blocks = f"{size.layers} {'block' if size.layers == 1 else 'blocks'}"
         raise Failed(
             "PLANNING_WRONG_COLLECTIVES",
-            f"`all_reduce_nbytes` returns the wrong number for Gemma 7B with {blocks}, {size.tokens:,} tokens, {tuned}.",
+            "`all_reduce_nbytes` returns the wrong number for Gemma 7B "
+            f"with {blocks}, {size.tokens:,} tokens, {tuned}.",
             ("", "bytes", "in activations"),
             [
                 ("the compiler", f"{round(expected):,}", f"{activations:.1f}"),

@@ -1,4 +1,4 @@
-"""What the checks of the layer ``tpu_compile`` share: Gemma 7B on a v3-8, and the numbers of the right layout and step."""
+"""The layer ``tpu_compile``: steps of Gemma 7B on a v3-8, and the figures of a right step."""
 
 import dataclasses
 import json
@@ -10,8 +10,7 @@ from typing import Any
 import keras
 import keras_hub
 
-from kit.course.shared import tensor_parallel as oracle
-from kit.course.shared import small_models as small
+from kit.course.shared import small_models, tensor_parallel
 from kit.models.architectures import GEMMA_7B
 from kit.narrator import as_bytes
 from kit.tpu.compiler import libtpu_version, topology_devices
@@ -20,61 +19,62 @@ from kit.tpu.step import StepParts, StepSettings, lower_step
 from kit.tpu.topologies import find_topology
 
 TOPOLOGY = "v3-8"
-#: Decoder blocks that are compiled: the first, which needs less on the way back, and one that stands for the others.
+#: Decoder blocks that are compiled: the first, whose backward pass needs less, and one that
+#: represents all others.
 LAYERS = 2
 GOLDEN_FILE = Path(__file__).parent / "golden_tpu.json"
-#: As the tutorial tunes, and all parameters.
+#: LoRA as in the tutorial, and training of all parameters.
 RANKS = {"lora": 4, "full": 0}
 
 
 @dataclasses.dataclass(frozen=True)
 class Golden:
-    """What the right layout and step need, in bytes on one device, by one version of the compiler."""
+    """The bytes of a right step on one device, from one version of the compiler."""
 
     arguments: int
     temporaries: int
-    #: Bytes of collectives' results, by kind of layer.
+    #: Bytes of the results of collectives, by kind of layer.
     sent: dict[str, int]
 
 
 def right_parts() -> StepParts:
-    """Tensor parallelism by exact paths, LoRA on query and value, AdamW: no part of the reference."""
+    """Tensor parallelism by exact paths, LoRA on query and value, AdamW. Not the reference's."""
     return StepParts(_layout_map, _enable_lora, _compile)
 
 
 def plan(parts: StepParts, rank: int) -> Plan:
-    """Plan :data:`LAYERS` blocks of Gemma 7B on a v3-8 with the tutorial's batch.
+    """Plan a step of :data:`LAYERS` blocks of Gemma 7B on a v3-8, with the tutorial's batch.
 
     Raises:
-        UserError: if libtpu is not there, or if the layout map cannot be used.
+        UserError: if libtpu is not installed, or if the layout map cannot be used.
 
     """
     topology = find_topology(TOPOLOGY)
     return make_plan(GEMMA_7B, topology, StepSettings((1, topology.devices), rank=rank), parts, (LAYERS,))
 
 
-def all_blocks(parts: StepParts, few: Plan) -> int:
-    """Bytes of arguments that a device holds with all blocks, counted, and the temporaries of a few."""
+def nbytes_with_all_blocks(parts: StepParts, few: Plan) -> int:
+    """The bytes on a device with all blocks: counted arguments, plus the temporaries of few."""
     topology = find_topology(TOPOLOGY)
     whole = lower_step(GEMMA_7B, few.settings, parts, topology_devices(topology), None)
     return count_arguments(whole) + few.temporaries
 
 
 def golden(rank: int) -> Golden:
-    """The numbers of the right step by the compiler that is installed: as they were written down, or found now."""
+    """The figures of a right step for the installed compiler, from the file or compiled now."""
     name = next(name for name, value in RANKS.items() if value == rank)
     entry = json.loads(GOLDEN_FILE.read_text()).get(libtpu_version(), {}).get(name)
     return Golden(**entry) if entry else measure(rank)
 
 
 def measure(rank: int) -> Golden:
-    """Compile the right step."""
+    """Compile a right step."""
     right = plan(right_parts(), rank)
     return Golden(right.arguments, right.temporaries, sent_by_layer(right))
 
 
 def sent_by_layer(made: Plan) -> dict[str, int]:
-    """Bytes of collectives' results by kind of layer."""
+    """Bytes of the results of collectives, by kind of layer."""
     found: dict[str, int] = defaultdict(int)
     for cause in made.causes or ():
         found[cause.layer_kind or "not traced"] += cause.nbytes
@@ -82,7 +82,7 @@ def sent_by_layer(made: Plan) -> dict[str, int]:
 
 
 def sent_rows(made: Plan, right: Golden) -> list[tuple[str, str, str, str]]:
-    """For each kind of layer that sends more than it needs to: its rule, what it sends, and what it needs to send."""
+    """Each kind of layer that sends too much: its rule, what it sends, and what is needed."""
     mine = sent_by_layer(made)
     rules: dict[str, str] = {}
     for cause in made.causes or ():
@@ -92,7 +92,7 @@ def sent_rows(made: Plan, right: Golden) -> list[tuple[str, str, str, str]]:
 
 
 def write_golden() -> dict[str, Any]:
-    """Write the numbers of the compiler that is installed beside those of others; gives them."""
+    """Write the figures for the installed compiler to the file, and return them."""
     content = json.loads(GOLDEN_FILE.read_text()) if GOLDEN_FILE.is_file() else {}
     found = {name: dataclasses.asdict(measure(rank)) for name, rank in RANKS.items()}
     GOLDEN_FILE.write_text(json.dumps(dict(sorted((content | {libtpu_version(): found}).items())), indent=1) + "\n")
@@ -100,7 +100,9 @@ def write_golden() -> dict[str, Any]:
 
 
 def _layout_map(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    return oracle.tensor_parallel_map(device_mesh, oracle.split_paths(GEMMA_7B["config"]["num_layers"]))
+    return tensor_parallel.tensor_parallel_map(
+        device_mesh, tensor_parallel.split_paths(GEMMA_7B["config"]["num_layers"])
+    )
 
 
 def _enable_lora(model: keras_hub.models.CausalLM, rank: int) -> None:
@@ -108,10 +110,10 @@ def _enable_lora(model: keras_hub.models.CausalLM, rank: int) -> None:
 
 
 def _compile(model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float) -> None:
-    # Built later, within the scope in which no moment is given memory.
-    small.compile_model(model, learning_rate, weight_decay, built=False)
+    # The optimizer is built later, in the scope in which no variable is allocated.
+    small_models.compile_model(model, learning_rate, weight_decay, built=False)
 
 
 def with_step(make_train_step: Callable[..., Any]) -> StepParts:
-    """The right parts around a step by hand."""
+    """The right parts, with a hand-written step."""
     return dataclasses.replace(right_parts(), make_train_step=make_train_step)
