@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--grades", type=click.Path(path_type=Path), help="The file with the grades.  [default: grades.json in CLASS]"
 )
 @click.option("--at-once", default=2, type=click.IntRange(1, 64), help="Judge this many exercises at the same time.")
-@click.option("--anew", is_flag=True, help="Judge unchanged exercises too.")
+@click.option("--anew", "judge_all", is_flag=True, help="Judge unchanged exercises too.")
 def command(
     class_folder: Path,
     exercises: str,
@@ -36,7 +36,7 @@ def command(
     csv: Path | None,
     grades: Path | None,
     at_once: int,
-    anew: bool,
+    judge_all: bool,
 ) -> None:
     """Grade the exercises of a CLASS, a folder with one folder per learner, and count the mistakes.
 
@@ -63,7 +63,7 @@ def command(
             codes = ", ".join(grade.codes) or "all right"
             click.echo(f"{learner.name}, {grade.exercise}: {grade.passed} of {grade.checks}, {codes}")
 
-    found = grade_class(learners, chosen, chosen_layers, grades_file, report_grade, at_once, anew)
+    found = grade_class(learners, chosen, chosen_layers, grades_file, report_grade, at_once, judge_all)
     _show(found)
     if csv is not None:
         _write_csv(csv, found)

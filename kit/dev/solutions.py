@@ -94,33 +94,40 @@ def read_solutions(folder: Path) -> list[Solution]:
 
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder; it has a TOML file with solutions for each exercise.")
-    found = []
-    for exercise in (*catalogue().names, WHOLE_RUN):
-        file = folder / f"{exercise}.toml"
-        content = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        for name, entry in content.items():
-            try:
-                found.append(_read(folder, exercise, name, entry))
-            except (KeyError, ValueError, OSError) as error:
-                raise UserError(f"{file}, {name}: {error}") from None
-    return found
+        raise UserError(f"{folder}: there is no such folder. Name a folder with a TOML file for each exercise.")
+    return [
+        _read(folder, exercise, name, entry)
+        for exercise in (*catalogue().names, WHOLE_RUN)
+        for name, entry in _entries(folder, exercise).items()
+    ]
 
 
 def find_solution(folder: Path, exercise: str, name: str) -> Solution:
     """The solution of that name.
 
     Raises:
-        UserError: if there is none, or if a solution is not described as this module says.
+        UserError: if there is none, or if it is not described as this module says.
 
     """
-    for solution in read_solutions(folder):
-        if (solution.exercise, solution.name) == (exercise, name):
-            return solution
-    raise UserError(f"{folder}: {exercise} has no solution {name!r}.")
+    entries = _entries(folder, exercise)
+    if name not in entries:
+        raise UserError(f"{folder}: {exercise} has no solution {name!r}.")
+    return _read(folder, exercise, name, entries[name])
+
+
+def _entries(folder: Path, exercise: str) -> dict[str, dict[str, Any]]:
+    file = folder / f"{exercise}.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _read(folder: Path, exercise: str, name: str, entry: dict[str, Any]) -> Solution:
+    try:
+        return _from_entry(folder, exercise, name, entry)
+    except (KeyError, ValueError, OSError) as error:
+        raise UserError(f"{folder / f'{exercise}.toml'}, {name}: {error}") from None
+
+
+def _from_entry(folder: Path, exercise: str, name: str, entry: dict[str, Any]) -> Solution:
     codes = tuple(entry["codes"])
     if not codes or (unknown := [code for code in codes if code not in (*catalogue().codes, PASSES)]):
         raise ValueError(f"unknown codes {unknown if codes else codes}")

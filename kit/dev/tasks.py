@@ -23,11 +23,11 @@ def fill_tasks(exercise: str, tasks: Mapping[str, str]) -> str:
     text = catalogue().stub(exercise)
     for task, code in tasks.items():
         gap = re.compile(rf'^( *)raise NotImplementedError\("{exercise}, task {task}"\)\n', re.MULTILINE)
-        found = gap.findall(text)
+        found = list(gap.finditer(text))
         if len(found) != 1:
             raise ValueError(f"the stub of {exercise} has {len(found)} gaps for task {task}")
-        filled = textwrap.indent(code.strip("\n") + "\n", found[0])
-        text = gap.sub(lambda _, filled=filled: filled, text)
+        filled = textwrap.indent(code.strip("\n") + "\n", found[0][1])
+        text = text[: found[0].start()] + filled + text[found[0].end() :]
     return text
 
 

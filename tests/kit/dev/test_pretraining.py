@@ -1,4 +1,4 @@
-"""The recipe of the bundled model: it is what was recorded, and the same seed gives the same weights."""
+"""The recipe of the bundled model is the recorded one, and the same seed gives the same weights."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ from kit.models.presets import BUNDLED_FOLDER
 
 
 def test_the_record_is_of_this_recipe_and_of_these_weights(devices: list[str]) -> None:
-    """Whoever changes the recipe must train anew, and whoever trains anew must commit the record."""
+    """After a change of the recipe, train again and commit the record."""
     import keras_hub
 
     from kit.dev.pretraining import FINETUNING, PACKAGES, PretrainingSettings, weights_checksum
