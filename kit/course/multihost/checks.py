@@ -90,21 +90,21 @@ def judge_settings(calls: SettingsCalls) -> None:
                 ("", "expected", "yours"),
                 [("addresses, processes, this process", repr(expected), repr(returned(outcome)))],
             )
-    for (name, value), outcome in zip(INVALID_SETTINGS, calls.invalid, strict=True):
+    for (name, value), refusal in zip(INVALID_SETTINGS, calls.invalid, strict=True):
         shown = f"no {name}" if value is None else f"{name}={value}"
-        if not isinstance(outcome, Raised):
+        if not isinstance(refusal, Raised):
             raise Failed(
                 "MULTIHOST_SETTINGS_NOT_REFUSED",
                 f"`process_settings` accepts invalid settings: {shown}.",
                 ("expected", "returned"),
-                [("ValueError", returned(outcome))],
+                [("ValueError", returned(refusal))],
             )
-        if name not in outcome.text:
+        if name not in refusal.text:
             raise Failed(
                 "MULTIHOST_ERROR_WITHOUT_NAME",
                 f"The error about {shown} does not name the variable.",
                 ("expected in the message", "yours"),
-                [(name, outcome.text)],
+                [(name, refusal.text)],
             )
 
 
@@ -150,9 +150,8 @@ def judge_rows(calls: RowsCalls) -> None:
     assert len(all_devices()) == len(jax.devices()), "Keras and JAX see different devices"
     for (mesh, batch_size, process), outcome in zip(_batches_to_feed(), calls.rows, strict=True):
         _judge_rows(mesh, batch_size, process, returned(outcome))
-    outcome = calls.indivisible
-    refused = isinstance(outcome, Raised)
-    found = outcome.text if isinstance(outcome, Raised) else returned(outcome)
+    refused = isinstance(calls.indivisible, Raised)
+    found = calls.indivisible.text if isinstance(calls.indivisible, Raised) else returned(calls.indivisible)
     if not (refused and "6" in found and "4" in found):
         raise Failed(
             "MULTIHOST_BATCH_NOT_REFUSED",

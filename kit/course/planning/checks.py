@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kit.checks.diagnosis import Failed
 from kit.course.planning.all_reduce_bytes import COMPILED, activation_nbytes, compiled_activations
@@ -14,6 +14,9 @@ from kit.judge.observation import Outcome, returned
 from kit.judge.submission import Submission
 from kit.models.architectures import GEMMA_7B, gemma_config
 from kit.narrator import as_bytes
+
+if TYPE_CHECKING:
+    from kit.tpu.plan import Plan
 
 SEQUENCE_LENGTH = 128
 #: Tokens of a step that must fit. With 2,048 the activations fit a v3-8 in any dtype, with remat
@@ -273,7 +276,7 @@ def judge_v3_8(outcome: Outcome[dict[str, Setting]]) -> None:
         )
 
 
-def _plan(config: Mapping[str, Any], mesh: tuple[int, int], layers: tuple[int, ...], **settings: Any) -> Any:
+def _plan(config: Mapping[str, Any], mesh: tuple[int, int], layers: tuple[int, ...], **settings: Any) -> "Plan":
     """The plan of a right step for a v3-8; ``layers`` as in ``make_plan``."""
     from kit.course.shared import tpu_step
     from kit.tpu.plan import make_plan

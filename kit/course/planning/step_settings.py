@@ -57,7 +57,8 @@ def chosen_settings(settings: dict[str, Setting]) -> ChosenSettings:
             ("expected", "yours"),
             [(", ".join(NAMES), ", ".join(settings) or "none")],
         )
-    mesh, dtype, batch_size, remat = (settings[name].value for name in NAMES)
+    values: list[Any] = [settings[name].value for name in NAMES]
+    mesh, dtype, batch_size, remat = values
     rules = {
         "mesh": ("a tuple of two sizes whose product is 8", _is_mesh(mesh)),
         "dtype": (" or ".join(DTYPES), dtype in DTYPES),
