@@ -1,5 +1,6 @@
 """``kit dev``: commands for authors of the kit. The work is done in ``kit.dev``."""
 
+import importlib.util
 from pathlib import Path
 
 import click
@@ -13,6 +14,8 @@ SOLUTIONS_FOLDER = Path("tests", "solutions")
 @click.group("dev")
 def command() -> None:
     """Commands for authors of the kit."""
+    if importlib.util.find_spec("kit.dev") is None:
+        raise UserError("`kit dev` needs a clone of the kit's repository: an installed kit has no author tools.")
 
 
 @command.command("films")
@@ -71,9 +74,7 @@ def build() -> None:
     show_default=True,
     help="The folder with wrong and right solutions.",
 )
-def check(
-    exercises: tuple[str, ...], at_once: int, whole_runs: bool, without_reference: bool, solutions: Path
-) -> None:
+def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool, without_reference: bool, solutions: Path) -> None:
     """Prove that the checks of EXERCISES, by default of all, are right.
 
     Stubs must fail only as not implemented, the reference and the right solutions must pass, and
