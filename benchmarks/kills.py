@@ -1,7 +1,7 @@
-"""Runs that are killed at random moments and gone on with, and how far their losses are from those of a run that was left alone.
+"""Kills runs at random moments, resumes them, and compares their losses with an uninterrupted run.
 
-Every second kill is sent in the middle of a save. Takes about a quarter of an hour on 2 cores, two runs at a time.
-Usage: python benchmarks/kills.py [HOW_MANY]
+Every second run is killed while it writes a checkpoint. Takes about a quarter of an hour on 2
+cores, two runs at a time. Usage: python benchmarks/kills.py [HOW_MANY]
 """
 
 import json
@@ -21,12 +21,12 @@ OPTIONS = ["--batches", str(STEPS), "--save-every", "2", "--sequence-length", "6
 
 
 def losses(run: Path) -> list[float]:
-    """Of each step, from a run's folder."""
+    """The loss of each step, from a run folder."""
     return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def only_run(runs: Path) -> Path:
-    """The one folder in there."""
+    """The one run folder in a folder."""
     (run,) = [path for path in runs.iterdir() if path.is_dir()]
     return run
 
@@ -36,42 +36,44 @@ def begin(runs: Path) -> subprocess.Popen:
     return subprocess.Popen([*KIT, *OPTIONS, "--runs", str(runs)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def kill_somewhere(runs: Path, in_a_save: bool, step: int) -> str:
-    """Start a run, kill it about after ``step``, and say how far it was."""
+def kill_somewhere(runs: Path, in_checkpoint: bool, step: int) -> str:
+    """Start a run, kill it soon after ``step``, and return three cells of its row."""
     process = begin(runs)
     try:
         while not list(runs.glob("*/metrics.jsonl")):
-            assert process.poll() is None, "the run ended by itself"
+            assert process.poll() is None, "the run ended before it was killed"
             time.sleep(0.01)
         run = only_run(runs)
         while len(losses_so_far := (run / "metrics.jsonl").read_text().splitlines()) < step:
             time.sleep(0.002)
-        if in_a_save:
+        if in_checkpoint:
             while not list((run / "saves").glob(".unfinished-*")):
-                assert process.poll() is None, "the run ended by itself"
+                assert process.poll() is None, "the run ended before it was killed"
         else:
             time.sleep(random.uniform(0, 0.3))
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     files = sorted(path.relative_to(run).as_posix() for path in (run / "saves").glob(".unfinished-*/**/*"))
-    whole = sorted(path.name for path in (run / "saves").glob("step-*"))
-    return f"{len(losses_so_far)} | {'in a save: ' + (', '.join(name.split('/')[-1] for name in files) or 'nothing in it yet') if in_a_save else 'anywhere'} | {', '.join(whole) or 'none'}"
+    checkpoints = sorted(path.name for path in (run / "saves").glob("step-*"))
+    written = ", ".join(name.split("/")[-1] for name in files) or "no file yet"
+    moment = f"while writing a checkpoint: {written}" if in_checkpoint else "at any time"
+    return f"{len(losses_so_far)} | {moment} | {', '.join(checkpoints) or 'none'}"
 
 
 def one(number: int, expected: list[float], scratch: Path) -> str:
-    """A row of the table."""
+    """Kill and resume one run, and return its row of the table."""
     runs = scratch / f"killed-{number}"
     step = random.Random(number).randrange(1, STEPS - 2)
-    where = kill_somewhere(runs, in_a_save=number % 2 == 1, step=step)
+    where = kill_somewhere(runs, in_checkpoint=number % 2 == 1, step=step)
     run = only_run(runs)
     subprocess.run([*KIT, "--resume", str(run)], check=True, capture_output=True)
     found = losses(run)
     assert len(found) == len(expected) == STEPS
     assert (run / "run.json").is_file()
-    apart = max(abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True))
+    difference = max(abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True))
     shutil.rmtree(runs)
-    return f"| {number} | {where} | {apart:.1e} |"
+    return f"| {number} | {where} | {difference:.1e} |"
 
 
 def main() -> None:
@@ -79,11 +81,11 @@ def main() -> None:
     how_many = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         scratch = Path(name)
-        if begin(scratch / "whole").wait():
-            raise SystemExit("The run that is left alone failed: try `kit run`.")
-        expected = losses(only_run(scratch / "whole"))
+        if begin(scratch / "uninterrupted").wait():
+            raise SystemExit("The uninterrupted run failed: try `kit run`.")
+        expected = losses(only_run(scratch / "uninterrupted"))
         print(
-            "| run | step | killed | saves that were there | losses apart, relative |\n|---|---|---|---|---|",
+            "| run | step | killed | checkpoints at that time | relative difference of losses |\n|---|---|---|---|---|",
             flush=True,
         )
         with ThreadPoolExecutor(2) as two:

@@ -1,7 +1,8 @@
-"""Which model's training step fits which TPU: the table in docs/planning.md, and three of its cells by full compiles.
+"""Which model's training step fits which TPU: the table in docs/planning.md.
 
-LoRA of rank 4, float32, batch 2 x 128, mesh 1 x all devices; two few-layer compiles for each cell, and a straight line to all
-decoder blocks. Takes half an hour on 2 cores. Usage: python benchmarks/plan_table.py [PRESET...]
+LoRA of rank 4, float32, batch 2 x 128, mesh 1 x all devices. Each cell is extrapolated linearly
+from compiles of 2 and 4 decoder blocks; four cells are compiled with all blocks as well. Takes half
+an hour on 2 cores. Usage: python benchmarks/plan_table.py [PRESET...]
 """
 
 import json
@@ -12,8 +13,8 @@ import time
 from kit.models.architectures import ARCHITECTURES
 from kit.tpu.topologies import TOPOLOGIES
 
-#: Cells that are compiled in full as well: the largest, one with grouped attention, one on few large devices, and one
-#: that leaves the chip nearly empty.
+#: Cells that are compiled with all blocks as well: the largest, one with grouped attention, one on
+#: few large devices, and one that leaves the chip nearly empty.
 IN_FULL = (("gemma_7b_en", "v3-8"), ("gemma2_2b_en", "v5e-4"), ("gemma2_9b_en", "v4-8"), ("gemma3_1b", "v6e-8"))
 
 
@@ -27,7 +28,7 @@ def plan(preset: str, topology: str, layers: str) -> dict:
 
 
 def main() -> None:
-    """Print the table, then the cells that are compared."""
+    """Print the table, then the comparison of cells."""
     started = time.perf_counter()
     presets = sys.argv[1:] or list(ARCHITECTURES)
     found = {}
@@ -51,7 +52,8 @@ def main() -> None:
                 plan(preset, topology, "all")["per_device"]["peak_bytes"],
             )
             print(
-                f"{preset} on {topology}: {few / 1e9:.3f} GB by few blocks, {whole / 1e9:.3f} by all, {abs(few - whole) / whole:.2%} apart"
+                f"{preset} on {topology}: {few / 1e9:.3f} GB from few blocks, {whole / 1e9:.3f} from all, "
+                f"{abs(few - whole) / whole:.2%} difference"
             )
     print(f"{time.perf_counter() - started:.0f} s")
 

@@ -1,7 +1,8 @@
-"""Tuning in float32, bfloat16 and mixed_bfloat16: what a small update does, what LoRA learns, and what all parameters do.
+"""Tuning in float32, bfloat16 and mixed_bfloat16: with LoRA, and of all parameters.
 
-Prints three Markdown tables: the figures of docs/running.md, "bfloat16". Each run is a process of its own, as a user starts it.
-Usage: python benchmarks/precision.py [SEEDS]
+Prints three Markdown tables, the figures of docs/running.md, "bfloat16": what LoRA learns, what
+tuning all parameters does, and how much of a small update survives rounding. Each run is a process
+of its own, as a user starts it. Usage: python benchmarks/precision.py [SEEDS]
 """
 
 import json
@@ -11,10 +12,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kit.parts.implementation import PARTS
+from kit.parts.protocols import PARTS
 
-#: In a folder of parts: Keras' own form, and one whose layers are replaced whoever runs it.
-AS_KERAS_HAS_IT = "def add_adapters_in_float32(model):\n    pass\n"
+#: Modules of a folder of parts: adapters in Keras' form, and adapters added in float32.
+KERAS_FORM = "def add_adapters_in_float32(model):\n    pass\n"
 IN_FLOAT32 = """from kit.reference.lora import count_parameters, expected_lora_parameters
 from kit.reference.precision import add_adapters_in_float32
 
@@ -23,35 +24,35 @@ def enable_lora(model, rank):
     model.backbone.enable_lora(rank, target_layer_names=["query", "value"])
     add_adapters_in_float32(model)
 """
-WAYS = (
+FORMS = (
     ("float32", "float32", "keras"),
-    ("bfloat16, as Keras adds adapters", "bfloat16", "keras"),
+    ("bfloat16, adapters in Keras' form", "bfloat16", "keras"),
     ("bfloat16, adapters added in float32", "bfloat16", "ours"),
-    ("mixed_bfloat16, as Keras adds adapters", "mixed_bfloat16", "keras"),
+    ("mixed_bfloat16, adapters in Keras' form", "mixed_bfloat16", "keras"),
     ("mixed_bfloat16, adapters added in float32", "mixed_bfloat16", "ours"),
 )
-#: The rate of the bundled model's settings, and the tutorial's.
+#: The learning rate of the bundled model's settings, and the tutorial's.
 RATES = (5e-3, 5e-5)
 STEPS = (1, 3, 10, 30, 100)
 
 
 def lay_out(folder: Path) -> dict[str, Path]:
-    """Two folders of parts, by what they do with adapters."""
+    """Write one folder of parts per form of adapters."""
     found = {}
-    for way, files in (
-        ("keras", {"precision": AS_KERAS_HAS_IT}),
+    for form, files in (
+        ("keras", {"precision": KERAS_FORM}),
         ("ours", {"lora": IN_FLOAT32, "precision": "from kit.reference.precision import *\n"}),
     ):
-        found[way] = folder / way
-        found[way].mkdir()
+        found[form] = folder / form
+        found[form].mkdir()
         parts = {part: f"from kit.reference.{part} import *\n" for part in PARTS}
         for part, text in (parts | files).items():
-            (found[way] / f"{part}.py").write_text(text, encoding="utf-8")
+            (found[form] / f"{part}.py").write_text(text, encoding="utf-8")
     return found
 
 
 def run(impl: Path, *options: str) -> dict[str, Any]:
-    """``run.json`` of a run with these parts."""
+    """Return ``run.json`` of a run with these parts."""
     command = [sys.executable, "-c", "from kit.cli.main import main; main()", "run", "--json", "--impl", str(impl)]
     with tempfile.TemporaryDirectory() as folder:
         finished = subprocess.run([*command, *options], cwd=folder, stdout=subprocess.PIPE, check=True)
@@ -65,7 +66,7 @@ def row(*cells: Any) -> None:
 
 
 def cells_of(result: dict[str, Any]) -> tuple[str, ...]:
-    """What a run learned."""
+    """The cells of a run: losses, and changes of style."""
     training, style = result["training"], result["style"]
     return (
         f"{training['first_loss']:.4f}",
@@ -80,7 +81,7 @@ def cells_of(result: dict[str, Any]) -> tuple[str, ...]:
 LEARNED = (
     "loss, first third",
     "last third",
-    "held-out reviews, nats a token",
+    "held-out reviews, nats per token",
     "new lists",
     "lists after",
     "reviews after",
@@ -88,7 +89,7 @@ LEARNED = (
 
 
 def effects() -> None:
-    """While the bundled model is tuned in bfloat16: how large the update is, and how much of it arrives, by both ways."""
+    """Print how large updates in bfloat16 are, and how much of them survives rounding."""
     from kit.runtime.platform import start
 
     start("cpu", seed=0)
@@ -102,7 +103,8 @@ def effects() -> None:
     layout_map = layout.gemma_layout_map(mesh.make_device_mesh(1, 8))
     batches = reviews.prepare_reviews(load_movie_reviews(), 8, max(STEPS), seed=0)
     print(
-        "| learning rate | after step | update, in parts of the kernel | arrives as Keras adds it | added in float32 |"
+        "| learning rate | after step | size of the update relative to the kernel "
+        "| share that survives rounding in Keras' form | added in float32 |"
     )
     print("|---|---|---|---|---|")
     for rate in RATES:
@@ -119,13 +121,13 @@ def effects() -> None:
         for number, batch in enumerate(batches, start=1):
             state, _ = step(state, model.preprocessor(batch))
             if number in STEPS:
-                # The step was given the variables' own arrays, so the values are in its state alone.
+                # The step received the variables' own arrays, so only its state has the values.
                 values = {
                     variable.path: np.asarray(value)
                     for variables, arrays in zip(groups[:2], state[:2], strict=True)
                     for variable, value in zip(variables, arrays, strict=True)
                 }
-                size, as_keras, ours = np.mean([arrives(layer, values) for layer in adapted(model)], axis=0)
+                size, as_keras, ours = np.mean([surviving(layer, values) for layer in adapted(model)], axis=0)
                 row(f"{rate:g}", number, f"{size:.2g}", f"{as_keras:.2f}", f"{ours:.2f}")
 
 
@@ -135,8 +137,8 @@ def adapted(model: Any) -> list[Any]:
     return [layer for layer in layers if getattr(layer, "lora_enabled", False)]
 
 
-def arrives(layer: Any, values: dict[str, Any]) -> tuple[float, float, float]:
-    """The size of a layer's update beside its kernel, and how much of it arrives at outputs by either way."""
+def surviving(layer: Any, values: dict[str, Any]) -> tuple[float, float, float]:
+    """Relative size of a layer's update, and the share that survives rounding in either form."""
     import jax.numpy as jnp
     import numpy as np
 
@@ -161,17 +163,18 @@ def arrives(layer: Any, values: dict[str, Any]) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    """Print the tables, LoRA's for as many seeds as the command line says, or three."""
+    """Print the tables, LoRA's for the given number of seeds, by default three."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory() as folder:
         impl = lay_out(Path(folder))
         row("rate", "seed", "LoRA", *LEARNED)
         row(*("---" for _ in range(9)))
-        # With the lower rate one seed: it moves little, and shows whether a way is left behind.
+        # One seed is enough for the lower rate: losses change little, and it shows whether a form
+        # is worse.
         for rate, seed in [*((RATES[0], seed) for seed in range(seeds)), (RATES[1], 0)]:
-            for what, dtype, way in WAYS:
+            for what, dtype, form in FORMS:
                 options = ("--dtype", dtype, "--seed", str(seed), "--learning-rate", str(rate))
-                row(f"{rate:g}", seed, what, *cells_of(run(impl[way], *options)))
+                row(f"{rate:g}", seed, what, *cells_of(run(impl[form], *options)))
         print()
         row("all parameters, rate 5e-5", *LEARNED)
         row(*("---" for _ in range(7)))

@@ -1,7 +1,8 @@
-"""What preprocessing in threads takes, and what it makes of a step: as KerasHub's `fit` does it, and as the kit has it done.
+"""Time of preprocessing in threads, and its effect on a step: with KerasHub's `fit` and the kit's.
 
-The bundled model with LoRA, batches of 8 reviews cut to 128 tokens; steps are timed from the second on, so without the compilation. Takes
-two minutes on 2 cores, and less on an accelerator. Usage: python benchmarks/preprocessing_threads.py [PLATFORM]
+The bundled model with LoRA, batches of 8 reviews truncated to 128 tokens. Steps are timed from the
+second on, without the compilation. Takes two minutes on 2 cores, and less on an accelerator.
+Usage: python benchmarks/preprocessing_threads.py [PLATFORM]
 """
 
 import sys
@@ -20,8 +21,8 @@ from timing import Clock, timed_bare  # noqa: E402
 from kit.data.reviews import load_movie_reviews  # noqa: E402
 from kit.models.preprocessor import preprocess_one_at_a_time  # noqa: E402
 from kit.models.presets import BUNDLED_FOLDER  # noqa: E402
-from kit.run.recorder import prepare_for_recording  # noqa: E402
 from kit.reference import layout, loading, lora, mesh, training  # noqa: E402
+from kit.run.recorder import prepare_for_recording  # noqa: E402
 
 BATCHES, BATCH, LENGTH = 60, 8, 128
 
@@ -46,7 +47,7 @@ def main() -> None:
     batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
     training.finetune(model, batches[:2])  # compiles
 
-    print(f"\n| {runtime.device_count} x {runtime.device_kind} | ms a batch |\n|---|---|")
+    print(f"\n| {runtime.device_count} x {runtime.device_kind} | ms per batch |\n|---|---|")
     for threads in (1, 2, 16):
         source = grain.MapDataset.source([np.array(batch, dtype=object) for batch in batches])
         dataset = source.map(lambda batch: model.preprocessor(batch.tolist()))
@@ -57,7 +58,7 @@ def main() -> None:
             f"preprocessing alone, {threads} thread{'' if threads == 1 else 's'}",
             (time.perf_counter() - begun) / BATCHES * 1000,
         )
-    for what in ("fit, as KerasHub has it", "fit, one thread at a time"):
+    for what in ("fit, KerasHub's 16 threads", "fit, one thread at a time"):
         clock = Clock()
         training.finetune(model, batches, callbacks=[clock])
         report(what, (clock.times[-1] - clock.times[0]) / (BATCHES - 1) * 1000)

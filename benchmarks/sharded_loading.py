@@ -1,7 +1,8 @@
-"""Memory that loading a preset takes, on the host and on each device: the kit's loading beside a plain ``from_preset``.
+"""Memory of loading a preset, on the host and on each device, by the kit and by ``from_preset``.
 
-Makes a random preset of 1.2 GB in a folder for the time being, and loads it over 8 simulated devices, each way in a process of its own.
-On the CPU the devices' memory is the host's. Takes two minutes on 2 cores. Usage: python benchmarks/sharded_loading.py
+Makes a random preset of 1.2 GB in a temporary folder, and loads it over 8 simulated devices, each
+way in a process of its own. On the CPU the devices' memory is the host's. Takes two
+minutes on 2 cores. Usage: python benchmarks/sharded_loading.py
 """
 
 import resource
@@ -22,13 +23,13 @@ SIZES = {
 
 
 def peak() -> int:
-    """Most bytes of memory that this process has had."""
+    """Peak memory of this process, in bytes."""
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes if sys.platform == "darwin" else kilobytes * 1024
 
 
 def make(folder: str) -> None:
-    """Write the random preset: weights, and the vocabulary of the bundled one."""
+    """Write the random preset: weights, and the vocabulary of the bundled preset."""
     import keras_hub
 
     from kit.models.presets import BUNDLED_FOLDER
@@ -52,7 +53,7 @@ def load(folder: str, how: str) -> None:
 
     @contextlib.contextmanager
     def watched():
-        """Plain loading, with a look at the devices at each assignment."""
+        """Load plainly, and measure the devices at each assignment."""
         from keras.src.backend.jax.core import JaxVariable
 
         report, assign = LoadingReport(), JaxVariable._direct_assign
@@ -83,7 +84,8 @@ def load(folder: str, how: str) -> None:
     )
     if how == "kit":
         print(
-            f"\nweights {weights / 1e6:,.0f} MB, largest tensor {largest / 1e6:,.0f} MB, a device's share {weights / 8e6:,.0f} MB"
+            f"\nweights {weights / 1e6:,.0f} MB, largest tensor {largest / 1e6:,.0f} MB, a device's share "
+            f"{weights / 8e6:,.0f} MB"
         )
 
 
@@ -93,7 +95,8 @@ def main() -> None:
         folder = str(Path(parent) / "preset")
         subprocess.run([sys.executable, __file__, "make", folder], check=True)
         print(
-            "| loading | host, above the imports | above the weights, in largest tensors | peak of device 0 | of the others |"
+            "| loading | host, without the imports | more than the weights, in largest tensors | peak of device 0 | of the "
+            "others |"
         )
         print("|---|---|---|---|---|", flush=True)
         for how in ("from_preset", "kit"):

@@ -1,7 +1,7 @@
-"""How long commands take to start, in whole processes: the median of nine.
+"""How long commands take to start, each in a process of its own: the median of nine.
 
-The budget of `kit --help` is 0.3 s on 2 cores. pytest loads the kit's plugin at every start, with it and (`-p no:kit`) without.
-Usage: python benchmarks/startup.py
+The budget of `kit --help` is 0.3 s on 2 cores. pytest loads the kit's plugin at every start, unless
+it is started with `-p no:kit`. Usage: python benchmarks/startup.py
 """
 
 import os
@@ -22,12 +22,12 @@ COMMANDS = {
     "pytest, no tests, -p no:kit": ["-m", "pytest", "-q", "-p", "no:kit"],
 }
 ROUNDS = 9
-#: pytest's exit code where there are no tests.
+#: pytest's exit code without tests.
 NO_TESTS = 5
 
 
 def seconds(arguments: list[str], folder: str) -> float:
-    """Seconds of one process, from its start to its end."""
+    """Seconds from the start to the end of one process."""
     started = time.perf_counter()
     finished = subprocess.run(
         [sys.executable, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
@@ -39,12 +39,13 @@ def seconds(arguments: list[str], folder: str) -> float:
 
 
 def main() -> None:
-    """Print a line for each command."""
-    # In an empty folder, so that pytest has no ini file and no conftest.py.
+    """Print one line per command."""
+    # In an empty folder, pytest finds no ini file and no conftest.py.
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYTHONSAFEPATH"] = "1"
         times: dict[str, list[float]] = {name: [] for name in COMMANDS}
-        # Commands take turns, so that what else the machine does falls on all of them; the first round reads from disk.
+        # Commands take turns, so that other work of the machine affects all of them. The first
+        # round reads from disk.
         for number in range(ROUNDS + 1):
             for name, arguments in COMMANDS.items():
                 took = seconds(arguments, folder)

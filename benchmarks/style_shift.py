@@ -1,6 +1,7 @@
-"""The style shift and its control over several seeds: the figures of docs/evidence.md, "The style shift".
+"""The style shift and its control over several seeds: the figures of docs/evidence.md.
 
-Each run is a process of its own, as a user starts it. Prints a Markdown table. Usage: python benchmarks/style_shift.py [SEEDS]
+Each run is a process of its own, as a user starts it. Prints a Markdown table.
+Usage: python benchmarks/style_shift.py [SEEDS]
 """
 
 import json
@@ -11,7 +12,7 @@ from typing import Any
 
 
 def run(seed: int, *options: str) -> dict[str, Any]:
-    """``run.json`` of a run with this seed."""
+    """Return ``run.json`` of a run with this seed."""
     command = [
         sys.executable,
         "-c",
@@ -29,7 +30,7 @@ def run(seed: int, *options: str) -> dict[str, Any]:
 
 
 def row(seed: int, kind: str, result: dict[str, Any]) -> str:
-    """One line of the table."""
+    """One row of the table."""
     before, after = result["style"]["before"], result["style"]["after"]
     cells = [
         seed,
@@ -46,10 +47,11 @@ def row(seed: int, kind: str, result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Print the table for as many seeds as the command line says, or five."""
+    """Print the table for the given number of seeds, by default five."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     print(
-        "| seed | run | lists before | lists after | reviews after | no copied 8-gram | held-out reviews | new lists | s |"
+        "| seed | run | lists before | lists after | reviews after | no copied 8-gram "
+        "| held-out reviews | new lists | s |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for seed in range(seeds):

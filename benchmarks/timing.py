@@ -1,4 +1,4 @@
-"""What the benchmarks of a step time with. Import it when the devices are set."""
+"""Timing of steps, for other benchmarks. Import it after the devices are set."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -10,19 +10,19 @@ import numpy as np
 
 
 class Clock(keras.callbacks.Callback):
-    """When each step was done."""
+    """Records when each step ended."""
 
     def on_train_begin(self, logs=None):
-        """All begins."""
+        """Start a new list."""
         self.times = []
 
     def on_train_batch_end(self, batch, logs=None):
-        """A step is done."""
+        """Record the end of a step."""
         self.times.append(time.perf_counter())
 
 
 def timed_bare(model: keras.Model, step: Callable, data: Iterable[Any]) -> float:
-    """Seconds a step of the step alone, the first left out, over batches that are there already."""
+    """Seconds per bare step, without the first, over batches that are already preprocessed."""
     groups = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
     state = tuple([jax.numpy.copy(variable.value) for variable in variables] for variables in groups)
     times = []

@@ -1,4 +1,4 @@
-"""The margins of the training checks, over five seeds of their texts, for all right solutions.
+"""The margins of the training checks over five seeds of their texts, for all right solutions.
 
 Each check runs as for a learner, with other texts. Prints a Markdown table.
 

@@ -1,7 +1,9 @@
-"""Two processes of four simulated devices against one of eight: how far apart the losses are, and how soon one ends when the other dies.
+"""Compares two processes of four simulated devices with one process of eight.
 
-The one process is connected by Keras as the two are, so that gloo adds for it too; and once more as usual, where XLA adds in memory.
-Runs of eight steps of the bundled model, on three meshes. Takes five minutes on 2 cores. Usage: python benchmarks/two_processes.py
+It compares their losses, and measures how soon one process ends when the other dies. The one
+process is connected by Keras like the two, so that gloo adds for it too; it also runs without the
+variables, where XLA adds in memory. Runs of eight steps of the bundled model, on three meshes.
+Takes five minutes on 2 cores. Usage: python benchmarks/two_processes.py
 """
 
 import json
@@ -21,7 +23,7 @@ OUTPUT: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIP
 
 
 def begin(runs: Path, mesh: str, count: int) -> list[subprocess.Popen]:
-    """Start the processes of a run: so many, or for 0 one that is told of no others."""
+    """Start the processes of a run; for 0, one process without Keras' variables."""
     if not count:
         return [subprocess.Popen([*KIT, *OPTIONS, "--mesh", mesh, "--runs", str(runs)], **OUTPUT)]
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -38,28 +40,32 @@ def begin(runs: Path, mesh: str, count: int) -> list[subprocess.Popen]:
 
 
 def losses(runs: Path, mesh: str, count: int) -> list[float]:
-    """Of each step."""
+    """The loss of each step."""
     processes = begin(runs, mesh, count)
-    said = [process.communicate()[1] for process in processes]
+    printed = [process.communicate()[1] for process in processes]
     if any(process.returncode for process in processes):
         ends = [process.returncode for process in processes]
-        raise SystemExit(f"{mesh}, {count} processes ended with {ends}:\n" + "\n----\n".join(said))
+        raise SystemExit(f"{mesh}, {count} processes ended with {ends}:\n" + "\n----\n".join(printed))
     (file,) = runs.glob("*/metrics.jsonl")
     return [json.loads(line)["loss"] for line in file.read_text().splitlines()]
 
 
 def main() -> None:
-    """Print the table, then how a process ends with another."""
+    """Print the table, then how a process ends when the other is killed."""
     with tempfile.TemporaryDirectory(prefix="two-") as name:
         scratch = Path(name)
         print(
-            "| mesh | first loss | last loss | apart, relative | from one as usual |\n|---|---|---|---|---|", flush=True
+            "| mesh | first loss | last loss | relative difference | from one process without the variables "
+            "|\n|---|---|---|---|---|",
+            flush=True,
         )
         for mesh in ("1x8", "2x4", "4x2"):
             usual, one, two = (losses(scratch / f"{mesh}-{count}", mesh, count) for count in (0, 1, 2))
             assert len(usual) == len(one) == len(two) == 8
-            apart = [max(abs(a - b) / abs(a) for a, b in zip(other, two, strict=True)) for other in (one, usual)]
-            print(f"| {mesh} | {two[0]:.6f} | {two[-1]:.6f} | {apart[0]:.1e} | {apart[1]:.1e} |", flush=True)
+            differences = [max(abs(a - b) / abs(a) for a, b in zip(other, two, strict=True)) for other in (one, usual)]
+            print(
+                f"| {mesh} | {two[0]:.6f} | {two[-1]:.6f} | {differences[0]:.1e} | {differences[1]:.1e} |", flush=True
+            )
         for dies in (1, 0):
             runs = scratch / f"dies-{dies}"
             processes = begin(runs, "2x4", 2)
@@ -67,10 +73,12 @@ def main() -> None:
                 time.sleep(0.01)
             processes[dies].send_signal(signal.SIGKILL)
             died = time.perf_counter()
-            _, said = processes[1 - dies].communicate()
+            _, printed = processes[1 - dies].communicate()
             seconds = time.perf_counter() - died
             print(
-                f"\nprocess {dies} killed; {seconds:.2f} s later the other ended with {processes[1 - dies].returncode}: {said.strip().splitlines()[-1]}"
+                f"\nprocess {dies} killed; {seconds:.2f} s later the other ended with "
+                f"{processes[1 - dies].returncode}: "
+                f"{printed.strip().splitlines()[-1]}"
             )
 
 
