@@ -118,7 +118,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _begin_to_import(config: pytest.Config) -> None:
-    """Start the process of the checks before tests are collected, if a selected exercise is written."""
+    """Start the process of the checks before collection, if a selected exercise is written."""
     distributes = bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
     if config.getoption("collectonly") or distributes:
         return

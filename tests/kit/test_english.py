@@ -19,10 +19,7 @@ TEXT_WIDTH = 100
 #: Phrases that are still in use. To be emptied.
 PENDING = frozenset(
     """
-MB a step
 a copy on each
-a line a step
-a person's
 a save
 anew
 arrive
@@ -30,61 +27,42 @@ arrived
 arrives
 as it was
 as they were
-at hand
-at the most
-be believed
 breaks off
 broke off
 broken off
-chaff
-chaffs
-first save
-foretold
 go on
 goes away
 goes on
-going on
-gone on with
+has come
+have come
 held whole
-hold … whole
 holds … whole
-last save
-leave … whole
 leaves … whole
-left whole
 lie
 lies
 mend
-mended
 ms a step
 nats a token
 on the way back
 once more
 one's own
 panel
-panels
 room
-s a step
 seconds a step
 see to
-seen to
-sees to
-strangers
+so many
+taken up
 tell
 telling
 tells
 that are none
+that is no
 that is none
-that there is not
-the saves
 there is auto
 there is bundled
 there is movie-reviews
-to the last bit
 tokens a second
 told
-who reads
-whole on each device
 """.strip().splitlines()
 )
 
@@ -123,7 +101,7 @@ def forbidden() -> dict[str, re.Pattern[str]]:
 
 
 def lines_of(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines that a person reads, with their numbers: of a program its comments, strings and names."""
+    """The lines of a document, or the comments, strings and names of a program; with their numbers."""
     text = file.read_text(encoding="utf-8")
     if file.suffix != ".py":
         yield from enumerate(text.splitlines(), 1)

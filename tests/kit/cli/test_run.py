@@ -163,7 +163,7 @@ def two_processes_of_which_one_is_killed(options: list[str], cwd: Path) -> tuple
 
 @pytest.mark.long
 def test_other_settings_and_user_modules(tmp_path: Path) -> None:
-    """Full-parameter tuning in mixed precision, on another mesh, over a file's reviews, for two epochs.
+    """Full-parameter tuning in mixed precision, on another mesh, over a file, for two epochs.
 
     Two processes of four devices start the run. One of them is killed, the other ends by itself, and
     a single process resumes on another mesh. The parts are stubs, except a layout that imports a
