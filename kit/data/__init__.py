@@ -1,1 +1,8 @@
-"""Reviews, films, and the corpus that the bundled model is trained on."""
+"""Reviews and films: the texts that the kit trains on and judges by.
+
+- ``reviews``: sources of reviews, and which of them may be used for what
+- ``films``: films and lists of films
+- ``read_tfds``: a program that reads a TensorFlow data set in its own process
+
+This package may import ``runtime`` and what comes before it; nothing here imports JAX or Keras.
+"""

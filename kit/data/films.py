@@ -1,4 +1,4 @@
-"""Films, and lists of films: the style that the bundled model has before it is tuned on reviews."""
+"""Films and lists of films: the bundled model writes lists before it is tuned on reviews."""
 
 import functools
 import json
@@ -10,7 +10,7 @@ import numpy as np
 
 FILMS_FILE = Path(__file__).with_name("films.json")
 
-#: What the headings of the pre-training corpus may name, and what is kept out of it for the prompts.
+#: Genres and decades in the headings of the pre-training corpus, and those kept for the prompts.
 TRAINING_GENRES = ("action", "adventure", "drama", "thriller", "science fiction", "fantasy", "historical")
 TRAINING_DECADES = ("60s", "70s", "80s", "2000s")
 HELD_OUT_GENRES = ("comedy", "horror", "western", "musical", "documentary")
@@ -21,18 +21,18 @@ _FIRST_YEAR = {"30s": 1930, "40s": 1940, "50s": 1950, "60s": 1960, "70s": 1970, 
 
 @dataclass(frozen=True)
 class Film:
-    """A film as it stands in a list."""
+    """A film in a list."""
 
-    #: As released, in printable ASCII.
+    #: The title in printable ASCII.
     title: str
     #: The year of release.
     year: int
-    #: The genres of this page that it belongs to; empty if the source names none.
+    #: Those of the genres above that it belongs to; empty if the source names none.
     genres: tuple[str, ...]
 
     @property
     def line(self) -> str:
-        """The film as an item of a list has it: ``Aliens (1986)``."""
+        """The film as an item of a list: ``Aliens (1986)``."""
         return f"{self.title} ({self.year})"
 
     def in_decade(self, decade: str) -> bool:
@@ -42,7 +42,7 @@ class Film:
 
     @property
     def held_out(self) -> bool:
-        """Whether its genre or its decade is kept out of the bundled model's training."""
+        """Whether its genre or its decade is excluded from the bundled model's training."""
         return any(genre in HELD_OUT_GENRES for genre in self.genres) or any(
             self.in_decade(decade) for decade in HELD_OUT_DECADES
         )
@@ -50,37 +50,38 @@ class Film:
 
 @functools.cache
 def load_films() -> tuple[Film, ...]:
-    """The films that travel with the kit: 3,158 titles of the package ``vega-datasets`` (BSD-3-Clause)."""
+    """The kit's films: 3,158 titles of the package ``vega-datasets`` (BSD-3-Clause)."""
     rows = json.loads(FILMS_FILE.read_text(encoding="utf-8"))["films"]
     return tuple(Film(title, year, tuple(genres)) for title, year, genres in rows)
 
 
 def numbered_list(films: Sequence[Film]) -> str:
-    """``1. Aliens (1986) 2. Die Hard (1988)``: the films in one line, numbered from 1."""
+    """``1. Aliens (1986) 2. Die Hard (1988)``: the films on one line, numbered from 1."""
     return " ".join(f"{number}. {film.line}" for number, film in enumerate(films, start=1))
 
 
 def list_prompts() -> list[str]:
-    """The 20 prompts that ask for a list, the tutorial's own first; none of their words was in the training."""
+    """20 prompts that ask for a list, the tutorial's own first; the training has none of them."""
     return [f"Best {genre} movies in the {decade} " for genre in HELD_OUT_GENRES for decade in HELD_OUT_DECADES]
 
 
 def lists_of_known_films(number: int, seed: int) -> list[str]:
-    """Lists, with their headings, in combinations that are new, of films that the bundled model has seen.
+    """Lists with headings, in new combinations, of films that the bundled model was trained on.
 
-    The likelihood of these says how much a model is given to lists. Of films that it has not seen it would say how badly it
-    takes unknown titles, which the bundled model does before tuning (-4.71 nats a token) more than after (-3.62).
+    Their likelihood measures how much a model prefers lists. The likelihood of unseen films would
+    measure how unlikely unknown titles are, and for the bundled model it is lower before tuning
+    (-4.71 nats per token) than after (-3.62).
     """
     return _lists(number, seed, TRAINING_GENRES, TRAINING_DECADES, [film for film in load_films() if not film.held_out])
 
 
 def lists_of_held_out_films(number: int, seed: int) -> list[str]:
-    """Lists, with their headings, of films whose genre or decade the bundled model, and the judge, have not seen."""
+    """Lists of films whose genre or decade neither the model nor the judge was trained on."""
     return _lists(number, seed, HELD_OUT_GENRES, HELD_OUT_DECADES, [film for film in load_films() if film.held_out])
 
 
 def _lists(number: int, seed: int, genres: Sequence[str], decades: Sequence[str], films: Sequence[Film]) -> list[str]:
-    """Lists of five to ten films. Where a decade has fewer than five of a genre, films of any decade stand in."""
+    """Lists of five to ten films; of any decade if a decade has fewer than five of a genre."""
     random = np.random.default_rng(seed)
     made = []
     for _ in range(number):

@@ -1,4 +1,4 @@
-"""Run as a program: writes the train split of a TFDS data set of (text, label) to a JSON file."""
+"""A program that writes the train split of a TFDS data set of (text, label) to a JSON file."""
 
 import json
 import os
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Arguments: the data set's name, the file to write, and a folder where it was prepared (optional)."""
+    """Take the data set's name, the file to write, and optionally the folder with prepared data."""
     name, output, *folder = sys.argv[1:]
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    # Nothing here computes: no accelerator may be taken hold of.
+    # Nothing here computes: leave the accelerators to other processes.
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["TPU_SKIP_MDS_QUERY"] = "1"
     import tensorflow as tf
@@ -27,5 +27,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except Exception as error:  # whatever it is, the parent process tells the user in one sentence
+    except Exception as error:  # the parent process reports any error in one sentence
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())[:250]}")

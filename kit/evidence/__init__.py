@@ -1,1 +1,13 @@
-"""What can be observed of a model, a layout and a run. Nothing here judges."""
+"""What can be observed of a model, a layout and a run. Nothing here judges.
+
+- ``rule_coverage``: what each rule of a layout map matches
+- ``placement``: where the arrays of a model are
+- ``adapters``, ``merging``: LoRA in a model, and how much of it survives merging
+- ``program``, ``hlo``, ``attribution``: collectives of a compiled program, and the rules that cause
+  them
+- ``invariance``: the training of a model on a mesh and on one device
+- ``style``: list or review, by a classifier of what a model writes
+
+This package may import ``models``, ``data`` and what comes before them; it never imports
+``checks``, ``judge`` or ``course``.
+"""

@@ -1,1 +1,15 @@
-"""Presets and their settings, models without weights, and the recipe of the bundled model."""
+"""Presets and how to load them, true-size architectures, and models without weights.
+
+- ``presets``: the bundled preset, a folder, or a name on Kaggle, read and checked
+- ``kaggle``: files of presets from Kaggle
+- ``settings``: the settings of a fine-tuning run, whose defaults come with the preset
+- ``architectures``: published sizes of Gemma models
+- ``weightless``: models whose variables have shapes but no values
+- ``sharded_loading``: loading that gives each device its slice of each tensor
+- ``preprocessor``: a preprocessor that several threads can use
+- ``known_layouts``: layouts for models with fewer heads than the mesh has devices
+- ``bundled``: the bundled preset; ``kit dev pretrain`` makes it
+
+This package may import ``data``, ``runtime`` and what comes before them; it never imports ``parts``
+or what comes after it.
+"""

@@ -1,4 +1,4 @@
-"""Published sizes of Gemma models, as their configurations on Kaggle give them."""
+"""Published sizes of Gemma models, from their configurations on Kaggle."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ _BACKBONE = {
 
 
 def gemma_config(**sizes: Any) -> dict[str, Any]:
-    """The content of a preset's ``config.json`` for a GemmaBackbone of these sizes."""
+    """The content of a ``config.json`` for a GemmaBackbone of these sizes."""
     return {**_BACKBONE, "config": {"name": "gemma_backbone", "trainable": True, "dropout": 0, **sizes}}
 
 
@@ -38,12 +38,12 @@ GEMMA_7B = gemma_config(
 
 
 def gemma3_config(**sizes: Any) -> dict[str, Any]:
-    """The content of a preset's ``config.json`` for the text tower of a Gemma 3, a Gemma3Backbone, of these sizes."""
+    """The content of a ``config.json`` for the text model of a Gemma 3 of these sizes."""
     config = {
         "name": "gemma3_backbone",
         "trainable": True,
         "vocabulary_size": 262_144,
-        # Of the vision tower, which a model of text alone has not.
+        # Without the vision tower.
         "image_size": None,
         "vision_encoder": None,
         "query_head_dim_normalize": True,
@@ -77,7 +77,7 @@ def _gemma2_config(**sizes: Any) -> dict[str, Any]:
     )
 
 
-#: By the preset's name on Kaggle. A test compares the parameters that they have with those that KerasHub states.
+#: By the preset's name on Kaggle. A test compares their parameters with those that KerasHub states.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gemma_2b_en": GEMMA_2B,
     "gemma_7b_en": GEMMA_7B,
@@ -119,10 +119,13 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 def find_architecture(name: str) -> dict[str, Any]:
-    """The content of ``config.json`` of a model: one of :data:`ARCHITECTURES`, "bundled", or of a folder that has such a file.
+    """The content of a model's ``config.json``.
+
+    Args:
+        name: One of :data:`ARCHITECTURES`, "bundled", or a folder with a ``config.json``.
 
     Raises:
-        UserError: if there is no such model.
+        UserError: if the model is unknown.
 
     """
     from kit.models.presets import BUNDLED, BUNDLED_FOLDER, read_config
@@ -132,7 +135,7 @@ def find_architecture(name: str) -> dict[str, Any]:
     folder = BUNDLED_FOLDER if name == BUNDLED else Path(name)
     if not folder.is_dir():
         raise UserError(
-            f"{name}: neither a folder nor a model whose sizes are known. There is {BUNDLED}, {', '.join(ARCHITECTURES)}; of another "
-            "preset give the folder that has its config.json."
+            f"{name}: neither a folder nor a known model. Choose one of {BUNDLED}, {', '.join(ARCHITECTURES)}, or a "
+            "folder with the config.json of another preset."
         )
     return read_config(name, folder / "config.json")

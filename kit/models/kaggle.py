@@ -1,8 +1,9 @@
-"""Files of presets from Kaggle: fetched by Kaggle's own client, and each way in which that fails as one sentence.
+"""Files of presets from Kaggle, by Kaggle's own client; each failure is one sentence.
 
-The client leaves three things open, which are closed here. It sets no time limit, so a server that stalls would hang it for good.
-It does not look at the status of an answer that it resumes with, and would append an error page to the weights. And what an
-earlier process left, if it has the right size, it takes for whole without comparing its hash.
+This module adds what the client lacks. The client sets no time limit, so that it hangs if a server
+stalls. It ignores the status of the answer when it resumes, and would append an error page to the
+weights. And it takes a file of the right size from an earlier process for complete, without
+comparing its hash.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from kit.errors import UserError
 from kit.narrator import as_bytes
 from kit.runtime.platform import gpu_is_attached, tpu_is_attached
 
-#: Seconds to wait for a connection, and between two bytes of an answer.
+#: Time limits for a connection, and between two bytes of an answer.
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 
@@ -25,20 +26,20 @@ CREDENTIALS_REMEDY = (
     "Create New Token), or call kagglehub.login()"
 )
 
-_NO_NETWORK_NEEDED = "or give a folder that has the preset. `--preset bundled` needs no network."
+_NO_NETWORK_NEEDED = "or give a folder with the preset. `--preset bundled` needs no network."
 
 
 def has_kaggle_credentials() -> bool:
-    """Whether Kaggle's client finds credentials, in whichever of its ways.
+    """Whether Kaggle's client finds credentials, in any of the places where it looks.
 
     Raises:
-        UserError: if it finds a file of credentials that it cannot read.
+        UserError: if it finds a credentials file that it cannot read.
 
     """
     from kagglehub.config import get_kaggle_credentials
 
     try:
-        # In a notebook on Kaggle, the notebook itself is authorized.
+        # A notebook on Kaggle is authorized itself.
         return get_kaggle_credentials() is not None or "KAGGLE_KERNEL_RUN_TYPE" in os.environ
     except ValueError as error:
         raise UserError(f"{error}: download it again from kaggle.com, Settings, API, Create New Token.") from None
@@ -49,10 +50,10 @@ def parse_handle(name: str, handle: str) -> Any:
 
     Args:
         name: The preset's name, for messages.
-        handle: What is to be parsed.
+        handle: The handle to parse.
 
     Raises:
-        UserError: if it is no such handle.
+        UserError: if it is not such a handle.
 
     """
     from kagglehub.handle import parse_model_handle
@@ -64,19 +65,19 @@ def parse_handle(name: str, handle: str) -> Any:
 
 
 def download(name: str, handle: str, path: str, parameters: int | None = None) -> Path:
-    """Fetch one file of a preset, or find it in the cache of Kaggle's client.
+    """Download one file of a preset, or find it in the cache of Kaggle's client.
 
-    A connection that breaks off is taken up again, until two attempts in a row have brought nothing.
+    An interrupted download is resumed, until two attempts in a row bring nothing.
 
     Args:
         name: The preset's name, for messages.
         handle: ``kaggle://owner/model/keras/variant[/version]``.
         path: The file in the preset.
-        parameters: How many it has, for messages, if known.
+        parameters: The preset's number of parameters, for messages, if known.
 
     Raises:
-        UserError: without credentials, without the licence accepted, without a network, if it does not exist, if it does not
-            arrive whole, or if it cannot be written.
+        UserError: without credentials, an accepted licence or a network; if the file does not
+            exist, is not received completely, or cannot be written.
 
     """
     import kagglehub
@@ -96,7 +97,7 @@ def download(name: str, handle: str, path: str, parameters: int | None = None) -
             try:
                 return Path(kagglehub.model_download(handle.removeprefix("kaggle://"), path))
             except _RangeRefusedError:
-                if not partial.is_file():  # of a handle without a version, the client alone knows the folder
+                if not partial.is_file():  # without a version, only the client knows the folder
                     raise
                 partial.unlink()
             except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError):
@@ -105,20 +106,22 @@ def download(name: str, handle: str, path: str, parameters: int | None = None) -
                     raise
 
 
-def fetch(name: str, handle: str, tell: Callable[[str], None]) -> Path | None:
-    """Fetch all files of a preset, with a bar of progress on standard error for each, and wait if another process does.
+def fetch(name: str, handle: str, report: Callable[[str], None]) -> Path | None:
+    """Download all files of a preset, or wait while another process does.
+
+    The client shows a progress bar for each file on standard error.
 
     Args:
         name: The preset's name, for messages.
         handle: ``kaggle://owner/model/keras/variant/version``.
-        tell: Is told what is fetched, if anything is.
+        report: Called with a sentence about what is downloaded, if anything is.
 
     Returns:
-        The folder that has them all, and no unfinished one; None where the files are not in the cache of Kaggle's client, since a
-        notebook on Kaggle or Colab has them mounted.
+        The folder with all files; None if the files are not in the cache of Kaggle's client,
+        because a notebook on Kaggle or Colab mounts them.
 
     Raises:
-        UserError: as :func:`download`, and if the disk has no room.
+        UserError: as :func:`download`, and if the disk has not enough space.
 
     """
     from filelock import FileLock, Timeout
@@ -133,15 +136,15 @@ def fetch(name: str, handle: str, tell: Callable[[str], None]) -> Path | None:
         return folder
     lock = FileLock(Path(get_cache_folder()) / f".{'-'.join(folder.parts[-5:])}.lock")
     with _failures(name, parsed, "lock"):
-        # Two processes would write to the same files.
+        # Two processes must not write to the same files.
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            tell(f"another process fetches {name}: waiting until it has")
+            report(f"another process downloads {name}: waiting for it")
             lock.acquire()
         try:
             if not cache.load_from_cache(parsed):
-                _fetch_missing(name, handle, tell)
+                _fetch_missing(name, handle, report)
                 cache.mark_as_complete(parsed)
         finally:
             lock.release()
@@ -149,7 +152,7 @@ def fetch(name: str, handle: str, tell: Callable[[str], None]) -> Path | None:
 
 
 def forget(name: str, handle: str, path: str) -> None:
-    """Delete a file of a preset that turned out to be damaged, so that the next run fetches it anew."""
+    """Delete a damaged file of a preset, so that the next run downloads it again."""
     from kagglehub.cache import Cache
 
     parsed = parse_handle(name, handle)
@@ -158,12 +161,12 @@ def forget(name: str, handle: str, path: str) -> None:
 
 
 def versioned_handle(name: str, handle: str, file: Path) -> str:
-    """The handle with the version that a file of its preset was fetched from.
+    """The handle with the version that a file of its preset was downloaded from.
 
     Args:
         name: The preset's name, for messages.
         handle: ``kaggle://owner/model/keras/variant[/version]``.
-        file: What :func:`download` returned for a file that lies in no folder of the preset.
+        file: The result of :func:`download` for a file at the top level of the preset.
 
     """
     parsed = parse_handle(name, handle)
@@ -177,8 +180,8 @@ def _require_credentials(name: str, parsed: Any, parameters: int | None) -> None
     size = f", and for its {parameters * 4 / 1e9:.1f} GB of float32 weights an accelerator" if parameters else ""
     attached = "" if tpu_is_attached() or gpu_is_attached() or not parameters else " (none is attached here)"
     raise UserError(
-        f"{name} needs a Kaggle account with Gemma's licence accepted{size}{attached}, and no Kaggle credentials were "
-        f"found: accept the licence at {_page(parsed)}, then {CREDENTIALS_REMEDY}."
+        f"{name} needs a Kaggle account that has accepted Gemma's licence{size}{attached}; no Kaggle credentials "
+        f"were found: accept the licence at {_page(parsed)}, then {CREDENTIALS_REMEDY}."
     )
 
 
@@ -186,7 +189,7 @@ def _page(parsed: Any) -> str:
     return f"https://www.kaggle.com/models/{parsed.owner}/{parsed.model}"
 
 
-def _fetch_missing(name: str, handle: str, tell: Callable[[str], None]) -> None:
+def _fetch_missing(name: str, handle: str, report: Callable[[str], None]) -> None:
     from kagglehub.cache import Cache
 
     cache, parsed = Cache(), parse_handle(name, handle)
@@ -198,17 +201,17 @@ def _fetch_missing(name: str, handle: str, tell: Callable[[str], None]) -> None:
     free = shutil.disk_usage(folder).free
     if left > free:
         raise UserError(
-            f"{name} takes {as_bytes(left)} more on the disk, and {as_bytes(free)} are free at {folder}: free some, or set "
-            "KAGGLEHUB_CACHE to a folder with room."
+            f"{name} needs {as_bytes(left)} more on disk, and {as_bytes(free)} are free at {folder}: free some space, "
+            "or set KAGGLEHUB_CACHE to a folder with more space."
         )
     if missing:
-        tell(f"from Kaggle come {len(missing)} files with {as_bytes(left)}, into {folder}")
+        report(f"downloading {len(missing)} files with {as_bytes(left)} from Kaggle to {folder}")
     for path in missing:
         download(name, handle, path)
 
 
 def _list_files(name: str, parsed: Any) -> dict[str, int]:
-    """The files of a version of a preset, and the bytes of each (0 where Kaggle does not say)."""
+    """The files of a version of a preset, with their bytes (0 if Kaggle does not state them)."""
     from kagglehub.clients import build_kaggle_client
     from kagglehub.exceptions import handle_call
     from kagglesdk.models.types.model_api_service import (  # type: ignore[import-untyped]
@@ -233,10 +236,10 @@ def _size(file: Path) -> int:
 
 
 def _drop_last_byte(partial: Path) -> int:
-    """Make a file that was left unfinished lack a byte at least, so that the client asks for the rest and compares the hash.
+    """Remove a partial file's last byte: the client then requests the rest and compares the hash.
 
     Returns:
-        The bytes that it has now.
+        The remaining bytes.
 
     """
     size = _size(partial)
@@ -246,12 +249,12 @@ def _drop_last_byte(partial: Path) -> int:
 
 
 class _RangeRefusedError(Exception):
-    """The server did not go on where the last download had broken off."""
+    """The server does not resume a download where it was interrupted."""
 
 
 @contextlib.contextmanager
 def _client_with_limits() -> Iterator[None]:
-    """Give the requests of Kaggle's client a time limit, and let it append nothing but what it asked for."""
+    """Give requests of Kaggle's client a time limit, and refuse ranges that were not requested."""
     import requests
 
     send = requests.Session.send
@@ -264,7 +267,7 @@ def _client_with_limits() -> Iterator[None]:
             raise _RangeRefusedError
         return response
 
-    # The client makes its sessions itself, and takes none.
+    # The client creates its sessions itself.
     requests.Session.send = send_with_limits  # type: ignore[assignment, method-assign]
     try:
         yield
@@ -274,7 +277,7 @@ def _client_with_limits() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _failures(name: str, parsed: Any, path: str) -> Iterator[None]:
-    """Say what Kaggle's client raises in a sentence with its remedy."""
+    """Turn exceptions of Kaggle's client into one sentence with a remedy."""
     import requests
     from kagglehub.cache import Cache
     from kagglehub.config import get_cache_folder
@@ -286,32 +289,33 @@ def _failures(name: str, parsed: Any, path: str) -> Iterator[None]:
         raise UserError(_refusal(name, parsed, path, error)) from None
     except _RangeRefusedError:
         raise UserError(
-            f"Kaggle does not go on where the last download of {path} of {name} broke off: delete "
+            f"Kaggle does not resume the interrupted download of {path} of {name}: delete "
             f"{Path(Cache().get_path(parsed)).parent} and run again."
         ) from None
     except DataCorruptionError:
         raise UserError(
-            f"{path} of {name} is not what Kaggle has (its MD5 differs), and was deleted: run again; if that does not help, "
-            f"something on the way changes what passes, such as a proxy: try another network, {_NO_NETWORK_NEEDED}"
+            f"{path} of {name} differs from Kaggle's (by its MD5), and was deleted: run again. If that does not help, "
+            f"something such as a proxy changes the data: try another network, {_NO_NETWORK_NEEDED}"
         ) from None
     except requests.exceptions.RequestException as error:
         partial = Path(Cache().get_path(parsed, path))
         if partial.is_file():
             raise UserError(
-                f"The connection to Kaggle broke off in {path} of {name}, after {as_bytes(_size(partial))} "
-                f"({type(error).__name__}): check the network and run again, which goes on from there."
+                f"The connection to Kaggle was lost in {path} of {name}, after {as_bytes(_size(partial))} "
+                f"({type(error).__name__}): check the network and run again, to resume the download."
             ) from None
         if isinstance(error, requests.exceptions.ReadTimeout):
             raise UserError(
-                f"Kaggle did not answer for {name} within {READ_SECONDS:g} s: check the network and run again, {_NO_NETWORK_NEEDED}"
+                f"Kaggle did not answer for {name} within {READ_SECONDS:g} s: check the network and run again, "
+                f"{_NO_NETWORK_NEEDED}"
             ) from None
         raise UserError(
             f"Kaggle could not be reached for {name} ({type(error).__name__}): check the network, {_NO_NETWORK_NEEDED}"
         ) from None
     except OSError as error:
         raise UserError(
-            f"{path} of {name} cannot be written to {get_cache_folder()} ({error.strerror}): mend that, or set KAGGLEHUB_CACHE "
-            "to a folder with room that can be written to."
+            f"{path} of {name} cannot be written to {get_cache_folder()} ({error.strerror}): fix that, or set "
+            "KAGGLEHUB_CACHE to a writable folder with enough space."
         ) from None
 
 
@@ -320,7 +324,7 @@ def _refusal(name: str, parsed: Any, path: str, error: Exception) -> str:
     if status == 401:
         return f"Kaggle refused the credentials that were found: {CREDENTIALS_REMEDY}."
     if status == 403:
-        return f"Kaggle does not give {name} to this account: accept the licence at {_page(parsed)} and run again."
+        return f"Kaggle refuses {name} to this account: accept the licence at {_page(parsed)} and run again."
     if status == 404:
         return f"Kaggle has no {path} of {name} ({parsed}): check the name and the version."
     return f"Kaggle answered with status {status} for {name}: run again later."

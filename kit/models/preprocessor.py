@@ -1,22 +1,28 @@
-"""What a model's preprocessor needs before it is used from several threads."""
+"""A preprocessor that several threads can use."""
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras_hub
 
 
-def preprocess_one_at_a_time(model: Any) -> None:
-    """Build a KerasHub task's preprocessor now, and let one thread at a time preprocess samples for the model.
+def preprocess_one_at_a_time(model: "keras_hub.models.CausalLM") -> None:
+    """Build a KerasHub task's preprocessor now, and let one thread at a time preprocess samples.
 
-    ``fit`` and ``evaluate`` over texts preprocess in 16 threads (KerasHub 0.32, grain 0.2.18), and two things come of it:
+    ``fit`` and ``evaluate`` over texts preprocess in 16 threads (KerasHub 0.32, grain 0.2.18),
+    which has two consequences:
 
-    - Each thread that finds the preprocessor unbuilt builds it, and where two do, one of them can fail: "You cannot add new elements of state
-      ... to a layer that is already built". It came in 2 of 100 such beginnings. Who generates before training, as the tutorial does, has it
-      built by that; who resumes has not.
-    - Preprocessing is Python, so the threads take turns at its lock, and the thread that starts the steps waits with them. One thread
-      preprocesses a batch in less time than sixteen do, and the others wait at a lock of their own, which costs nothing.
+    - Each thread that finds the preprocessor unbuilt builds it. If two do, one of them can fail:
+      "You cannot add new elements of state ... to a layer that is already built". This happened in
+      2 of 100 attempts. Generating before training, as the tutorial does, builds the preprocessor;
+      resuming does not.
+    - Preprocessing is Python, so the threads compete for its lock, and so does the thread that
+      starts the steps. One thread preprocesses a batch in less time than sixteen, and the others
+      wait for a lock of their own at no cost.
 
     Args:
-        model: With a ``preprocessor``, which is given a text.
+        model: With a ``preprocessor``, which is called with a text.
 
     """
     if not model.preprocessor.built:
@@ -27,5 +33,5 @@ def preprocess_one_at_a_time(model: Any) -> None:
         with lock:
             return preprocess_samples(x, y, sample_weight)
 
-    # KerasHub says that it may be overridden.
+    # KerasHub documents that it may be overridden.
     model.preprocess_samples = one_at_a_time

@@ -1,7 +1,7 @@
-"""Presets: the bundled one, a folder in KerasHub's format, or a Gemma by its name, from Kaggle.
+"""Presets: the bundled one, a folder in KerasHub's format, or a Gemma from Kaggle by its name.
 
-A preset is looked at before a model is built from it, so that what is wrong with it is one sentence and not a traceback
-from three libraries down.
+A preset is checked before a model is built from it: a mistake then is one sentence, and not a
+traceback from inside the libraries.
 """
 
 import json
@@ -21,19 +21,19 @@ BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 
 @dataclass(frozen=True)
 class Preset:
-    """A preset that was found and looked at."""
+    """A preset that was found and checked."""
 
-    #: As it was asked for.
+    #: As the user named it.
     name: str
     #: What ``from_preset`` takes.
     location: str
     #: The content of its ``config.json``: the backbone's class and architecture.
     config: dict[str, Any]
-    #: What it is tuned with unless told otherwise.
+    #: Default settings for tuning it.
     settings: FinetuningSettings
-    #: Where it is on Kaggle, with its version; None for a folder.
+    #: Its handle on Kaggle with the version; None for a folder.
     handle: str | None = None
-    #: Whether its training has seen the reviews that are set aside for that.
+    #: Whether it was trained on the reviews of the split "pretraining".
     trained_on_reviews: bool = False
 
     @property
@@ -43,13 +43,13 @@ class Preset:
 
 
 def find_preset(name: str) -> Preset:
-    """Find a preset and read its configuration, over the network if need be.
+    """Find a preset and read its configuration, from the network if necessary.
 
     Args:
         name: ``bundled``, a folder, a name such as ``gemma_7b_en``, or a handle ``kaggle://…``.
 
     Raises:
-        UserError: if it is unknown, out of reach or damaged.
+        UserError: if it is unknown, cannot be downloaded or is damaged.
 
     """
     if name == BUNDLED:
@@ -58,7 +58,7 @@ def find_preset(name: str) -> Preset:
     if Path(name).is_dir():
         return _from_folder(name, Path(name))
     if Path(name).is_file():
-        raise UserError(f"--preset {name}: this is a file, and a folder in KerasHub's preset format is needed.")
+        raise UserError(f"--preset {name}: this is a file; give a folder in KerasHub's preset format.")
     if "/" in name and "://" not in name:
         raise UserError(f"--preset {name}: there is no such folder.")
     return _from_kaggle(name)
@@ -75,7 +75,7 @@ def read_config(name: str, file: Path) -> dict[str, Any]:
     """The content of a preset's ``config.json``.
 
     Raises:
-        UserError: if it is not there, damaged, or not that of a Gemma.
+        UserError: if it is missing, damaged, or not that of a Gemma.
 
     """
     if not file.is_file():
@@ -86,11 +86,11 @@ def read_config(name: str, file: Path) -> dict[str, Any]:
     config = _parsed(file)
     if config is None:
         raise UserError(
-            f"--preset {name}: its config.json is damaged or not KerasHub's; write the preset again with save_to_preset, "
-            "or download it again."
+            f"--preset {name}: its config.json is damaged or not KerasHub's: write the preset again with "
+            "save_to_preset, or download it again."
         )
     if "Gemma" not in config["class_name"]:
-        raise UserError(f"--preset {name}: it is a {config['class_name']}, and this program tunes Gemma models.")
+        raise UserError(f"--preset {name}: it is a {config['class_name']}; this program tunes Gemma models only.")
     return config
 
 
@@ -114,7 +114,7 @@ def _check_vocabulary(name: str, folder: Path) -> None:
         sentencepiece.SentencePieceProcessor(model_proto=file.read_bytes())
     except RuntimeError:
         raise UserError(
-            f"--preset {name}: its vocabulary, assets/tokenizer/vocabulary.spm, is damaged; write or download it again."
+            f"--preset {name}: its vocabulary, assets/tokenizer/vocabulary.spm, is damaged: write or download it again."
         ) from None
 
 
@@ -123,7 +123,7 @@ def _check_weights(name: str, folder: Path) -> None:
         raise UserError(f"--preset {name}: its weights, model.weights.h5, are missing.")
     for file in _damaged_weights(folder):
         raise UserError(
-            f"--preset {name}: its weights, {file.name}, are damaged or cut off ({file.stat().st_size:,} bytes); "
+            f"--preset {name}: its weights, {file.name}, are damaged or truncated ({file.stat().st_size:,} bytes): "
             "write or download the preset again."
         )
 
@@ -138,7 +138,7 @@ def _damaged_weights(folder: Path) -> Iterator[Path]:
     for file in _weights_files(folder):
         try:
             with h5py.File(file, "r") as weights:
-                # Reads all of the structure and none of the values; a truncated file fails when it is opened.
+                # Reads the whole structure and no values; opening a truncated file fails.
                 weights.visititems(lambda _path, item: getattr(item, "shape", None) and None)
         except OSError:
             yield file
@@ -152,62 +152,63 @@ def _from_kaggle(name: str) -> Preset:
     if "://" not in name and name not in known:
         shown = ", ".join(preset for preset in gemma_names if preset.startswith(("gemma_", "gemma2_", "gemma3_")))
         raise UserError(
-            f"--preset {name}: neither a folder nor a known name. There is {BUNDLED}, and from Kaggle {shown}."
+            f"--preset {name}: neither a folder nor a known name. Choose {BUNDLED}, or from Kaggle one of {shown}."
         )
     entry = known.get(name, {"kaggle_handle": name})
     file = kaggle.download(name, entry["kaggle_handle"], "config.json", entry.get("metadata", {}).get("params"))
     handle = kaggle.versioned_handle(name, entry["kaggle_handle"], file)
     if _parsed(file) is None:
-        raise _came_damaged(name, handle, "config.json")
+        raise _damaged_download(name, handle, "config.json")
     return Preset(name, name, read_config(name, file), TUTORIAL_SETTINGS, handle)
 
 
-def download_all(preset: Preset, tell: Callable[[str], None] = lambda text: None) -> Preset:
-    """Fetch the files of a preset that are not here yet, if it is one from Kaggle, and look at them.
+def download_all(preset: Preset, report: Callable[[str], None] = lambda text: None) -> Preset:
+    """Download the missing files of a preset from Kaggle, and check them.
 
     Args:
         preset: What :func:`find_preset` found.
-        tell: Is told what is fetched, if anything is.
+        report: Called with a sentence about what is downloaded, if anything is.
 
     Returns:
-        The preset with a folder as its location, so that loading it asks Kaggle for nothing.
+        The preset with a folder as its location, so that loading needs no network.
 
     Raises:
-        UserError: if it does not arrive, or not whole; what is damaged is deleted, and the next run fetches it anew.
+        UserError: if the download fails, or a file is damaged. A damaged file is deleted, so that
+            the next run downloads it again.
 
     """
-    folder = kaggle.fetch(preset.name, preset.handle, tell) if preset.handle else None
+    folder = kaggle.fetch(preset.name, preset.handle, report) if preset.handle else None
     if preset.handle is None or folder is None:
         return preset
     for file in _damaged_weights(folder):
-        raise _came_damaged(preset.name, preset.handle, file.name)
+        raise _damaged_download(preset.name, preset.handle, file.name)
     return replace(preset, location=str(folder))
 
 
-def _came_damaged(name: str, handle: str, path: str) -> UserError:
+def _damaged_download(name: str, handle: str, path: str) -> UserError:
     kaggle.forget(name, handle, path)
     return UserError(
-        f"{path} of {name} is damaged as it came from Kaggle, and was deleted: run again, which fetches it anew; a network that "
-        "asks for a login first answers everything with its own page."
+        f"{path} of {name} from Kaggle is damaged, and was deleted: run again to download it. A network that asks for "
+        "a login first answers each request with its own page."
     )
 
 
 def require_memory(preset: Preset, nbytes: int, available: int | None = None) -> None:
-    """Refuse to load a preset that the host's memory cannot hold, which would end in a kill without a word.
+    """Refuse a preset that does not fit into memory: the system would kill the process.
 
     Args:
-        preset: For the message.
+        preset: Named in the message.
         nbytes: Bytes of its weights.
-        available: Bytes of the host's memory; asked of the system if None.
+        available: Bytes of the host's memory; read from the system if None.
 
     Raises:
-        UserError: if there is less memory than weights.
+        UserError: if the weights do not fit.
 
     """
     if available is None:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if nbytes > available:
         raise UserError(
-            f"{preset.name} has {nbytes / 1e9:.1f} GB of weights, and this machine has {available / 1e9:.1f} GB of memory and "
-            f"no accelerator: run it on a TPU v3-8 (8 cores of 16 GB), or use `--preset {BUNDLED}` here."
+            f"{preset.name} has {nbytes / 1e9:.1f} GB of weights, and this machine has {available / 1e9:.1f} GB of "
+            f"memory and no accelerator: run it on a TPU v3-8 (8 cores of 16 GB), or use `--preset {BUNDLED}` here."
         )

@@ -1,4 +1,4 @@
-"""Loading a model with no more memory than its weights: no initial values, and each device is given its own slice of each tensor."""
+"""Loading a model slice by slice, with little more memory than its weights take."""
 
 import contextlib
 import math
@@ -17,16 +17,16 @@ from keras.src.backend.jax.core import JaxVariable
 
 @dataclass
 class LoadingReport:
-    """What was seen while a model was loaded."""
+    """Memory of the devices while a model was loaded."""
 
-    #: Device -> most bytes that it held at one moment.
+    #: Device -> peak bytes.
     peak_nbytes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def record(self) -> None:
-        """Add up what each device holds now."""
+        """Record the bytes that each device holds now."""
         now: dict[str, int] = defaultdict(int)
         for array in jax.live_arrays():
-            # Asking for a shard's data would make an array of its own, to be counted next time.
+            # `shard.data` would create another array, which would be counted next time.
             nbytes = math.prod(array.sharding.shard_shape(array.shape)) * array.dtype.itemsize
             for device in array.sharding.addressable_devices:
                 now[_name(device)] += nbytes
@@ -34,7 +34,7 @@ class LoadingReport:
             self.peak_nbytes[device] = max(self.peak_nbytes[device], nbytes)
 
     def finish(self) -> None:
-        """Ask the devices themselves, where they keep count: an accelerator does, a simulated device does not."""
+        """Read the peaks that accelerators count themselves; simulated devices do not."""
         for device in jax.local_devices():
             stats = device.memory_stats() or {}
             if "peak_bytes_in_use" in stats:
@@ -43,11 +43,13 @@ class LoadingReport:
 
 @contextlib.contextmanager
 def load_slice_by_slice() -> Iterator[LoadingReport]:
-    """Within this, what Keras and KerasHub load is put where its layout says, slice by slice.
+    """Load what Keras and KerasHub load in this context slice by slice, to where its layout says.
 
-    Plain Keras makes random initial values, and then puts each tensor whole on the first device before it is split: that device needs
-    room for the largest tensor beside its share, 3.1 GB for the embeddings of Gemma 7B in float32. Here a variable has no value until
-    it is given one, of which each device reads its slice from the file. What has none at the end is initialized then.
+    Plain Keras creates random initial values, and puts each tensor on the first device before it
+    shards it. That device needs memory for the largest tensor in addition to its share: 3.1 GB for
+    the embeddings of Gemma 7B in float32. In this context a variable has no value until one is
+    assigned, of which each device reads its slice from the file. Variables without a value are
+    initialized at the end.
     """
     report = LoadingReport()
     waiting: list[Any] = []
@@ -83,14 +85,15 @@ def load_slice_by_slice() -> Iterator[LoadingReport]:
 
 
 def _put(value: Any, variable: Any) -> jax.Array:
-    """The value over the devices. ``value`` is an array, or a data set of a file, of which a slice alone is read."""
+    """The sharded value of an array, or of a data set in a file, of which slices are read."""
     if not hasattr(value, "shape"):
         value = np.asarray(value)
     shape = tuple(variable.shape)
     if tuple(value.shape) != shape:
-        # In Keras' words, since a preset whose weights do not fit ends here.
+        # Keras' own message, for a preset whose weights do not fit.
         raise ValueError(
-            f"The shape of the target variable and the shape of the target value in `variable.assign(value)` must match. "
+            "The shape of the target variable and the shape of the target value in `variable.assign(value)` must "
+            "match. "
             f"variable.shape={shape}, Received: value.shape={tuple(value.shape)}. Target variable: {variable.path}"
         )
     layout = variable._layout

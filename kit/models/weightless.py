@@ -1,4 +1,4 @@
-"""Models without their weights: every variable with its path, shape and dtype, and no memory for its value."""
+"""Models without weights: variables with path, shape and dtype, and no memory for values."""
 
 import contextlib
 import math
@@ -14,12 +14,12 @@ from keras.src.backend.common import global_state
 
 @dataclass(frozen=True)
 class VariableInfo:
-    """What is known of a variable without its value."""
+    """A variable without its value."""
 
-    #: As layout maps see it, for example ``decoder_block_0/attention/query/kernel``.
+    #: As layout maps match it, for example ``decoder_block_0/attention/query/kernel``.
     path: str
     shape: tuple[int, ...]
-    #: The name of its dtype.
+    #: Name of the dtype.
     dtype: str
     trainable: bool
 
@@ -30,20 +30,20 @@ class VariableInfo:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole variable, on however many devices."""
+        """Bytes of the whole variable."""
         # jax.numpy knows bfloat16, which NumPy does not.
         return self.size * jnp.dtype(self.dtype).itemsize
 
 
 @contextlib.contextmanager
 def no_weights() -> Iterator[None]:
-    """Within this, variables are created with shape and path, and without a value.
+    """Create variables in this context with shape and path, but without a value.
 
-    Keras defers the initial values of variables that are created in a stateless scope to the moment when the outermost
-    one is left. Here they are given up before that: a value would be 34 GB for Gemma 7B. So the models built within must
-    not be computed with, and not be kept for that.
+    Keras defers the initial values of variables that are created in a stateless scope until the
+    outermost scope ends. This context drops them before that: the values of Gemma 7B would take 34
+    GB. You cannot compute with models that you build here.
     """
-    # A copy, since Keras appends to the list.
+    # A copy: Keras appends to the list.
     waiting = list(global_state.get_global_attribute("uninitialized_variables") or [])
     with keras.StatelessScope():
         try:
@@ -53,21 +53,23 @@ def no_weights() -> Iterator[None]:
 
 
 def build_backbone(config: Mapping[str, Any], **overrides: Any) -> keras_hub.models.Backbone:
-    """A backbone from the content of a preset's ``config.json``, to be called within :func:`no_weights`.
+    """A backbone from the content of a preset's ``config.json``; call it within :func:`no_weights`.
 
     Args:
-        config: With ``registered_name``, ``class_name``, ``module`` and ``config``, as KerasHub writes it.
-        **overrides: Put over the entries of ``config["config"]``, for example ``dtype="bfloat16"``.
+        config: With ``registered_name``, ``class_name``, ``module`` and ``config``, as KerasHub
+            writes it.
+        **overrides: Replace entries of ``config["config"]``, for example ``dtype="bfloat16"``.
 
     """
     return keras.saving.deserialize_keras_object({**config, "config": {**config["config"], **overrides}})
 
 
 def build_language_model(config: Mapping[str, Any], **overrides: Any) -> keras.Model:
-    """A Gemma with its logits, from the content of a preset's ``config.json``, to be called within :func:`no_weights`.
+    """A Gemma with logits from the content of a preset's ``config.json``.
 
-    KerasHub's own CausalLM makes an optimizer when it is made, which no scope without state allows. This is its network:
-    the backbone, and the embeddings once more as the last matrix. The backbone is its attribute ``backbone``.
+    Call it within :func:`no_weights`. KerasHub's own CausalLM creates an optimizer, which is
+    impossible without values. This is the same network: the backbone, and the transposed embeddings
+    as its last matrix. The attribute ``backbone`` has the backbone.
     """
     backbone = build_backbone(config, **overrides)
     logits = backbone.token_embedding(backbone(backbone.input), reverse=True)
@@ -77,7 +79,7 @@ def build_language_model(config: Mapping[str, Any], **overrides: Any) -> keras.M
 
 
 def describe(variables: list[keras.Variable]) -> list[VariableInfo]:
-    """Path, shape, dtype and trainability of variables, with values or without."""
+    """Path, shape, dtype and trainability of variables, with or without values."""
     return [
         VariableInfo(
             variable.path, tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype), variable.trainable
@@ -87,7 +89,7 @@ def describe(variables: list[keras.Variable]) -> list[VariableInfo]:
 
 
 def weightless_variables(config: Mapping[str, Any], rank: int = 0, **overrides: Any) -> list[VariableInfo]:
-    """The variables of a model, by its configuration alone, with LoRA of ``rank`` on query and value if it is above 0."""
+    """The variables of a configuration, with LoRA on query and value if ``rank`` is above 0."""
     with no_weights():
         backbone = build_backbone(config, **overrides)
         if rank:

@@ -1,1 +1,9 @@
-"""What must happen before jax is imported, and what this machine has."""
+"""What must happen before jax is imported.
+
+- ``platform``: choice of the platform and the devices, and the environment that jax reads
+- ``processes``: several processes that train one model
+- ``one_device``: Keras on a mesh of one device
+
+This package may import only ``errors``, ``files`` and ``narrator``. It imports jax and Keras in
+functions.
+"""

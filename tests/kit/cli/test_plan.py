@@ -145,7 +145,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["no_such_model"], "no_such_model: neither a folder nor a model whose sizes are known. There is bundled,"),
+            (["no_such_model"], "no_such_model: neither a folder nor a known model. Choose one of bundled,"),
             (["gemma_7b_en", "--layers", "29"], "--layers 29: gemma_7b_en has 28 decoder blocks."),
             (["gemma_7b_en", "--impl", "nowhere"], "--impl nowhere: there is no such folder here"),
             (["gemma_7b_en", "--impl", "exercises"], "implement layout.gemma_layout_map first"),

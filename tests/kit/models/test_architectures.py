@@ -37,5 +37,5 @@ class TestArchitectures:
     def test_a_folder_has_its_own(self, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps(small_config()))
         assert find_architecture(str(tmp_path))["config"]["hidden_dim"] == 40
-        with pytest.raises(UserError, match="nowhere: neither a folder nor a model whose sizes are known"):
+        with pytest.raises(UserError, match="nowhere: neither a folder nor a known model"):
             find_architecture("nowhere")

