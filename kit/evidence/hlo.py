@@ -1,4 +1,4 @@
-"""The text of a compiled program (XLA's HLO), as far as collectives and where they come from need it."""
+"""Instructions in the text of a compiled program (XLA's HLO)."""
 
 import math
 import re
@@ -23,18 +23,18 @@ class Instruction:
     name: str
     #: For example "fusion", or "all-reduce-start".
     opcode: str
-    #: The arrays that it makes: (name of the dtype, shape). More than one if it makes a tuple.
+    #: Result arrays: (name of the dtype, shape). A tuple has more than one.
     arrays: tuple[tuple[str, tuple[int, ...]], ...]
-    #: Names of the instructions that it takes.
+    #: Names of its operands.
     operands: tuple[str, ...]
-    #: Where it comes from in the Python program: scopes of layers, then JAX' operation. Empty if that is not known.
+    #: Its origin in the Python program: scopes of layers, then JAX' operation. Empty if unknown.
     op_name: str
-    #: What follows the operands.
+    #: The text after the operands.
     attributes: str
 
     @property
     def kind(self) -> str | None:
-        """The kind of collective; None if it is none, and for the second half of one that goes on beside other work."""
+        """The kind of collective; None for others, and for the "done" of an asynchronous one."""
         kind = self.opcode.removesuffix("-start")
         return kind if kind in COLLECTIVE_KINDS else None
 
@@ -43,19 +43,19 @@ class Instruction:
         """Bytes of the result on one device."""
         arrays = self.arrays
         if self.opcode in ("all-gather-start", "collective-permute-start") and len(arrays) > 1:
-            # The operands come first, then the results; a permute has two counters behind them.
+            # Operands come first, then results; a permute ends with two counters.
             arrays = tuple(array for array in arrays if array[1] or array[0] not in ("u32", "s32"))
             arrays = arrays[len(arrays) // 2 :]
         return sum(item_size(dtype) * math.prod(shape) for dtype, shape in arrays)
 
 
 def item_size(dtype: str) -> int:
-    """Bytes of an element of a dtype by XLA's name for it, for example "f32"."""
+    """Bytes per element of a dtype with XLA's name, for example "f32"."""
     return _ITEM_SIZES.get(dtype) or max(int("".join(filter(str.isdigit, dtype)) or 8) // 8, 1)
 
 
 def instructions(text: str) -> Iterator[Instruction]:
-    """All instructions of a program, of all of its computations."""
+    """The instructions of all computations of a program."""
     for line in text.splitlines():
         match = _INSTRUCTION.match(line)
         if match is None:
@@ -79,13 +79,13 @@ def instructions(text: str) -> Iterator[Instruction]:
 
 
 def _split_type(text: str) -> tuple[str, str]:
-    """The type of a result, and what follows: a tuple's has spaces, and parentheses within it."""
+    """The type of a result, and the rest; the type of a tuple has spaces and parentheses."""
     end = _closing(text[1:]) + 2 if text.startswith("(") else text.find(" ")
     return text[:end], text[end:].lstrip()
 
 
 def _closing(text: str) -> int:
-    """Where the parenthesis is closed that was opened before the text."""
+    """The position that closes a parenthesis opened before the text."""
     depth = 0
     for position, character in enumerate(text):
         if character == "(":
@@ -106,11 +106,11 @@ _PAIRS = re.compile(r"source_target_pairs=\{(.*?)\}\}")
 
 
 def first_group(attributes: str, devices: int) -> tuple[int, ...]:
-    """The devices of the first group that exchanges data, by their positions in the mesh, row by row.
+    """The devices of the first replica group, by their positions in the mesh, row by row.
 
     Args:
         attributes: Of an instruction.
-        devices: How many there are. All of them are a group where none is named.
+        devices: The number of devices. Without a group, all of them exchange data.
 
     """
     if match := _LISTED.search(attributes):

@@ -1,4 +1,4 @@
-"""The same model on a mesh and on one device: the weights that it starts with, and the losses of its first steps."""
+"""The training of a model on a mesh or on one device: initial values and first losses."""
 
 import collections
 import contextlib
@@ -18,24 +18,24 @@ from kit.models.weightless import VariableInfo, describe
 
 @dataclass(frozen=True)
 class Trajectory:
-    """How a model begins, and how its training does."""
+    """The initial values of a model, and its first losses."""
 
     #: All variables of the model, before training.
     variables: tuple[VariableInfo, ...]
-    #: Their values, in the same order.
+    #: Their values before training, in the same order.
     values: tuple[np.ndarray, ...]
-    #: Where its weights are.
+    #: Of the model's weights.
     placements: tuple[Placement, ...]
-    #: The loss of each training step, as Keras reports it: it is taken before the step changes the weights. None if the
-    #: weights are not all on the devices of the mesh, where Keras could not compute with them.
+    #: The loss of each step as Keras reports it, from before the step changes the weights. Empty if
+    #: some weights are not on the mesh's devices: Keras cannot compute with them.
     losses: tuple[float, ...]
 
     def first_difference(self, other: "Trajectory", tolerance: float = 1e-6) -> tuple[VariableInfo, float] | None:
-        """The first variable that differs at the start, and by how much; None if there is none.
+        """The first variable with another initial value, and the difference; None if all are equal.
 
         Args:
-            other: Of a model with as many variables, which are compared in their order.
-            tolerance: How much a value may differ, as a share of the variable's largest.
+            other: Of a model with the same number of variables, compared in order.
+            tolerance: The largest difference, relative to the variable's largest value.
 
         """
         for variable, mine, theirs in zip(self.variables, self.values, other.values, strict=True):
@@ -55,16 +55,16 @@ def train(
     steps: int = 2,
     seed: int = 0,
 ) -> Trajectory:
-    """Build a model and train it on one batch again and again, on the layout map's mesh or on the first device.
+    """Build a model and train it on one batch, on the layout map's mesh or on the first device.
 
-    Keras' seed is set before the model is built, and names that Keras gives by counting begin anew, so that rules match
-    every time. No distribution is set afterwards, not even after an error.
+    Keras' seed is set before the model is built, and Keras' counters for names start over, so that
+    rules match each time. Afterwards no distribution is set, even after an error.
 
     Args:
-        make_model: Makes a compiled model, anew at each call.
+        make_model: Makes a new compiled model at each call.
         batch: What ``train_on_batch`` takes: a tuple (x, y) or (x, y, sample_weight), or x alone.
-        layout_map: With its mesh, over whose first axis the batch is split; None for one device and no distribution.
-        steps: Training steps.
+        layout_map: The batch is sharded over the first axis of its mesh; None for one device.
+        steps: Number of training steps.
         seed: For ``keras.utils.set_random_seed``.
 
     """
@@ -78,8 +78,8 @@ def train(
             )
         )
     try:
-        with _names_from_the_start(), warnings.catch_warnings():
-            # XLA on the CPU has no use for some donated buffers, and says so.
+        with _fresh_names(), warnings.catch_warnings():
+            # XLA on the CPU warns of donated buffers that it cannot use.
             warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
             keras.utils.set_random_seed(seed)
             model = make_model()
@@ -94,14 +94,14 @@ def train(
     finally:
         keras.distribution.set_distribution(None)
     del model
-    # A model refers to itself, and several of them would stay in memory.
+    # A model has reference cycles; without this, old models would stay in memory.
     gc.collect()
     return Trajectory(tuple(variables), tuple(values), tuple(placed), tuple(losses))
 
 
 @contextlib.contextmanager
-def _names_from_the_start() -> Iterator[None]:
-    """Keras calls a second unnamed Dense "dense_1", also when it is the first one of a second model."""
+def _fresh_names() -> Iterator[None]:
+    """Let Keras count unnamed layers from 0, so that a second model has the same names."""
     counted = global_state.get_global_attribute("object_name_uids")
     global_state.set_global_attribute("object_name_uids", collections.defaultdict(int))
     try:

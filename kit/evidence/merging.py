@@ -1,4 +1,4 @@
-"""Merged adapters: what of their update a kernel has in it."""
+"""Merged adapters: how much of their updates survives in the kernels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class KernelUpdate:
-    """A kernel as it was before its adapter was merged, and what the adapter adds to it."""
+    """A kernel before its adapter is merged, and the update that the adapter adds."""
 
     layer: Any
     #: float32, of the kernel's shape.
@@ -20,10 +20,10 @@ class KernelUpdate:
 
 
 def kernel_updates(model: keras.Model) -> list[KernelUpdate]:
-    """What each adapter of a model adds, to be asked for before they are merged.
+    """What each adapter of a model adds; call it before you merge them.
 
     Args:
-        model: With LoRA enabled on layers that have a kernel, those within layers too.
+        model: With LoRA enabled for layers that have a kernel, also nested ones.
 
     """
     found = []
@@ -36,13 +36,13 @@ def kernel_updates(model: keras.Model) -> list[KernelUpdate]:
 
 
 def update_kept(updates: Sequence[KernelUpdate]) -> float:
-    """How much of the updates the kernels have in them now: 1 is all, 0 is nothing.
+    """The share of the updates that the kernels have now: 1 is all, 0 is nothing.
 
-    The k that fits best, by least squares, in ``kernel - before = k * update``, over all kernels. A kernel in bfloat16 is rounded, so that small
-    updates arrive in part.
+    The least-squares solution k of ``kernel - before = k * update`` over all kernels. A bfloat16
+    kernel is rounded, so that small updates survive in part.
 
     Args:
-        updates: As :func:`kernel_updates` found them before.
+        updates: From :func:`kernel_updates`.
 
     Raises:
         ValueError: if there are none, or if all of them are zero.

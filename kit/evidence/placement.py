@@ -1,4 +1,4 @@
-"""Where the values of a model are, as its arrays say themselves."""
+"""Where the values of a model are, by the shardings of its arrays."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,24 +10,24 @@ import keras
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one variable is."""
+    """Where the value of one variable is."""
 
     path: str
     shape: tuple[int, ...]
-    #: Bytes of the whole variable, on however many devices.
+    #: Bytes of the whole variable.
     nbytes: int
-    #: On how many devices it is, whole or in parts; 0 if it has no value.
+    #: The number of devices that hold a part of it; 0 if it has no value.
     device_count: int
-    #: Whether each of these devices holds the whole of it.
+    #: Whether each of these devices holds the whole value.
     replicated: bool
 
 
 def placements(variables: Iterable[keras.Variable]) -> list[Placement]:
-    """Ask the array of each variable for its sharding."""
+    """The placement of each variable."""
     found = []
     for variable in variables:
         shape = tuple(variable.shape)
-        # A variable without a value would make one when it is asked for it.
+        # `variable.value` would create a value if there is none.
         value = getattr(variable, "_value", None)
         if value is None:
             found.append(Placement(variable.path, shape, 0, 0, replicated=False))
@@ -40,7 +40,7 @@ def placements(variables: Iterable[keras.Variable]) -> list[Placement]:
 
 
 def nbytes_per_device(variables: Iterable[keras.Variable]) -> dict[str, int]:
-    """Bytes of these variables' shards on each device that this process can address, by the device's name."""
+    """Bytes of the variables' shards on each addressable device, by the device's name."""
     held: Counter[str] = Counter()
     for variable in variables:
         for shard in variable.value.addressable_shards:

@@ -1,4 +1,4 @@
-"""The compiled program: what devices send each other during a training step."""
+"""Collectives of a compiled training step."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,9 +14,9 @@ from kit.evidence.hlo import instructions
 
 @dataclass(frozen=True)
 class Collective:
-    """One operation by which devices exchange data."""
+    """An operation in which devices exchange data."""
 
-    #: As XLA names it, for example "all-reduce".
+    #: XLA's name, for example "all-reduce".
     kind: str
     #: Bytes of its result on one device.
     nbytes: int
@@ -24,17 +24,17 @@ class Collective:
 
 @dataclass(frozen=True)
 class Collectives:
-    """All that a program sends."""
+    """The collectives of a program."""
 
     operations: tuple[Collective, ...]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all results on one device, in one run of the program."""
+        """Bytes of all results on one device, for one execution of the program."""
         return sum(operation.nbytes for operation in self.operations)
 
     def by_kind(self) -> dict[str, tuple[int, int]]:
-        """Kind -> how many there are, and their bytes."""
+        """Kind -> count and bytes."""
         counts = Counter(operation.kind for operation in self.operations)
         return {
             kind: (count, sum(operation.nbytes for operation in self.operations if operation.kind == kind))
@@ -46,8 +46,8 @@ def collectives(program_text: str) -> Collectives:
     """The collectives of a compiled program.
 
     Args:
-        program_text: HLO, as ``jax.stages.Compiled.as_text()`` gives it. A combined operation counts once, with the bytes of
-            all of its results.
+        program_text: HLO from ``jax.stages.Compiled.as_text()``. A combined operation counts once,
+            with the bytes of all of its results.
 
     """
     return Collectives(
@@ -62,13 +62,13 @@ def collectives(program_text: str) -> Collectives:
 def compile_gradients(
     model: keras.Model, distribution: keras.distribution.ModelParallel, batch_size: int, sequence_length: int
 ) -> Any:
-    """Compile loss and gradients of next-token prediction for the distribution, without a value of any variable.
+    """Compile loss and gradients of next-token prediction; the variables need no values.
 
     Args:
-        model: Takes token_ids and padding_mask and returns logits; with or without weights, with LoRA or without.
-        distribution: Says where variables and the batch are; it is set.
+        model: Takes token_ids and padding_mask and returns logits; with or without weights or LoRA.
+        distribution: Has the layouts of variables and batch; it must be set.
         batch_size: A multiple of the mesh's batch axis.
-        sequence_length: Tokens of an example.
+        sequence_length: Tokens per example.
 
     Returns:
         A ``jax.stages.Compiled``.
@@ -97,7 +97,7 @@ def compile_gradients(
     trainable = place(model.trainable_variables)
     gradients = jax.value_and_grad(loss)
     return (
-        # A gradient is where its variable is: the optimizer needs it there.
+        # A gradient is sharded like its variable, as the optimizer needs it.
         jax.jit(gradients, out_shardings=(None, [variable.sharding for variable in trainable]))
         .lower(
             trainable,

@@ -1,7 +1,7 @@
-"""Rule coverage: what each rule of a layout map matches, what none matches, and what a device then holds."""
+"""Rule coverage: the variables that each rule of a layout map matches, and bytes per device."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -10,26 +10,26 @@ from kit.errors import UserError
 from kit.models.weightless import VariableInfo
 from kit.narrator import as_tuple
 
-#: A mesh axis, or None, for each dimension of a variable.
+#: For each dimension of a variable a mesh axis or None.
 Spec = tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
 class RuleMatch:
-    """One rule of a layout map and what it matches."""
+    """A rule of a layout map, and the variables that it matches."""
 
     #: The key in the layout map: a path, or a regular expression.
     pattern: str
     spec: Spec
     #: The variables that it matches.
     paths: tuple[str, ...]
-    #: Bytes of these variables, each counted once, on however many devices.
+    #: Bytes of these variables, each counted once.
     nbytes: int
 
 
 @dataclass(frozen=True)
 class Indivisible:
-    """A dimension that cannot be split as its rule says."""
+    """A dimension that the axis of its rule does not divide."""
 
     path: str
     shape: tuple[int, ...]
@@ -40,9 +40,9 @@ class Indivisible:
 
 @dataclass(frozen=True)
 class Misfit:
-    """A spec that is no spec for a variable: it has more entries than the variable dimensions, or one axis twice.
+    """A spec that does not fit a variable: more entries than dimensions, or one axis twice.
 
-    Fewer entries are none: what is not named is not split.
+    Fewer entries fit: the other dimensions are not sharded.
     """
 
     path: str
@@ -52,12 +52,12 @@ class Misfit:
 
 @dataclass(frozen=True)
 class RuleCoverage:
-    """What a layout map does to a model."""
+    """The effect of a layout map on the variables of a model."""
 
     rules: tuple[RuleMatch, ...]
-    #: Variables that no rule matches: each device holds a copy.
+    #: Variables that no rule matches. They are replicated.
     unmatched: tuple[VariableInfo, ...]
-    #: Variables that more than one regular expression matches, with these; Keras refuses them.
+    #: Variables that several regular expressions match, with these. Keras refuses them.
     overlaps: tuple[tuple[str, tuple[str, ...]], ...]
     indivisible: tuple[Indivisible, ...]
     #: Bytes of all variables, each counted once.
@@ -65,7 +65,7 @@ class RuleCoverage:
     #: Bytes that one device holds.
     nbytes_per_device: int
     misfits: tuple[Misfit, ...] = ()
-    #: Variables that each device holds whole: no rule matches them, or one whose axes have one device.
+    #: Replicated variables: no rule matches them, or one whose axes have a single device.
     replicated: tuple[VariableInfo, ...] = ()
 
     @property
@@ -75,107 +75,111 @@ class RuleCoverage:
 
     @property
     def nbytes_replicated(self) -> int:
-        """Bytes of the variables that each device holds whole, each counted once."""
+        """Bytes of the replicated variables, each counted once."""
         return sum(variable.nbytes for variable in self.replicated)
 
 
 def rule_coverage(layout_map: keras.distribution.LayoutMap, variables: Sequence[VariableInfo]) -> RuleCoverage:
-    """Ask the layout map about each variable, as Keras would.
-
-    Whether a rule matches is answered by a layout map that holds this rule alone, so that it is Keras' own reading of the
-    pattern, which changed with Keras 3.14 (from ``re.search`` to ``re.fullmatch``).
+    """Apply the layout map to each variable, as Keras does.
 
     Args:
         layout_map: With its device mesh.
         variables: All variables of the model.
 
     """
-    alone = {}
-    for pattern in layout_map:
-        alone[pattern] = keras.distribution.LayoutMap(layout_map.device_mesh)
-        alone[pattern][pattern] = layout_map[pattern]
-    matched: dict[str, list[VariableInfo]] = {pattern: [] for pattern in alone}
-    unmatched, overlaps, indivisible, misfits, replicated = [], [], [], [], []
-    sizes = dict(zip(layout_map.device_mesh.axis_names, layout_map.device_mesh.shape, strict=True))
-    nbytes_per_device = 0.0
-    for variable in variables:
-        if variable.path in alone:
-            patterns = [variable.path]
-        else:
-            patterns = [pattern for pattern, single in alone.items() if single[variable.path] is not None]
-        for pattern in patterns:
-            matched[pattern].append(variable)
-        if len(patterns) > 1:
-            overlaps.append((variable.path, tuple(patterns)))
-        if not patterns:
-            unmatched.append(variable)
-            replicated.append(variable)
-            nbytes_per_device += variable.nbytes
-            continue
-        spec = _spec(layout_map, patterns[0])
-        indivisible += [
-            Indivisible(variable.path, variable.shape, dimension, axis, sizes[axis])
-            for dimension, axis in enumerate(spec[: len(variable.shape)])
-            if axis is not None and variable.shape[dimension] % sizes[axis]
-        ]
-        named = [axis for axis in spec if axis is not None]
-        if len(spec) > len(variable.shape) or len(set(named)) < len(named):
-            misfits.append(Misfit(variable.path, variable.shape, spec))
-        parts = math.prod(sizes[axis] for axis in named)
-        if parts == 1:
-            replicated.append(variable)
-        nbytes_per_device += variable.nbytes / parts
+    mesh = layout_map.device_mesh
+    sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
+    # A pattern is a key of the map, and Keras looks up keys before it tries patterns.
+    specs: dict[str, Spec] = {pattern: tuple(layout_map[pattern].axes) for pattern in layout_map}
+    matching = _matching_patterns(layout_map, variables)
+    applied = [
+        (variable, specs[found[0]] if found else ()) for variable, found in zip(variables, matching, strict=True)
+    ]
+    shards = [math.prod(sizes[axis] for axis in spec if axis is not None) for _, spec in applied]
     return RuleCoverage(
         rules=tuple(
-            RuleMatch(
-                pattern,
-                _spec(layout_map, pattern),
-                tuple(variable.path for variable in found),
-                sum(variable.nbytes for variable in found),
-            )
-            for pattern, found in matched.items()
+            _rule_match(pattern, spec, [variables[n] for n, found in enumerate(matching) if pattern in found])
+            for pattern, spec in specs.items()
         ),
-        unmatched=tuple(unmatched),
-        overlaps=tuple(overlaps),
-        indivisible=tuple(indivisible),
+        unmatched=tuple(variable for variable, found in zip(variables, matching, strict=True) if not found),
+        overlaps=tuple(
+            (variable.path, tuple(found)) for variable, found in zip(variables, matching, strict=True) if len(found) > 1
+        ),
+        indivisible=tuple(uneven for variable, spec in applied for uneven in _indivisible(variable, spec, sizes)),
         nbytes=sum(variable.nbytes for variable in variables),
-        nbytes_per_device=math.ceil(nbytes_per_device),
-        misfits=tuple(misfits),
-        replicated=tuple(replicated),
+        nbytes_per_device=math.ceil(
+            sum(variable.nbytes / count for variable, count in zip(variables, shards, strict=True))
+        ),
+        misfits=tuple(
+            Misfit(variable.path, variable.shape, spec) for variable, spec in applied if not _fits(variable, spec)
+        ),
+        replicated=tuple(variable for variable, count in zip(variables, shards, strict=True) if count == 1),
     )
 
 
-def _spec(layout_map: keras.distribution.LayoutMap, pattern: str) -> Spec:
-    # A pattern is a key of the map, and keys are looked up before any pattern is tried.
-    return tuple(layout_map[pattern].axes)
+def _matching_patterns(layout_map: keras.distribution.LayoutMap, variables: Sequence[VariableInfo]) -> list[list[str]]:
+    """For each variable the patterns that match it, or its path alone if that is a key of the map.
+
+    Keras itself interprets each pattern, in a layout map with this one rule: Keras 3.14 changed
+    from ``re.search`` to ``re.fullmatch``.
+    """
+    single = {}
+    for pattern in layout_map:
+        single[pattern] = keras.distribution.LayoutMap(layout_map.device_mesh)
+        single[pattern][pattern] = layout_map[pattern]
+    return [
+        [variable.path]
+        if variable.path in single
+        else [pattern for pattern, one in single.items() if one[variable.path] is not None]
+        for variable in variables
+    ]
+
+
+def _rule_match(pattern: str, spec: Spec, variables: Sequence[VariableInfo]) -> RuleMatch:
+    paths = tuple(variable.path for variable in variables)
+    return RuleMatch(pattern, spec, paths, sum(variable.nbytes for variable in variables))
+
+
+def _indivisible(variable: VariableInfo, spec: Spec, sizes: Mapping[str, int]) -> list[Indivisible]:
+    return [
+        Indivisible(variable.path, variable.shape, dimension, axis, sizes[axis])
+        for dimension, axis in enumerate(spec[: len(variable.shape)])
+        if axis is not None and variable.shape[dimension] % sizes[axis]
+    ]
+
+
+def _fits(variable: VariableInfo, spec: Spec) -> bool:
+    named = [axis for axis in spec if axis is not None]
+    return len(spec) <= len(variable.shape) and len(set(named)) == len(named)
 
 
 class LayoutError(UserError):
-    """A layout map that cannot be used on a model and a mesh."""
+    """A layout map that Keras cannot use for a model and a mesh."""
 
 
 def check_coverage(coverage: RuleCoverage, mesh: tuple[int, int]) -> None:
     """Refuse a layout map that Keras would refuse.
 
     Raises:
-        LayoutError: with the first variable that it cannot be used on.
+        LayoutError: with the first variable that it does not fit.
 
     """
     if coverage.overlaps:
         path, patterns = coverage.overlaps[0]
         raise LayoutError(
-            f"The layout map has {len(patterns)} rules for {path}: {', '.join(patterns)}; Keras takes one at most."
+            f"The layout map has {len(patterns)} rules for {path}: {', '.join(patterns)}. Keras allows at most one."
         )
     if coverage.misfits:
         misfit = coverage.misfits[0]
         raise LayoutError(
-            f"The layout map's spec {as_tuple(misfit.spec)} does not fit {misfit.path}, of shape {as_tuple(misfit.shape)} "
-            f"({len(coverage.misfits)} such variables)."
+            f"The layout map's spec {as_tuple(misfit.spec)} does not fit {misfit.path}, of shape "
+            f"{as_tuple(misfit.shape)} ({len(coverage.misfits)} such variables)."
         )
     if coverage.indivisible:
         first = coverage.indivisible[0]
         raise LayoutError(
-            f"--mesh {mesh[0]}x{mesh[1]}: dimension {first.dimension} of {first.path}, of shape {as_tuple(first.shape)}, has "
-            f'{first.shape[first.dimension]} entries, which the {first.axis_size} devices of the axis "{first.axis}" do not '
-            f'divide ({len(coverage.indivisible)} such variables); choose a mesh whose "{first.axis}" axis divides it.'
+            f"--mesh {mesh[0]}x{mesh[1]}: dimension {first.dimension} of {first.path}, of shape {as_tuple(first.shape)}"
+            f", has {first.shape[first.dimension]} entries, which the {first.axis_size} devices of the axis "
+            f'"{first.axis}" do not divide ({len(coverage.indivisible)} such variables): choose a mesh whose '
+            f'"{first.axis}" axis divides it.'
         )

@@ -1,4 +1,4 @@
-"""The style of what a model writes: list or review, by a judge trained on real text, and fluent or not."""
+"""The style of what a model writes: list or review, and fluent or not."""
 
 import functools
 import itertools
@@ -17,26 +17,26 @@ from kit.data.films import lists_of_held_out_films, load_films, numbered_list
 from kit.data.reviews import held_out_reviews, load_movie_reviews, split_of, without_markup
 from kit.evidence.style_verdict import StyleVerdict
 
-#: Words of a snippet that the judge sees: about as many as a generation of 64 tokens has.
+#: Words per snippet for the judge: about as many as a generation of 64 tokens has.
 SNIPPET_WORDS = 40
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+|[.,!?();:\"-]")
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words, numbers and marks, in their order."""
+    """Lower-case words, numbers and punctuation marks in order."""
     return _WORD.findall(text.lower())
 
 
 class BigramModel:
-    """How much better a text's words are predicted by the word before than without it.
+    """How much better the previous word predicts each word of a text than nothing does.
 
-    The likelihood of the words alone would not do: a text of frequent words in any order is likely. Their order is what
-    tells a review from its words shuffled.
+    The likelihood of single words is not enough: frequent words in any order are likely. Their
+    order distinguishes a review from its shuffled words.
     """
 
     def __init__(self, texts: Iterable[str], weight: float = 0.8) -> None:
-        """Count the words of ``texts``; ``weight`` is the share of pairs when interpolated with single words."""
+        """Count words and pairs of ``texts``; ``weight`` is that of pairs in the interpolation."""
         self.weight = weight
         self.single: Counter[str] = Counter()
         self.pairs: Counter[tuple[str, str]] = Counter()
@@ -47,21 +47,24 @@ class BigramModel:
         self.total = sum(self.single.values())
 
     def score(self, text: str) -> float:
-        """Mean of ``log p(word | word before) - log p(word)``, in nats a word; minus infinity without two words."""
+        """Mean of ``log p(word | previous word) - log p(word)`` in nats per word.
+
+        Minus infinity for fewer than two words.
+        """
         found = words(text)
         if len(found) < 2:
             return -math.inf
         gains = []
         for first, second in itertools.pairwise(found):
-            alone = (self.single[second] + 1) / (self.total + len(self.single) + 1)
+            unigram = (self.single[second] + 1) / (self.total + len(self.single) + 1)
             after = self.pairs[first, second] / self.single[first] if self.single[first] else 0.0
-            gains.append(math.log((self.weight * after + (1 - self.weight) * alone) / alone))
+            gains.append(math.log((self.weight * after + (1 - self.weight) * unigram) / unigram))
         return sum(gains) / len(gains)
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Tells lists from reviews. It has read neither what a run is tuned on nor what it is tested with."""
+    """Classifies texts as lists or reviews. Neither tuning nor evaluation data trained it."""
 
     classifier: Pipeline
     bigrams: BigramModel
@@ -69,7 +72,7 @@ class Judge:
     least_fluency: float
 
     def __call__(self, text: str) -> StyleVerdict:
-        """The verdict on one text, without its prompt."""
+        """The verdict on one text without its prompt."""
         probability = float(self.classifier.predict_proba([text])[0][1])
         fluency = self.bigrams.score(text)
         style = "review" if probability >= 0.5 else "list"
@@ -77,25 +80,25 @@ class Judge:
 
 
 def snippet(text: str, random: np.random.Generator, number: int = SNIPPET_WORDS) -> str:
-    """``number`` words in a row from anywhere in the text."""
+    """``number`` consecutive words from a random position of the text."""
     parts = text.split(" ")
     start = int(random.integers(0, max(1, len(parts) - number + 1)))
     return " ".join(parts[start : start + number])
 
 
 def shuffled_words(text: str, random: np.random.Generator) -> str:
-    """The text with its words in another order: the control's reviews."""
+    """The text with its words in random order, as a control."""
     parts = text.split()
     return " ".join(parts[i] for i in random.permutation(len(parts)))
 
 
 @functools.cache
 def train_judge(seed: int = 0, number: int = 2000) -> Judge:
-    """Train the judge on real reviews (those set aside for the bundled model's training) and on lists of real films.
+    """Train the judge on real reviews of the split "pretraining" and on lists of real films.
 
     Args:
         seed: For the choice of snippets and films.
-        number: Texts of each style.
+        number: Texts per style.
 
     """
     random = np.random.default_rng(seed)
@@ -108,7 +111,7 @@ def train_judge(seed: int = 0, number: int = 2000) -> Judge:
         for _ in range(number)
     ]
     classifier = make_pipeline(
-        # Marks and numbers count as words do: "1." and "(1986)" are what makes a list.
+        # Punctuation and numbers count as words: "1." and "(1986)" characterize a list.
         TfidfVectorizer(analyzer=words, sublinear_tf=True, min_df=2),
         LogisticRegression(C=10.0, max_iter=1000),
     )
@@ -120,19 +123,19 @@ def train_judge(seed: int = 0, number: int = 2000) -> Judge:
 
 @dataclass(frozen=True)
 class JudgeAccuracy:
-    """How often the judge is right on texts that it has not read."""
+    """The judge's accuracy on texts that it was not trained on."""
 
-    #: Share of held-out real reviews called fluent reviews, and of held-out lists called lists.
+    #: Share of held-out reviews classified as fluent reviews, and of held-out lists as lists.
     reviews: float
     lists: float
-    #: Share of held-out reviews with shuffled words that are not called fluent reviews.
+    #: Share of held-out reviews with shuffled words not classified as fluent reviews.
     shuffled: float
-    #: Texts of each kind.
+    #: Texts per kind.
     number: int
 
 
 def judge_accuracy(judge: Judge, number: int = 300, seed: int = 1) -> JudgeAccuracy:
-    """Test the judge on held-out reviews and on lists of films whose genre or decade it has not seen."""
+    """Test the judge on held-out reviews and on lists of films of held-out genres or decades."""
     random = np.random.default_rng(seed)
     reviews = [snippet(text, random) for text in held_out_reviews(number)]
     lists = [text.partition("1. ")[1] + text.partition("1. ")[2] for text in lists_of_held_out_films(number, seed)]
@@ -146,15 +149,15 @@ def judge_accuracy(judge: Judge, number: int = 300, seed: int = 1) -> JudgeAccur
 
 
 def ngrams(text: str, size: int) -> set[tuple[str, ...]]:
-    """All runs of ``size`` words in the text."""
+    """All sequences of ``size`` consecutive words in the text."""
     found = words(text)
     return {tuple(found[start : start + size]) for start in range(len(found) - size + 1)}
 
 
 def share_without_copies(generations: Sequence[str], sources: Iterable[str], size: int = 8) -> float:
-    """Share of the generations that have no run of ``size`` words in common with any of the sources."""
+    """Share of the generations that share no ``size`` consecutive words with any source."""
     wanted = [ngrams(text, size) for text in generations]
     everything = set().union(*wanted) if wanted else set()
-    # Only what is in some generation is kept of the sources, which may be long.
+    # The sources may be long: keep only what is in some generation.
     copied = {gram for source in sources for gram in ngrams(source, size) & everything}
     return float(np.mean([not (grams & copied) for grams in wanted]))

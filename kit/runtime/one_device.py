@@ -4,12 +4,13 @@ from typing import Any
 
 
 def keep_variables_on_the_mesh() -> None:
-    """Have variables of a mesh of one device hold arrays of that mesh, as they do on several devices.
+    """Put the arrays of a mesh of one device on that mesh, as on several devices.
 
-    Keras (3.15.1) leaves an array where it is if its sharding is equivalent to the layout, and on one device any sharding is. What is made
-    outside of the mesh, such as LoRA's matrices, moments and metrics, then stays uncommitted, while what a step returns is committed. So JAX
-    compiles the step a second time after the first step and once more after each epoch's first, and on a GPU the programs differ in the last
-    bits; and Keras warns of "a mix of local and distributed variables".
+    Keras (3.15.1) does not move an array whose sharding is equivalent to the layout, and on one
+    device any sharding is. Arrays from outside the mesh, such as LoRA's matrices, moments and
+    metrics, then stay uncommitted, but a step returns committed arrays. So JAX compiles the step
+    again after the first step and after the first of each epoch; on a GPU these programs differ in
+    the last bits. And Keras warns of "a mix of local and distributed variables".
     """
     import jax
     from keras.distribution import TensorLayout
@@ -28,5 +29,5 @@ def keep_variables_on_the_mesh() -> None:
         )
         return jax.device_put(found, layout) if outside else found
 
-    distribute_tensor.keeps_on_the_mesh = True  # type: ignore[attr-defined]  # so that it is not done twice
+    distribute_tensor.keeps_on_the_mesh = True  # type: ignore[attr-defined]  # patch only once
     distribution_lib.distribute_tensor = distribute_tensor

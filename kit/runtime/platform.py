@@ -1,4 +1,4 @@
-"""Platform, devices and environment, set before jax is imported."""
+"""Platform, devices and environment, which must be set before jax is imported."""
 
 import functools
 import importlib.abc
@@ -20,11 +20,11 @@ from kit.runtime.processes import SINGLE_PROCESS, Processes, connect
 
 Platform = Literal["cpu", "gpu", "tpu"]
 
-#: Simulated devices where there is no accelerator: as many as a TPU v3-8 has cores.
+#: Simulated devices without an accelerator: as many as a TPU v3-8 has cores.
 DEFAULT_SIMULATED_DEVICES = 8
 
-#: With libtpu installed and no TPU, the first call would wait three minutes for a metadata server; and only one process at a
-#: time could compile, since libtpu locks a file to have the TPU for itself.
+#: With libtpu installed and no TPU, the first call would wait three minutes for a metadata server.
+#: And only one process at a time could compile: libtpu locks a file to own the TPU.
 _LIBTPU_WITHOUT_A_TPU = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v3-8",
@@ -38,37 +38,37 @@ _DEVICE_COUNT = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a process computes on, once it has started."""
+    """The platform and the devices of a process that has started."""
 
     #: "cpu" (simulated devices), "gpu" or "tpu".
     platform: Platform
-    #: Devices that jax sees, in all processes.
+    #: JAX devices in all processes.
     device_count: int
-    #: The device's own name for its kind, such as "TPU v3" or "cpu".
+    #: JAX' name of the kind of device, such as "TPU v3" or "cpu".
     device_kind: str
-    #: Those that train together.
+    #: The processes that train together.
     processes: Processes = SINGLE_PROCESS
 
     @property
     def simulated(self) -> bool:
-        """Whether the devices are simulated by splitting the host's processor."""
+        """Whether the devices are simulated on the CPU."""
         return self.platform == "cpu"
 
 
 def tpu_is_attached() -> bool:
-    """Whether this machine has a TPU: its device files, and a libtpu to drive it. Starts nothing and asks no server."""
+    """Whether this machine has a TPU and libtpu. Starts nothing and asks no server."""
     return attached_devices("tpu") > 0 and importlib.util.find_spec("libtpu") is not None
 
 
 def gpu_is_attached() -> bool:
-    """Whether this machine has an NVIDIA GPU, and jax a plugin for it."""
+    """Whether this machine has an NVIDIA GPU, and JAX a plugin for it."""
     has_device = Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
     return has_device and any(importlib.util.find_spec(plugin) is not None for plugin in plugins)
 
 
 def attached_devices(platform: Platform) -> int:
-    """How many accelerators there are, by their device files: of GPUs those that CUDA may see, of TPUs the chips."""
+    """The number of accelerators by their device files: GPUs visible to CUDA, or TPU chips."""
     if platform == "gpu":
         files = len(list(Path("/dev").glob("nvidia[0-9]*")))
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -77,7 +77,9 @@ def attached_devices(platform: Platform) -> int:
 
 
 def choose_platform_of_checks(wanted: str = "auto") -> Platform:
-    """The same for the checks of the course, which need several devices: ``auto`` passes over a GPU or TPU chip that is the only one.
+    """The platform for the course's checks: ``auto`` ignores a single GPU or TPU chip.
+
+    The checks need several devices.
 
     Raises:
         UserError: as :func:`choose_platform`.
@@ -88,10 +90,12 @@ def choose_platform_of_checks(wanted: str = "auto") -> Platform:
 
 
 def choose_platform(wanted: str = "auto") -> Platform:
-    """``auto`` is a TPU if one is attached, then a GPU, else the processor; with ``JAX_PLATFORMS=cpu`` in the environment it is the processor.
+    """The platform: ``auto`` is a TPU if one is attached, then a GPU, then the CPU.
+
+    With ``JAX_PLATFORMS=cpu`` in the environment ``auto`` is the CPU.
 
     Raises:
-        UserError: if a platform is asked for that is not there.
+        UserError: if the machine does not have the platform.
 
     """
     if wanted == "auto" and os.environ.get("JAX_PLATFORMS") == "cpu":
@@ -100,17 +104,17 @@ def choose_platform(wanted: str = "auto") -> Platform:
         return "tpu" if tpu_is_attached() else "gpu" if gpu_is_attached() else "cpu"
     if wanted == "tpu" and not tpu_is_attached():
         raise UserError(
-            "--platform tpu: this machine has no TPU that jax can drive (a /dev/accel or /dev/vfio device, and the "
-            "package libtpu, which `pip install jax[tpu]` brings); `--platform cpu` simulates 8 devices."
+            "--platform tpu: this machine has no TPU that jax can use (a /dev/accel or /dev/vfio device, and the "
+            "package libtpu from `pip install jax[tpu]`); `--platform cpu` simulates 8 devices."
         )
     if wanted == "gpu" and not gpu_is_attached():
         raise UserError(
-            "--platform gpu: this machine has no NVIDIA GPU that jax can drive (the driver, and a plugin, which "
-            "`pip install jax[cuda12]` brings); `--platform cpu` simulates 8 devices."
+            "--platform gpu: this machine has no NVIDIA GPU that jax can use (the driver, and a plugin from "
+            "`pip install jax[cuda12]`); `--platform cpu` simulates 8 devices."
         )
     if wanted not in ("cpu", "gpu", "tpu"):
-        raise UserError(f"--platform {wanted}: there is auto, cpu, gpu and tpu.")
-    return wanted  # type: ignore[return-value]  # one of the three, as was just asked
+        raise UserError(f"--platform {wanted}: choose one of auto, cpu, gpu, tpu.")
+    return wanted  # type: ignore[return-value]  # one of the three
 
 
 def prepare_environment(
@@ -120,17 +124,17 @@ def prepare_environment(
 
     Args:
         platform: "cpu", "gpu" or "tpu".
-        simulated_devices: How many the processor is split into.
-        tensorflow: Whether it may be imported, in a process that is not the kit's own.
+        simulated_devices: The number of devices on the CPU.
+        tensorflow: Whether TensorFlow may be imported, as in the process of another project.
 
     Raises:
-        UserError: if jax is imported already, and with another number of devices than is asked for.
+        UserError: if JAX has already started with other devices.
 
     """
     if "jax" in sys.modules and not _jax_can_still_be_set(platform, simulated_devices):
         raise UserError(
-            "jax was imported and started before kit.runtime could set its devices: call kit.runtime.platform.start() "
-            "before anything that imports jax or keras."
+            "jax was imported and started before kit.runtime could set its devices: call "
+            "kit.runtime.platform.start() before you import jax or keras."
         )
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -150,34 +154,34 @@ def prepare_environment(
         keep_tensorflow_out()
         if platform == "cpu":
             _keep_compiled_programs()
-    # Remarks of JAX and grain about buffers and threads that a reader can do nothing about.
+    # Warnings of JAX and grain about buffers and threads, which the user cannot act on.
     warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 def cache_folder() -> Path:
-    """Where compiled programs are kept from one process to the next; it may be deleted at any time."""
+    """The folder of the cache of compiled programs. You may delete it at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gemma-sharding-kit" / "programs"
 
 
 def _keep_compiled_programs() -> None:
-    """Let JAX keep what it compiles: the checks compile the same small programs again in each of their processes."""
+    """Let JAX cache compiled programs: each process of a check compiles the same small ones."""
     try:
         folder = cache_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # no home, or a disk that is full or not to be written to: then it takes longer
+    except (OSError, RuntimeError):  # no home, or no writable disk: it takes longer
         return
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    # The tests and `kit dev check` fill 36 MB. What was not used for longest goes first.
+    # The tests and `kit dev check` need 36 MB. The least recently used programs are deleted first.
     os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2_000_000_000))
-    # JAX reads the folder through a library that would ask for TensorFlow, which is kept out.
+    # JAX reads the folder through a library that would import TensorFlow.
     os.environ["EPATH_USE_TF"] = "false"
 
 
 def _jax_can_still_be_set(platform: Platform, simulated_devices: int) -> bool:
-    """Whether a jax that is imported has not yet started a backend, or has started the one that is wanted."""
+    """Whether the imported jax has started no backend, or the right one."""
     import jax
     from jax._src import xla_bridge
 
@@ -188,13 +192,13 @@ def _jax_can_still_be_set(platform: Platform, simulated_devices: int) -> bool:
 
 
 class _TensorFlowBlocker(importlib.abc.MetaPathFinder):
-    """Makes ``import tensorflow`` fail as if it were not installed, for the libraries that can do without it."""
+    """Makes ``import tensorflow`` fail, for libraries that work without it."""
 
     blocked = ("tensorflow", "tensorflow_text")
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
         if name.partition(".")[0] in self.blocked:
-            raise ModuleNotFoundError(f"{name} is kept out by kit.runtime", name=name)
+            raise ModuleNotFoundError(f"{name} is blocked by kit.runtime", name=name)
 
 
 @functools.cache
@@ -203,20 +207,20 @@ def _blocker() -> _TensorFlowBlocker:
 
 
 def keep_tensorflow_out() -> None:
-    """Keep TensorFlow from being imported: it takes seconds, and on a TPU machine takes hold of the TPU."""
+    """Block the import of TensorFlow: it takes seconds, and occupies the TPU on a TPU machine."""
     if "tensorflow" not in sys.modules and _blocker() not in sys.meta_path:
         sys.meta_path.insert(0, _blocker())
 
 
 def choose_devices(platform: str, devices: int | None, processes: Processes | None = None) -> tuple[Platform, int]:
-    """The platform, and how many devices to simulate if it is the processor.
+    """The platform, and the number of devices to simulate on the CPU.
 
     Raises:
-        UserError: if the platform is not there, or if the number makes no sense.
+        UserError: if the machine does not have the platform, or if the number is not positive.
 
     """
     if devices is not None and devices < 1:
-        raise UserError(f"--devices {devices}: there must be at least one device.")
+        raise UserError(f"--devices {devices}: it must be at least 1.")
     shared = DEFAULT_SIMULATED_DEVICES // (processes or SINGLE_PROCESS).count
     return choose_platform(platform), devices or max(1, shared)
 
@@ -228,12 +232,13 @@ def start(
 
     Args:
         platform: "auto", "cpu", "gpu" or "tpu".
-        devices: How many devices to simulate (8 by default); on real hardware, how many there must be. Of each process.
+        devices: The number of devices to simulate in each process (8 by default); on real hardware,
+            the number that each process must have.
         seed: For Keras, NumPy and Python, if given.
-        processes: Those that train together, if there are several.
+        processes: The processes that train together.
 
     Raises:
-        UserError: if the platform or that many devices are not there.
+        UserError: if the machine does not have the platform or the devices.
 
     """
     processes = processes or SINGLE_PROCESS
@@ -248,8 +253,8 @@ def start(
         raise UserError(f"jax could not start on {chosen}: {str(error).splitlines()[0]}") from error
     if devices is not None and len(jax.local_devices()) != devices:
         raise UserError(
-            f"--devices {devices}: {len(jax.local_devices())} {chosen} devices are here. On real hardware leave --devices out; "
-            "`--platform cpu` simulates any number."
+            f"--devices {devices}: this machine has {len(jax.local_devices())} {chosen} devices. Omit --devices on "
+            "real hardware; `--platform cpu` simulates any number."
         )
     if len(found) == 1:
         from kit.runtime.one_device import keep_variables_on_the_mesh
