@@ -18,7 +18,7 @@ class Placement:
     nbytes: int
     #: The number of devices that hold a part of it; 0 if it has no value.
     device_count: int
-    #: Whether each of these devices holds the whole value.
+    #: Whether the value is replicated on these devices.
     replicated: bool
 
 

@@ -1,4 +1,4 @@
-"""Imports under kit/: they follow the order of the packages, and light modules import no framework."""
+"""Imports follow the order of the packages, and light modules import no framework."""
 
 import ast
 import subprocess
@@ -37,7 +37,7 @@ MODULES = {name_of(file): file for file in sorted(KIT.rglob("*.py"))}
 
 
 def imports_of(file: Path) -> Iterator[tuple[int, str]]:
-    """Line and name of each module under kit that a file imports, also within functions and for type checkers."""
+    """Line and name of each import from kit, also within functions and for type checkers."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}:{node.lineno}: a relative import"

@@ -212,7 +212,7 @@ def test_other_settings_and_user_modules(tmp_path: Path) -> None:
     ]
     killed, status, printed = two_processes_of_which_one_is_killed([*options, "--save-every", "1"], tmp_path)
     assert status == 3
-    assert printed.splitlines()[-1].startswith("kit: process 1 of 2 has ended before its time, so process 0 ends too.")
+    assert printed.splitlines()[-1].startswith("kit: process 1 of 2 has died, so process 0 ends too.")
     assert "Traceback" not in printed
     finished = kit("run", "--json", "--resume", str(killed), "--mesh", "1x8", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr

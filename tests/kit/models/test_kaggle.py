@@ -197,7 +197,7 @@ class TestKaggle:
     @pytest.mark.parametrize("path", ["config.json", WEIGHTS])
     def test_a_page_instead_of_a_file(self, credentials: None, kaggle: Kaggle, path: str) -> None:
         """As the network of a hotel answers each request."""
-        kaggle.contents[path] = b"<html>Welcome! Your room number, please.</html>"
+        kaggle.contents[path] = b"<html>Welcome! Please log in.</html>"
         assert re.search(rf"{re.escape(path)} .*is damaged", self.refused())
         kaggle.contents.clear()
         self.loaded()
