@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from kit.checks.diagnosis import Failed
 from kit.checks.failure import raises_check_failed
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kit.models.weightless import VariableInfo
 
     #: A built model or layer, with or without weights; its variables; or their descriptions.
-    ModelOrVariables = keras.layers.Layer | Sequence[keras.Variable] | Sequence[VariableInfo]
+    ModelOrVariables: TypeAlias = keras.layers.Layer | Sequence[keras.Variable] | Sequence[VariableInfo]
 
 
 @raises_check_failed
@@ -120,7 +120,7 @@ def cover(
 def _described(model_or_variables: "ModelOrVariables") -> "list[VariableInfo]":
     from kit.models.weightless import VariableInfo, describe
 
-    variables = list(getattr(model_or_variables, "variables", model_or_variables))
+    variables: Sequence[Any] = getattr(model_or_variables, "variables", model_or_variables)
     return [variable if isinstance(variable, VariableInfo) else describe([variable])[0] for variable in variables]
 
 

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 #: Rows of a table. The rest is counted in the last row.
 MOST_ROWS = 40
@@ -26,7 +27,8 @@ class Sized(Protocol):
         """Bytes of the whole variable."""
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True)
+class Group:
     """Variables of one shape whose paths differ only in a number, such as that of the layer."""
 
     #: The path, with ``*`` for the number.

@@ -3,10 +3,10 @@
 import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -16,11 +16,14 @@ from kit.models.settings import DTYPES
 from kit.parts.implementation import REFERENCE, Parts, find_parts
 
 if TYPE_CHECKING:
+    import keras
     import keras_hub
 
     from kit.tpu.plan import Plan
     from kit.tpu.step import StepParts, StepSettings
     from kit.tpu.topologies import Topology
+
+    LayoutMapFor: TypeAlias = Callable[[keras.distribution.DeviceMesh], keras.distribution.LayoutMap]
 
 
 class LayerNumbers(click.ParamType):
@@ -214,7 +217,7 @@ def _step_parts(request: _Request, parts: Parts) -> "StepParts":
     def source(part: str) -> Parts:
         return parts if parts.file_of(part).is_file() else find_parts(REFERENCE)
 
-    layout_map = source("layout").layout.gemma_layout_map
+    layout_map: LayoutMapFor = source("layout").layout.gemma_layout_map
     if parts.name == REFERENCE:
         # The tutorial's rules cannot be used if key and value have fewer heads than the axis has
         # devices.
