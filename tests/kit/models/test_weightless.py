@@ -1,4 +1,4 @@
-"""Gemma 7B and 2B at their true size, without their weights."""
+"""Gemma 7B and 2B at their true size, without weights."""
 
 import resource
 import time
@@ -26,7 +26,7 @@ def test_gemma_7b_with_lora_of_rank_4(devices: list[str]) -> None:
     assert trainable_and_total(tuned) == (11_067_392, 8_548_748_288)
     # KerasHub's own count.
     assert keras_hub.models.GemmaCausalLM.presets["gemma_7b_en"]["metadata"]["params"] == 8_537_680_896
-    # 1 GB (in kilobytes) for both; with its weights one would take 34 GB. Seen: 0.6 s.
+    # 1 GB (in kilobytes) for both; the weights of one would take 34 GB. Measured: 0.6 s.
     assert seconds < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1e6
 
@@ -41,11 +41,11 @@ def test_nothing_is_left_waiting_for_a_value(devices: list[str]) -> None:
     import keras
     from keras.src.backend.common import global_state
 
-    # Keras has its list of waiting variables already when another model was made before.
+    # After another model, Keras already has its list of variables without values.
     keras.layers.Dense(2).build((None, 3))
     weightless_variables(GEMMA_2B)
     assert not global_state.get_global_attribute("uninitialized_variables")
-    # And leaving another scope initializes none of them.
+    # The end of another scope initializes none of them.
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with keras.StatelessScope():
         pass
