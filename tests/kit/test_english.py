@@ -27,6 +27,7 @@ arrived
 arrives
 as it was
 as they were
+be had
 breaks off
 broke off
 broken off
@@ -74,6 +75,9 @@ TEXTS = sorted(
         "kit/**/*.md",
         "kit/**/*.sh",
         "kit/**/*.html",
+        "kit/**/*.css",
+        ".ci/*",
+        "pyproject.toml",
         "kit/**/*.toml",
         "tests/solutions/**/*.toml",
         "tests/walk/*.toml",
