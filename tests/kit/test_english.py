@@ -23,20 +23,14 @@ a copy on each
 a save
 anew
 arrive
-arrived
 arrives
 as it was
 as they were
 be had
-breaks off
 broke off
 broken off
 go on
-goes away
 goes on
-has come
-have come
-held whole
 holds … whole
 leaves … whole
 lie
@@ -44,19 +38,14 @@ lies
 mend
 ms a step
 nats a token
-on the way back
 once more
-one's own
 panel
 room
 seconds a step
-see to
 so many
-taken up
 tell
 telling
 tells
-that are none
 that is no
 that is none
 there is auto
