@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from kit.course.workspace import Workspace
 from kit.errors import UserError
 from kit.files import write_json
 from kit.judge.catalogue import LAYERS, WHOLE_RUN, Check, available
-from kit.judge.runner import Job, Runner
+from kit.judge.runner import Job, Runner, Verdict
 from kit.parts.implementation import EXERCISES
 from kit.parts.protocols import PARTS
 
@@ -195,13 +195,7 @@ def grade_class(
     found: dict[tuple[str, str], Grade] = {}
 
     def job(learner: Learner, exercise: str, checks: list[Check], checksum: str) -> Job:
-        findings = []
-        for check in checks:
-            verdict = yield check
-            if verdict.diagnosis is not None:
-                findings.append(Finding(check.asks, verdict.diagnosis))
-        grade = Grade(exercise, "wrong" if findings else "right", len(checks), tuple(findings))
-        found[learner.name, exercise] = grade
+        found[learner.name, exercise] = grade = yield from _judge(exercise, checks)
         grades_file.put(learner.name, checksum, grade)
         report(learner, grade, False)
 
@@ -227,6 +221,15 @@ def grade_class(
         tuple(exercises),
         {learner.name: {exercise: found[learner.name, exercise] for exercise in exercises} for learner in learners},
     )
+
+
+def _judge(exercise: str, checks: Sequence[Check]) -> Generator[Check, Verdict, Grade]:
+    findings = []
+    for check in checks:
+        verdict = yield check
+        if verdict.diagnosis is not None:
+            findings.append(Finding(check.asks, verdict.diagnosis))
+    return Grade(exercise, "wrong" if findings else "right", len(checks), tuple(findings))
 
 
 def _unwritten(workspace: Workspace, exercise: str) -> State | None:
