@@ -1,5 +1,5 @@
-"""The one error that a user sees: a sentence that says what is wrong, what was found and what to do."""
+"""The error for mistakes of a user: one sentence with what is wrong, what was found, what to do."""
 
 
 class UserError(Exception):
-    """A mistake that a user can make and mend. The command line prints its text alone and exits with 2."""
+    """A mistake that a user can fix. The command line prints only its text, and exits with 2."""

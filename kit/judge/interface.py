@@ -59,7 +59,7 @@ def signature_of(function: Callable[..., Any]) -> Signature | None:
 
 
 def expect_signature(found: Signature | None, wanted: Function) -> None:
-    """Make sure that a signature accepts the calls of an exercise; without a signature only a call can tell.
+    """Make sure that a signature, if there is one, accepts the calls of an exercise.
 
     Raises:
         Failed: for the first call that it does not accept.

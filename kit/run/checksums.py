@@ -12,7 +12,7 @@ from kit.run.result import Checksums
 
 
 def run_checksums(model: keras_hub.models.CausalLM, batches: Sequence[Sequence[str]]) -> Checksums:
-    """Of the model as it was loaded, and of its batches in their order."""
+    """Return the checksums of the loaded model, and of its batches in their order."""
     return Checksums(checksum(text for batch in batches for text in batch), weights_checksum(model))
 
 

@@ -30,7 +30,7 @@ _JSON_TYPES: dict[Any, tuple[Any, str]] = {
 def as_json(value: Any) -> Any:
     """A value of dataclasses, dicts, tuples and plain types as ``json.dumps`` takes it.
 
-    A field that is None by default is left out if it is None.
+    A field with the default None is left out if it is None.
     """
     if is_dataclass(value):
         items = ((each, getattr(value, each.name)) for each in fields(value))

@@ -43,7 +43,7 @@ def gathered_values(variables: Iterable[keras.Variable], processes: Processes) -
     variables = [variable for variable in variables if not variable._value.is_fully_addressable]
     sharded = [variable._value for variable in variables]
     for variable in variables:
-        # One variable at a time: each device briefly holds the whole of it.
+        # One variable at a time: each device briefly holds all of it.
         whole = _gather(variable._value)
         if processes.is_main:
             variable._value = jax.device_put(whole, jax.local_devices(backend="cpu")[0])

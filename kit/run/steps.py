@@ -113,7 +113,7 @@ def sharding_table(state: RunState) -> None:
 
 
 def generation_before(state: RunState) -> None:
-    """Generate text with the model as it was loaded; a resumed run has done so."""
+    """Generate text before training; a resumed run has done so already."""
     if state.options.interrupted:
         state.before = state.options.interrupted.before
         return

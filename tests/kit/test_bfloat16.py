@@ -146,7 +146,7 @@ def _with_lora() -> Any:
 def test_these_layers_are_tuned_saved_merged_and_generate(
     devices: list[str], reviews: list[str], tmp_path: Path
 ) -> None:
-    """With Keras' fit on 8 devices. A fresh model that resumes goes on exactly as the one that was saved."""
+    """With Keras' fit on 8 devices. A fresh model resumes exactly."""
     model, fresh = _with_lora(), _with_lora()
     training.finetune(model, [reviews[:8]])
     checkpoint.save_training(model, tmp_path / "save")

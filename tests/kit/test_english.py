@@ -26,7 +26,6 @@ arrive
 arrives
 as it was
 as they were
-be had
 broke off
 broken off
 go on
@@ -38,19 +37,16 @@ lies
 mend
 ms a step
 nats a token
-once more
 panel
 room
 seconds a step
 so many
-tell
 telling
 tells
 that is no
 that is none
 there is auto
 there is bundled
-there is movie-reviews
 tokens a second
 told
 """.strip().splitlines()

@@ -302,12 +302,12 @@ def _model_for_texts() -> keras_hub.models.CausalLM:
 
 
 def _means(model: keras_hub.models.CausalLM, number: int) -> dict[str, float]:
-    """The mean log-likelihood of so many texts, and what the usual mistakes compute instead."""
+    """The mean log-likelihood of ``number`` texts, and what the usual mistakes compute instead."""
     x, y, weight = twin.tokenized(model, small_models.texts(number, seed=3))
     assert 0.3 < weight.mean() < 0.95, "the texts have no padding, or nothing else"
     chosen = log_likelihoods(model, x, y)
     weighted = chosen * weight
-    # The first text of a chunk fills up the chunk: it counts once more for each missing text.
+    # The first text of a chunk fills up the chunk: it counts again for each missing text.
     filled, chunk = weight.astype("float64"), 8 * mesh_with_batch_axis()[0]
     filled[number // chunk * chunk] *= 1 + -number % chunk
     return {

@@ -67,7 +67,7 @@ STEP_SIZES = (
 
 
 def _blocks(layers: int) -> dict[str, Any]:
-    """The configuration of Gemma 7B with so many decoder blocks."""
+    """The configuration of Gemma 7B with this number of decoder blocks."""
     return gemma_config(**{**GEMMA_7B["config"], "num_layers": layers})
 
 

@@ -126,6 +126,6 @@ class TestReplicatedBytes:
         assert failed.diagnosis.code == "NOTHING_TO_CHECK"
 
     @pytest.mark.parametrize("share", [-0.1, 1, 2])
-    def test_a_number_that_is_no_share(self, share: float, device_mesh: Any, weightless_model: Any) -> None:
+    def test_a_number_that_is_not_a_share(self, share: float, device_mesh: Any, weightless_model: Any) -> None:
         with pytest.raises(ValueError, match="share must be"):
             check_replicated_bytes(layout_map(device_mesh()), weightless_model(make_backbone), share=share)
