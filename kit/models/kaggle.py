@@ -106,7 +106,7 @@ def download(name: str, handle: str, path: str, parameters: int | None = None) -
                     raise
 
 
-def fetch(name: str, handle: str, report: Callable[[str], None]) -> Path | None:
+def download_preset(name: str, handle: str, report: Callable[[str], None]) -> Path | None:
     """Download all files of a preset, or wait while another process does.
 
     The client shows a progress bar for each file on standard error.
@@ -144,14 +144,14 @@ def fetch(name: str, handle: str, report: Callable[[str], None]) -> Path | None:
             lock.acquire()
         try:
             if not cache.load_from_cache(parsed):
-                _fetch_missing(name, handle, report)
+                _download_missing(name, handle, report)
                 cache.mark_as_complete(parsed)
         finally:
             lock.release()
     return folder
 
 
-def forget(name: str, handle: str, path: str) -> None:
+def delete_damaged(name: str, handle: str, path: str) -> None:
     """Delete a damaged file of a preset, so that the next run downloads it again."""
     from kagglehub.cache import Cache
 
@@ -189,7 +189,7 @@ def _page(parsed: Any) -> str:
     return f"https://www.kaggle.com/models/{parsed.owner}/{parsed.model}"
 
 
-def _fetch_missing(name: str, handle: str, report: Callable[[str], None]) -> None:
+def _download_missing(name: str, handle: str, report: Callable[[str], None]) -> None:
     from kagglehub.cache import Cache
 
     cache, parsed = Cache(), parse_handle(name, handle)

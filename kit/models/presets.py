@@ -177,7 +177,7 @@ def download_all(preset: Preset, report: Callable[[str], None] = lambda text: No
             the next run downloads it again.
 
     """
-    folder = kaggle.fetch(preset.name, preset.handle, report) if preset.handle else None
+    folder = kaggle.download_preset(preset.name, preset.handle, report) if preset.handle else None
     if preset.handle is None or folder is None:
         return preset
     for file in _damaged_weights(folder):
@@ -186,7 +186,7 @@ def download_all(preset: Preset, report: Callable[[str], None] = lambda text: No
 
 
 def _damaged_download(name: str, handle: str, path: str) -> UserError:
-    kaggle.forget(name, handle, path)
+    kaggle.delete_damaged(name, handle, path)
     return UserError(
         f"{path} of {name} from Kaggle is damaged, and was deleted: run again to download it. A network that asks for "
         "a login first answers each request with its own page."
