@@ -23,7 +23,8 @@ class ConsoleNarrator(Narrator):
 
         self._console = Console(file=sys.stdout, highlight=False, width=None if self._is_terminal else 118)
         if not self._is_terminal:
-            # Keras redraws its progress bar in one line; a file or a pipe would keep every version of it.
+            # Keras redraws its progress bar in one line; a file or a pipe would keep every version
+            # of it.
             keras.config.disable_interactive_logging()
 
     def step(self, title: str) -> None:

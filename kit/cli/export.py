@@ -31,8 +31,8 @@ def command(
 ) -> None:
     """Write the model that a finished RUN trained to a new FOLDER, as a preset that KerasHub loads without this kit.
 
-    The adapters are merged into the weights by the parts that the run used. Before anything is written, the merged model
-    is compared with the model with adapters.
+    The adapters are merged into the weights by the parts that the run used. Before anything is
+    written, the merged model is compared with the model with adapters.
     """
     from kit.models.presets import find_preset
     from kit.run.options import fitting_mesh
@@ -81,7 +81,7 @@ def _checked(run: str, folder: Path, dtype: str) -> FinishedRun:
         os.chdir(working_folder)
     except OSError:
         raise UserError(
-            f"{run}: the run was started in {working_folder}, which does not exist any more; its relative paths may refer "
-            "to it."
+            f"{run}: the run was started in {working_folder}, which does not exist any more; its relative paths may "
+            "refer to it."
         ) from None
     return found

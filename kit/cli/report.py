@@ -12,8 +12,8 @@ import click
 def command(run: Path, opened: bool) -> None:
     """Write report.html of a finished run into its folder RUN again, and print its path.
 
-    The page needs no network: loss, sharding, bytes per device, rule coverage, what the model wrote before and after with
-    the judge's verdicts, settings and versions.
+    The page needs no network: loss, sharding, bytes per device, rule coverage, what the model wrote
+    before and after with the judge's verdicts, settings and versions.
     """
     from kit.report.run_report import write_report
 

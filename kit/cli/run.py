@@ -106,15 +106,16 @@ def command(
 ) -> None:
     """Fine-tune a Gemma model over several devices, step by step, with the evidence.
 
-    The preset has defaults for options that are not given: for gemma_7b_en those of the tutorial, for the bundled model
-    those that shift its style to reviews within two minutes.
+    The preset has defaults for options that are not given: for gemma_7b_en those of the tutorial,
+    for the bundled model those that shift its style to reviews within two minutes.
     """
     if resume is not None:
         _refuse_other_options(context, resume)
     processes = processes_of_environment()
     if processes.connected:
         keep_standard_output_for_python()
-    # With --json, standard output is for JSON alone; what libraries and user modules print goes to standard error.
+    # With --json, standard output is for JSON alone; what libraries and user modules print goes to
+    # standard error.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         request = _Request(preset, mesh, devices, impl, fill_with_reference, control, runs, settings, save_every)
         result = _run(request, platform, resume, processes)
@@ -217,7 +218,8 @@ def _parts(request: _Request, processes: Processes) -> Parts:
     missing = ", ".join(parts.open_functions())
     if missing and not request.fill_with_reference:
         raise UserError(
-            f"--impl {request.impl}: not implemented yet: {missing}; `--fill-with-reference` takes them from the reference."
+            f"--impl {request.impl}: not implemented yet: {missing}; `--fill-with-reference` takes them from the "
+            "reference."
         )
     if missing and processes.is_main:
         click.echo(f"Taken from the reference, since they are not implemented yet: {missing}.")
@@ -225,7 +227,10 @@ def _parts(request: _Request, processes: Processes) -> Parts:
 
 
 def _write_report(result: RunResult, interrupted: InterruptedRun | None, narrator: Narrator) -> None:
-    """Write ``report.html``, and print what the run folder has. A run is finished without its report."""
+    """Write ``report.html``, and print what the run folder has.
+
+    A run is finished without its report.
+    """
     from kit.report.run_report import write_report
 
     # After --resume the folder as the user typed it is relative to another working folder.

@@ -18,8 +18,8 @@ from kit.judge.runner import Job, Runner, Verdict
 from kit.parts.implementation import EXERCISES, KIT_FOLDER, REFERENCE
 from kit.tpu.compiler import PROGRAMS_FOLDER
 
-#: A check with a limit of at least this many seconds runs on a wrong solution only if the cheaper ones have
-#: found nothing.
+#: A check with a limit of at least this many seconds runs on a wrong solution only if the cheaper
+#: ones have found nothing.
 EXPENSIVE = 60
 #: Shortest statement of a solution that the learner's files must not contain.
 STATEMENT_LENGTH = 20

@@ -1,8 +1,9 @@
 """The judging engine: it runs checks on a solution, each in a process of its own, and returns verdicts.
 
-``catalogue`` defines what an exercise and a check are; the engine is handed a catalogue and knows no exercise. ``runner``
-runs checks, ``server`` is the warm parent process that forks, ``fresh_process`` is used where forking is not possible,
-``check_process`` is what happens in the process of one check, ``submission`` calls a learner's functions, ``observation``
-has the plain data that a check's ``observe`` returns to its ``judge``.
-Imports ``checks`` (diagnosis and codes), ``parts`` and ``runtime``; never ``course``.
+``catalogue`` defines what an exercise and a check are; the engine is handed a catalogue and knows
+no exercise. ``runner`` runs checks, ``server`` is the warm parent process that forks,
+``fresh_process`` is used where forking is not possible, ``check_process`` is what happens in the
+process of one check, ``submission`` calls a learner's functions, ``observation`` has the plain data
+that a check's ``observe`` returns to its ``judge``. Imports ``checks`` (diagnosis and codes),
+``parts`` and ``runtime``; never ``course``.
 """

@@ -1,4 +1,7 @@
-"""What an exercise and a check are, and the catalogue of them that the engine is handed. Imports no framework."""
+"""What an exercise and a check are, and the catalogue of them that the engine is handed.
+
+Imports no framework.
+"""
 
 import dataclasses
 import importlib
@@ -25,13 +28,17 @@ LAYERS = {
     "tpu": "the tutorial itself with gemma_7b_en; needs a TPU and access to Kaggle",
 }
 
-#: All parts together, as `kit run` runs them. It has checks and no function, lesson or stub of its own.
+#: All parts together, as `kit run` runs them. It has checks and no function, lesson or stub of its
+#: own.
 WHOLE_RUN = "run"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question to a solution. Its ``observe_<name>`` and ``judge_<name>`` are in the exercise's ``checks.py``."""
+    """One question to a solution.
+
+    Its ``observe_<name>`` and ``judge_<name>`` are in the exercise's ``checks.py``.
+    """
 
     name: str
     layer: str

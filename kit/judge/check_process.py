@@ -19,8 +19,8 @@ from kit.judge.submission import Submission
 from kit.parts.implementation import KIT_FOLDER, Parts, find_parts
 
 UNOPTIMIZED = "--xla_backend_optimization_level=0"
-#: Layers whose programs run for a moment only. Whole runs would take twice as long without optimization, and the TPU
-#: compiler is asked for its real answer.
+#: Layers whose programs run for a moment only. Whole runs would take twice as long without
+#: optimization, and the TPU compiler is asked for its real answer.
 QUICKLY_COMPILED = ("interface", "spec", "params", "program", "train")
 
 # Two edits of the same length within a second would leave the bytecode of the first in use.
@@ -28,7 +28,10 @@ sys.dont_write_bytecode = True
 
 
 def import_for(catalogue: Catalogue, exercise: str) -> ModuleType:
-    """Import what the checks of an exercise need. Starts no backend, so a process may fork after it."""
+    """Import what the checks of an exercise need.
+
+    Starts no backend, so a process may fork after it.
+    """
     # Even where the checks do not need Keras, a solution may, and each child would import it again.
     importlib.import_module("keras")
     checks = importlib.import_module(f"{catalogue.package}.{exercise}.checks")
@@ -46,8 +49,8 @@ def execute(source: str, impl: str, exercise: str, check: str) -> dict[str, Any]
         check: The name of the check.
 
     Returns:
-        ``diagnosis`` (None if the check passes), ``seconds`` and ``measured``; or ``error``, where nothing could be
-        checked.
+        ``diagnosis`` (None if the check passes), ``seconds`` and ``measured``; or ``error``, where
+        nothing could be checked.
 
     """
     started = time.perf_counter()

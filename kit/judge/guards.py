@@ -14,7 +14,8 @@ from kit.checks.diagnosis import Failed
 #: Libraries that a solution uses and must not change.
 GUARDED = ("builtins", "pytest", "_pytest", "numpy", "jax", "keras", "keras_hub", "kit")
 
-#: The contents of the libraries' modules and classes before a solution was imported: namespace, name, values.
+#: The contents of the libraries' modules and classes before a solution was imported: namespace,
+#: name, values.
 _before: list[tuple[Mapping[str, Any], str, tuple[Any, ...]]] = []
 _remembered: set[str] = set()
 
@@ -36,8 +37,8 @@ def expect_libraries_unchanged(folder: Path) -> None:
         Failed: naming what is replaced, and by what.
 
     """
-    # There are a hundred thousand values to compare in each process of a check, so unchanged namespaces are skipped
-    # without a line of Python per value.
+    # There are a hundred thousand values to compare in each process of a check, so unchanged
+    # namespaces are skipped without a line of Python per value.
     changed = [
         (namespace, shown)
         for namespace, shown, values in _before
@@ -61,8 +62,8 @@ def watch_backend() -> Callable[[], dict[str, Any]]:
     """Watch JAX's backend from now on.
 
     Returns:
-        A function that ends the watch, and returns "line" and "text" of the line that started the backend; empty if
-        it was not started.
+        A function that ends the watch, and returns "line" and "text" of the line that started the
+        backend; empty if it was not started.
 
     """
     from jax._src import xla_bridge

@@ -1,7 +1,7 @@
 """What ``observe`` returns to ``judge``: plain data, and for each call of a learner's function what came of it.
 
-Plain are numbers, text, bytes, None, NumPy arrays, and tuples, lists, dictionaries and dataclasses of them. So an
-observation can cross to a process in which no learner code ever ran.
+Plain are numbers, text, bytes, None, NumPy arrays, and tuples, lists, dictionaries and dataclasses
+of them. So an observation can cross to a process in which no learner code ever ran.
 """
 
 import dataclasses

@@ -43,7 +43,10 @@ Job = Generator[Check, Verdict, None]
 
 
 class Runner:
-    """Runs checks with libraries that are imported once. Use it as a context manager, or call :meth:`close`."""
+    """Runs checks with libraries that are imported once.
+
+    Use it as a context manager, or call :meth:`close`.
+    """
 
     def __init__(
         self,
@@ -56,9 +59,11 @@ class Runner:
 
         Args:
             catalogue: The exercises and their checks.
-            platform: Where the checks run. Only "cpu" can fork: an accelerator belongs to one process.
+            platform: Where the checks run. Only "cpu" can fork: an accelerator belongs to one
+                process.
             devices: Devices to simulate on "cpu".
-            fork: False starts a new Python for each check; the default depends on whether forking is possible.
+            fork: False starts a new Python for each check; the default depends on whether forking
+                is possible.
 
         """
         self._catalogue = catalogue
@@ -68,7 +73,8 @@ class Runner:
         self._server: subprocess.Popen[bytes] | None = None
         self._next_id = 0
         self._stuck: dict[tuple[str, str, str], Diagnosis] = {}
-        #: Checks that were started before their verdict is needed (by number), and answers that came early.
+        #: Checks that were started before their verdict is needed (by number), and answers that
+        #: came early.
         self._begun: dict[int, tuple[str, Check]] = {}
         self._early: dict[int, dict[str, Any]] = {}
 
@@ -128,7 +134,8 @@ class Runner:
         """Run the checks of several solutions, ``at_once`` solutions at a time.
 
         Args:
-            jobs: An implementation, and a generator that yields one check after the other and receives their verdicts.
+            jobs: An implementation, and a generator that yields one check after the other and
+                receives their verdicts.
             at_once: Solutions at a time, each with one running check.
 
         """
@@ -256,7 +263,8 @@ class Runner:
 
         request = _request(impl, check) | {"catalogue": self._catalogue.source}
         if self._platform != "cpu" and check.layer not in ("style", "tpu"):
-            # The checks compare float32 with float32; by default a GPU multiplies in TF32, a TPU in bfloat16.
+            # The checks compare float32 with float32; by default a GPU multiplies in TF32, a TPU in
+            # bfloat16.
             request["precision"] = "highest"
         return fresh_process.run(request, self._platform, self._devices)
 

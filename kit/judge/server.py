@@ -1,7 +1,8 @@
 """The warm parent: imports the libraries once, and forks a process for each check.
 
-Reads requests from standard input and writes verdicts to standard output, one JSON object per line. Each check has a
-process of its own, so a solution that exits, never returns or changes a library affects no other check.
+Reads requests from standard input and writes verdicts to standard output, one JSON object per line.
+Each check has a process of its own, so a solution that exits, never returns or changes a library
+affects no other check.
 """
 
 import contextlib
@@ -106,7 +107,8 @@ class Server:
         output_read, output_write = os.pipe()
         sys.stdout.flush()
         with warnings.catch_warnings():
-            # JAX and Python warn about forking with threads. There are none: no backend has been started.
+            # JAX and Python warn about forking with threads. There are none: no backend has been
+            # started.
             warnings.simplefilter("ignore")
             pid = os.fork()
         if pid == 0:

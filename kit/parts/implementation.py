@@ -42,7 +42,10 @@ class Parts:
 
     @property
     def mesh(self) -> MeshPart:
-        """The part ``mesh``. This and the properties below raise UserError if the module is missing or does not import."""
+        """The part ``mesh``.
+
+        This and the properties below raise UserError if the module is missing or does not import.
+        """
         return cast("MeshPart", self.module("mesh"))
 
     @property
@@ -93,7 +96,9 @@ class Parts:
         return self._modules[name]
 
     def open_functions(self) -> list[str]:
-        """The functions of the parts that have open tasks, such as ``layout.gemma_layout_map``. Nothing is imported.
+        """The functions of the parts that have open tasks, such as ``layout.gemma_layout_map``.
+
+        Nothing is imported.
 
         Raises:
             UserError: if a file is missing or is not Python.
@@ -187,8 +192,8 @@ class Parts:
         """Import the module of a part; whatever it raises is passed on."""
         if self.name == REFERENCE:
             return importlib.import_module(f"kit.reference.{part}")
-        # A package for each folder, so that a part can import its neighbours, and so that no installed module of the
-        # same name shadows it.
+        # A package for each folder, so that a part can import its neighbours, and so that no
+        # installed module of the same name shadows it.
         package = "kit_parts_" + "".join(character if character.isalnum() else "_" for character in str(self.folder))
         if package not in sys.modules:
             module = types.ModuleType(package)
@@ -203,7 +208,8 @@ def find_parts(impl: str, filled: bool = False) -> Parts:
     """The parts that ``--impl`` names.
 
     Args:
-        impl: "reference", "exercises" (the folder of that name here, else the one beside the kit), or a folder.
+        impl: "reference", "exercises" (the folder of that name here, else the one beside the kit),
+            or a folder.
         filled: Take functions with open tasks from the reference.
 
     Raises:

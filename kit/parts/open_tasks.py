@@ -1,6 +1,7 @@
 """Tasks that are still open in a module, found by reading its source: nothing is imported or run.
 
-A task is open where the module has ``raise NotImplementedError("<exercise>, task N")``, as each stub does.
+A task is open where the module has ``raise NotImplementedError("<exercise>, task N")``, as each
+stub does.
 """
 
 import ast
@@ -20,7 +21,8 @@ def functions_in(source: str) -> dict[str, ast.FunctionDef]:
 def untouched_functions(source: str, stub: str) -> dict[str, int]:
     """The functions of a learner's module that are exactly as in the stub, with the line of the first task in each.
 
-    Whether any other function is implemented can only be known by running it: a name may come from anywhere.
+    Whether any other function is implemented can only be known by running it: a name may come from
+    anywhere.
 
     Raises:
         SyntaxError: if the source is not Python.

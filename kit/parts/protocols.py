@@ -1,6 +1,7 @@
 """The contract: a Protocol for each part, which the reference, a learner's modules and any other implementation fulfil.
 
-A part is a module: mypy takes a module for a Protocol whose methods it has as functions, without ``self``. Imports no
+A part is a module: mypy takes a module for a Protocol whose methods it has as functions, without
+``self``. Imports no
 framework: the annotations are for mypy and for readers.
 """
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     import keras
     import keras_hub
 
-#: The model's variables as ``make_train_step`` hands them on: trainable, non-trainable and the optimizer's.
+#: The model's variables as ``make_train_step`` hands them on: trainable, non-trainable and the
+#: optimizer's.
 TrainState: TypeAlias = "tuple[list[jax.Array], list[jax.Array], list[jax.Array]]"
 #: Inputs, targets of shape (batch, length), and weights of that shape, which are 0 at padding.
 TrainBatch: TypeAlias = "tuple[Mapping[str, jax.Array], jax.Array, jax.Array]"
@@ -32,7 +34,8 @@ class MeshPart(Protocol):
         """Arrange devices in a grid of shape (batch, model) with axes "batch" and "model", row by row.
 
         Raises:
-            ValueError: unless ``batch * model`` is the number of devices; the message names both numbers.
+            ValueError: unless ``batch * model`` is the number of devices; the message names both
+                numbers.
 
         """
         ...
@@ -69,7 +72,8 @@ class ReviewsPart(Protocol):
         """Return ``num_batches`` full batches of ``batch_size`` texts, shuffled over all examples with ``seed``.
 
         Raises:
-            ValueError: for fewer than ``batch_size * num_batches`` examples; the message names both numbers.
+            ValueError: for fewer than ``batch_size * num_batches`` examples; the message names both
+                numbers.
 
         """
         ...

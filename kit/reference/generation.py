@@ -33,7 +33,8 @@ def complete(model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> 
     if not isinstance(sampler, keras_hub.samplers.GreedySampler):
         model.sampler, model.generate_function = keras_hub.samplers.GreedySampler(), None
     try:
-        # The batch is split over the batch axis, so the prompt is repeated once for each row of the mesh.
+        # The batch is split over the batch axis, so the prompt is repeated once for each row of the
+        # mesh.
         return model.generate([prompt] * _batch_axis_size(), max_length=max_length)[0]
     finally:
         if model.sampler is not sampler:

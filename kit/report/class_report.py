@@ -1,4 +1,7 @@
-"""The report of a class: the progress of each learner, and the most frequent mistakes. Imports no framework."""
+"""The report of a class: the progress of each learner, and the most frequent mistakes.
+
+Imports no framework.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime

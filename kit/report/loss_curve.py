@@ -9,7 +9,8 @@ from kit.run.metrics import StepRecord
 #: The picture's own coordinates; the page scales it.
 WIDTH = 1000
 HEIGHT = 400
-#: The most points of a line; of more steps the lowest and the highest of each run of steps are drawn.
+#: The most points of a line; of more steps the lowest and the highest of each run of steps are
+#: drawn.
 POINTS = 1000
 #: Rows of the table, the first and the last step included.
 ROWS = 11

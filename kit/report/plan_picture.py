@@ -8,8 +8,8 @@ from matplotlib.patches import Patch
 
 from kit.tpu.plan import Plan
 
-#: Kinds of layers: what their paths contain, and their colours, which people who are colour-blind to red
-#: and green can distinguish (Okabe and Ito, 2008).
+#: Kinds of layers: what their paths contain, and their colours, which people who are colour-blind
+#: to red and green can distinguish (Okabe and Ito, 2008).
 KINDS = {
     "embeddings": ("token_embedding", "#0072B2"),
     "attention": ("attention/", "#E69F00"),
@@ -36,8 +36,8 @@ def draw(plan: Plan, preset: str, file: Path) -> None:
     settings = plan.settings
     tuned = f"LoRA of rank {settings.rank}" if settings.rank else "all parameters trained"
     figure.suptitle(
-        f"{preset} on {plan.topology.name}, mesh {settings.mesh[0]}x{settings.mesh[1]}, {tuned}, {settings.dtype}, batch "
-        f"{settings.batch_size} x {settings.sequence_length}: {'fits' if plan.fits else 'does not fit'}",
+        f"{preset} on {plan.topology.name}, mesh {settings.mesh[0]}x{settings.mesh[1]}, {tuned}, {settings.dtype}, "
+        f"batch {settings.batch_size} x {settings.sequence_length}: {'fits' if plan.fits else 'does not fit'}",
         fontsize=10,
     )
     shown = _draw_held(held, plan) | _draw_sent(sent, plan)

@@ -25,7 +25,8 @@ def replicated_kinds(result: RunResult, block: Sequence[Variable]) -> list[Repli
     """The kinds of replicated variables, the largest first.
 
     Args:
-        result: Of the run. One that has no list of replicated variables has a list of those that no rule matches.
+        result: Of the run. One that has no list of replicated variables has a list of those that no
+            rule matches.
         block: Variables whose sizes are known.
 
     """
@@ -55,7 +56,8 @@ def _known_sizes(block: Sequence[Variable], rank: int) -> dict[str, int]:
     sizes = {_kind(variable.path): variable.nbytes for variable in block}
     for variable in block:
         name = _kind(variable.path).removesuffix("/kernel")
-        # Keras gives an einsum's A the kernel's shape with the rank as its last dimension; both are float32.
+        # Keras gives an einsum's A the kernel's shape with the rank as its last dimension; both are
+        # float32.
         sizes[f"{name}/lora_kernel_a"] = math.prod(variable.shape[:-1]) * rank * ITEM_SIZES["float32"]
         sizes[f"{name}/lora_kernel_b"] = rank * variable.shape[-1] * ITEM_SIZES["float32"]
     return sizes

@@ -1,4 +1,7 @@
-"""The report of a run: one page that needs no network, from the files in the run folder. Imports no framework."""
+"""The report of a run: one page that needs no network, from the files in the run folder.
+
+Imports no framework.
+"""
 
 import math
 from dataclasses import dataclass
@@ -27,14 +30,15 @@ def write_report(folder: Path) -> Path:
     """Write ``report.html`` into the folder of a finished run, over an earlier one.
 
     Args:
-        folder: With ``run.json``, ``metrics.jsonl`` and ``generations.json``, as ``kit run`` writes them.
+        folder: With ``run.json``, ``metrics.jsonl`` and ``generations.json``, as ``kit run`` writes
+            them.
 
     Returns:
         The page.
 
     Raises:
-        UserError: if the folder is not that of a finished run, a file is missing or damaged, or the page
-            cannot be written. Then an earlier page is unchanged.
+        UserError: if the folder is not that of a finished run, a file is missing or damaged, or the
+            page cannot be written. Then an earlier page is unchanged.
 
     """
     result = open_finished_run(str(folder)).result
@@ -82,7 +86,8 @@ class ModelBytes:
 
     #: Of the backbone as it is loaded.
     nbytes: int
-    #: What the layout map predicted for each device; None if the run recorded it only with adapters.
+    #: What the layout map predicted for each device; None if the run recorded it only with
+    #: adapters.
     predicted: int | None
     #: Of the adapters that the rules were asked about as well.
     nbytes_of_adapters: int
@@ -142,7 +147,10 @@ class JudgedPrompt:
 
 
 def device_names(result: RunResult) -> tuple[str, ...]:
-    """The devices in the mesh's order. A process of several may know only its own: then they are numbered."""
+    """The devices in the mesh's order.
+
+    A process of several may know only its own: then they are numbered.
+    """
     found = result.mesh_devices or tuple(result.nbytes_per_device)
     numbers = range(result.device_count)
     return found if len(found) == len(numbers) else tuple(f"device {number}" for number in numbers)

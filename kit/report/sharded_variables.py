@@ -1,4 +1,7 @@
-"""The variables that a report draws: the embeddings, then those of a decoder block. Imports no framework."""
+"""The variables that a report draws: the embeddings, then those of a decoder block.
+
+Imports no framework.
+"""
 
 import math
 import re
@@ -47,7 +50,8 @@ def _embeddings_by_rule(
 ) -> tuple[Variable, ...]:
     """The embeddings from the bytes that their rule matches, for a run that did not record their shape.
 
-    Their last dimension is the hidden width, which a block's scales have too; the first follows from the bytes.
+    Their last dimension is the hidden width, which a block's scales have too; the first follows
+    from the bytes.
     """
     exact = [rule for rule in rules if rule.pattern == EMBEDDINGS]
     matching = exact or [rule for rule in rules if re.fullmatch(rule.pattern, EMBEDDINGS)]

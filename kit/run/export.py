@@ -26,9 +26,9 @@ from kit.run.loading import load_model
 from kit.run.small_updates import keep_small_updates
 from kit.runtime.platform import Runtime
 
-#: The largest difference of a logit that merging may make, relative to the largest logit. In float32 it
-#: is a few 1e-7, since sums have another order. In bfloat16 each entry of a merged kernel is rounded by up
-#: to 1/512 of itself, and so are the logits.
+#: The largest difference of a logit that merging may make, relative to the largest logit. In
+#: float32 it is a few 1e-7, since sums have another order. In bfloat16 each entry of a merged
+#: kernel is rounded by up to 1/512 of itself, and so are the logits.
 LARGEST_DIFFERENCE = {"float32": 1e-4, "bfloat16": 0.1}
 
 
@@ -121,8 +121,8 @@ def merge_and_compare(
     number = max(2, options.mesh[0])
     texts = [(result.generations.after, result.settings.prompt)[index % 2] for index in range(number)]
     length, model.preprocessor.sequence_length = model.preprocessor.sequence_length, result.settings.max_length
-    # By default a GPU rounds the factors of a product to TF32, and a TPU to bfloat16: that would round the
-    # merged update, and on an H100 the logits would differ by 3e-4.
+    # By default a GPU rounds the factors of a product to TF32, and a TPU to bfloat16: that would
+    # round the merged update, and on an H100 the logits would differ by 3e-4.
     with jax.default_matmul_precision("highest"):
         before, updates = _logits(model, texts), kernel_updates(model.backbone)
         parts.checkpoint.merge_adapters(model)
@@ -130,8 +130,8 @@ def merge_and_compare(
     model.preprocessor.sequence_length = length
     if not difference < LARGEST_DIFFERENCE[options.dtype]:
         raise UserError(
-            f"merge_adapters of {parts.name} changes what the model computes: logits differ by up to {difference:.1e} of the "
-            f"largest, and rounding explains at most {LARGEST_DIFFERENCE[options.dtype]:g}; run "
+            f"merge_adapters of {parts.name} changes what the model computes: logits differ by up to {difference:.1e} "
+            f"of the largest, and rounding explains at most {LARGEST_DIFFERENCE[options.dtype]:g}; run "
             "`pytest tests/exercises/test_checkpoint.py`."
         )
     try:

@@ -1,8 +1,8 @@
 """The folder of a run: files and checkpoints that are complete or not there. Imports no framework.
 
-During the run the folder has ``request.json`` (what was asked for), ``before.json`` (the style before
-training), ``metrics.jsonl`` and ``saves/step-000120/`` (the newest checkpoint). A finished run has
-``run.json``, which is written last.
+During the run the folder has ``request.json`` (what was asked for), ``before.json`` (the style
+before training), ``metrics.jsonl`` and ``saves/step-000120/`` (the newest checkpoint). A finished
+run has ``run.json``, which is written last.
 """
 
 import contextlib

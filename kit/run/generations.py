@@ -1,4 +1,7 @@
-"""What the model wrote to each prompt before and after, as ``generations.json`` has it. Imports no framework."""
+"""What the model wrote to each prompt before and after, as ``generations.json`` has it.
+
+Imports no framework.
+"""
 
 import json
 from dataclasses import dataclass

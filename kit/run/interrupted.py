@@ -1,4 +1,7 @@
-"""An interrupted run: what it was asked for, and its folder, from which it resumes. Imports no framework."""
+"""An interrupted run: what it was asked for, and its folder, from which it resumes.
+
+Imports no framework.
+"""
 
 import os
 from dataclasses import dataclass, field
@@ -58,8 +61,8 @@ def open_interrupted_run(shown: str, lock: bool = True) -> InterruptedRun:
         lock: Keep other processes from resuming the same run.
 
     Raises:
-        UserError: if the folder is not that of an interrupted run, if a file in it is damaged, or if
-            another process has it locked.
+        UserError: if the folder is not that of an interrupted run, if a file in it is damaged, or
+            if another process has it locked.
 
     """
     folder = Path(shown).absolute()
@@ -69,7 +72,8 @@ def open_interrupted_run(shown: str, lock: bool = True) -> InterruptedRun:
         raise UserError(f"--resume {shown}: this run is finished; there is nothing to resume.")
     if not ((folder / REQUEST_FILE).is_file() and (folder / BEFORE_FILE).is_file()):
         raise UserError(
-            f"--resume {shown}: this is not the folder of an interrupted run; it has no {REQUEST_FILE} and {BEFORE_FILE}."
+            f"--resume {shown}: this is not the folder of an interrupted run; it has no {REQUEST_FILE} and "
+            f"{BEFORE_FILE}."
         )
     try:
         request = read_record(RunRequest, Path(shown) / REQUEST_FILE)

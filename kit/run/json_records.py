@@ -43,7 +43,9 @@ def as_json(value: Any) -> Any:
 
 
 def from_json(kind: type[Record], content: Any) -> Record:
-    """The value of type ``kind`` that ``content`` holds. Keys that the type does not have are ignored.
+    """The value of type ``kind`` that ``content`` holds.
+
+    Keys that the type does not have are ignored.
 
     Raises:
         KeyError: for a key that is missing.

@@ -24,6 +24,7 @@ def load_model(
     except (OSError, KeyError, ValueError) as error:
         reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
         raise UserError(
-            f"--preset {preset.name}: cannot load it ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); "
-            "write the preset again with save_to_preset, or download it again."
+            f"--preset {preset.name}: cannot load it ({type(error).__name__}: "
+            f"{reason[0] if reason else 'no reason given'}); write the preset again with save_to_preset, or download "
+            "it again."
         ) from error

@@ -1,4 +1,7 @@
-"""The metrics of each training step: one line per step in ``metrics.jsonl``. Imports no framework."""
+"""The metrics of each training step: one line per step in ``metrics.jsonl``.
+
+Imports no framework.
+"""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +23,8 @@ class StepRecord:
     #: Mean since the epoch began, as the progress bar shows it and the tutorial prints it.
     mean_loss: float
     mean_accuracy: float | None
-    #: Seconds of training up to the end of this step, compilation included, in all sessions of the run.
+    #: Seconds of training up to the end of this step, compilation included, in all sessions of the
+    #: run.
     seconds: float
 
     @property
@@ -52,8 +56,8 @@ def read_metrics(file: Path, finished: bool = True) -> tuple[StepRecord, ...]:
 
     Args:
         file: ``metrics.jsonl``.
-        finished: Whether the run is finished. The file of an unfinished run may be missing or empty,
-            and its last line may be cut off.
+        finished: Whether the run is finished. The file of an unfinished run may be missing or
+            empty, and its last line may be cut off.
 
     Raises:
         UserError: if the file is missing or damaged.

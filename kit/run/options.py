@@ -42,8 +42,8 @@ class RunOptions:
         batch, model = fitting_mesh(self.mesh, device_count)
         if self.settings.batch_size % batch:
             raise UserError(
-                f"--batch-size {self.settings.batch_size}: the mesh {batch}x{model} splits a batch into {batch} equal parts; "
-                f"choose a multiple of {batch}."
+                f"--batch-size {self.settings.batch_size}: the mesh {batch}x{model} splits a batch into {batch} equal "
+                f"parts; choose a multiple of {batch}."
             )
         return batch, model
 
@@ -60,8 +60,8 @@ def fitting_mesh(mesh: tuple[int, int] | None, device_count: int) -> tuple[int, 
     if wanted != device_count:
         raise UserError(
             f"--mesh {batch}x{model}: it needs {wanted} device{'' if wanted == 1 else 's'}, and there "
-            f"{'is' if device_count == 1 else 'are'} {device_count}; choose two factors of {device_count}, or simulate devices "
-            f"with `--platform cpu --devices {wanted}`."
+            f"{'is' if device_count == 1 else 'are'} {device_count}; choose two factors of {device_count}, or "
+            f"simulate devices with `--platform cpu --devices {wanted}`."
         )
     return batch, model
 
@@ -101,8 +101,9 @@ def prepare_options(
     wanted = settings.batches * settings.batch_size
     if len(examples) < wanted:
         raise UserError(
-            f"--data {settings.data}: {settings.batches} batches of {settings.batch_size} need {wanted:,} reviews, and there are "
-            f"{len(examples):,} to train on (held-out reviews are not among them): lower --batches or --batch-size."
+            f"--data {settings.data}: {settings.batches} batches of {settings.batch_size} need {wanted:,} reviews, "
+            f"and there are {len(examples):,} to train on (held-out reviews are not among them): lower --batches or "
+            "--batch-size."
         )
     return RunOptions(preset, settings, mesh, control, runs_folder, examples, save_every, interrupted)
 

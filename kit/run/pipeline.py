@@ -51,7 +51,8 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
         What ``run.json`` holds; None in a process that does not write the run folder.
 
     Raises:
-        UserError: for whatever the user can fix. The run folder is kept only if it has a checkpoint.
+        UserError: for whatever the user can fix. The run folder is kept only if it has a
+            checkpoint.
 
     """
     state = RunState(options, runtime, parts, narrator, run_inputs(options, parts))

@@ -48,9 +48,9 @@ class LossOfStep(keras.metrics.Mean):
 def prepare_for_recording(model: keras_hub.models.CausalLM) -> None:
     """Make a compiled model report the loss of each step, and store the state that ``fit`` assigns as it is.
 
-    ``fit`` assigns all arrays of the state to ``model._jax_state`` after each step. Keras searches what is
-    assigned to a layer for variables and layers, and wraps each list: 10 to 15 ms per step for 28 decoder
-    blocks, for arrays that are neither.
+    ``fit`` assigns all arrays of the state to ``model._jax_state`` after each step. Keras searches
+    what is assigned to a layer for variables and layers, and wraps each list: 10 to 15 ms per step
+    for 28 decoder blocks, for arrays that are neither.
     """
     model._loss_tracker = LossOfStep()
     model._setattr_hook = _untracked_state
@@ -147,8 +147,8 @@ class StepRecorder(keras.callbacks.Callback):
             self._try_to_write(METRICS_FILE, lambda: self._append(record))
         if not math.isfinite(record.loss):
             raise LossIsNotFiniteError(
-                f"The loss of step {record.step} is {record.loss}: the learning rate is too high for this model, or the "
-                "range of the dtype is too small; lower --learning-rate."
+                f"The loss of step {record.step} is {record.loss}: the learning rate is too high for this model, or "
+                "the range of the dtype is too small; lower --learning-rate."
             )
         if record.step % self._schedule.save_every == 0 or record.step == self._schedule.steps:
             self._write_checkpoint(record.step)
@@ -178,8 +178,8 @@ class StepRecorder(keras.callbacks.Callback):
         if iterations != step:
             self._warn(
                 "state",
-                f"warning: no checkpoint: `finetune` updates the model only at its end ({iterations} steps in the model, "
-                f"{step} done)",
+                f"warning: no checkpoint: `finetune` updates the model only at its end ({iterations} steps in the "
+                f"model, {step} done)",
             )
             return
         progress = Progress(

@@ -66,5 +66,6 @@ def keep_or_remove(folder: RunFolder, shown: str, error: BaseException, narrator
         narrator.say(f"interrupted; `kit run --resume {shown}` resumes after step {checkpoint.step}")
         if isinstance(error, OSError):
             raise UserError(
-                f"{shown}: cannot write to it ({error.strerror or error}): free some space, then `kit run --resume {shown}`."
+                f"{shown}: cannot write to it ({error.strerror or error}): free some space, then `kit run --resume "
+                f"{shown}`."
             ) from error

@@ -13,12 +13,13 @@ EXERCISE, FUNCTION = "precision", "add_adapters_in_float32"
 def keep_small_updates(model: keras_hub.models.CausalLM, parts: Parts, dtype: str, rank: int) -> str:
     """Add the adapters of a model that computes in bfloat16 in float32.
 
-    Call it between ``enable_lora`` and ``compile``, also before a run resumes. Variables keep their values.
+    Call it between ``enable_lora`` and ``compile``, also before a run resumes. Variables keep their
+    values.
 
     Args:
         model: With LoRA enabled unless ``rank`` is 0.
-        parts: Their ``add_adapters_in_float32`` is used if it is implemented, otherwise the reference's,
-            if this copy of the kit has it.
+        parts: Their ``add_adapters_in_float32`` is used if it is implemented, otherwise the
+            reference's, if this copy of the kit has it.
         dtype: The model's "float32", "bfloat16" or "mixed_bfloat16". In float32 nothing is done.
         rank: Of LoRA; 0 trains all parameters.
 
@@ -36,8 +37,8 @@ def keep_small_updates(model: keras_hub.models.CausalLM, parts: Parts, dtype: st
     source = _implementation(parts)
     if source is None:
         return (
-            f"warning: {EXERCISE}.{FUNCTION} is not implemented, and this copy of the kit has no kit/reference: Keras adds "
-            "each adapter to its kernel in bfloat16, where an update below 1/512 of an entry is lost."
+            f"warning: {EXERCISE}.{FUNCTION} is not implemented, and this copy of the kit has no kit/reference: Keras "
+            "adds each adapter to its kernel in bfloat16, where an update below 1/512 of an entry is lost."
         )
     getattr(source.module(EXERCISE), FUNCTION)(model)
     return f"{dtype}: adapters are added to outputs in float32, which are then rounded ({source.shown(EXERCISE)})"
@@ -48,8 +49,9 @@ def warning_for_all_parameters(dtype: str) -> str:
     if dtype != "bfloat16":
         return ""
     return (
-        "warning: in bfloat16 AdamW moves no weight. Keras computes its bias correction 1 - 0.999^step in the dtype of the "
-        "weights, where 0.999 is 1, so each step is 0: use --dtype mixed_bfloat16, which keeps weights and moments in float32."
+        "warning: in bfloat16 AdamW moves no weight. Keras computes its bias correction 1 - 0.999^step in the dtype "
+        "of the weights, where 0.999 is 1, so each step is 0: use --dtype mixed_bfloat16, which keeps weights and "
+        "moments in float32."
     )
 
 

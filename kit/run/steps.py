@@ -1,4 +1,7 @@
-"""The steps of a run. Each reads what it needs from the state, reports its evidence, and sets what later steps need."""
+"""The steps of a run.
+
+Each reads what it needs from the state, reports its evidence, and sets what later steps need.
+"""
 
 import math
 import time
@@ -92,9 +95,10 @@ def distributed_loading(state: RunState) -> None:
     state.peak_nbytes_per_device = dict(loading.peak_nbytes)
     predicted = state.predicted
     state.narrator.say(
-        f"{preset.name}: {as_count(sum(math.prod(variable.shape) for variable in variables))} parameters; each device holds "
-        f"{as_bytes(max(state.nbytes_per_device.values()))} (predicted {as_bytes(predicted.nbytes_per_device)}; replicated it "
-        f"would be {as_bytes(predicted.nbytes)}); peak while loading {as_bytes(max(loading.peak_nbytes.values()))}"
+        f"{preset.name}: {as_count(sum(math.prod(variable.shape) for variable in variables))} parameters; each device "
+        f"holds {as_bytes(max(state.nbytes_per_device.values()))} (predicted {as_bytes(predicted.nbytes_per_device)}; "
+        f"replicated it would be {as_bytes(predicted.nbytes)}); peak while loading "
+        f"{as_bytes(max(loading.peak_nbytes.values()))}"
     )
 
 
@@ -132,8 +136,8 @@ def reviews(state: RunState) -> None:
         random = np.random.default_rng(settings.seed)
         state.batches = [[shuffled_words(text, random) for text in batch] for batch in state.batches]
     state.narrator.say(
-        f"{settings.data}: {len(state.batches)} batches of {settings.batch_size} from {as_count(len(options.examples))} reviews, "
-        f"truncated or padded to {settings.sequence_length} tokens"
+        f"{settings.data}: {len(state.batches)} batches of {settings.batch_size} from "
+        f"{as_count(len(options.examples))} reviews, truncated or padded to {settings.sequence_length} tokens"
         + ("; control: the words of each review are shuffled" if options.control else "")
     )
     state.model.preprocessor.sequence_length = settings.sequence_length
@@ -202,8 +206,8 @@ def training(state: RunState) -> None:
     steps = len(batches) * settings.epochs
     schedule = Schedule(len(batches), settings.epochs, state.options.save_every or max(1, math.ceil(steps / 10)))
     state.narrator.say(
-        f"checkpoint every {schedule.save_every} step{'' if schedule.save_every == 1 else 's'}; if the run is interrupted, resume "
-        f"it with `kit run --resume {state.shown_folder}`"
+        f"checkpoint every {schedule.save_every} step{'' if schedule.save_every == 1 else 's'}; if the run is "
+        f"interrupted, resume it with `kit run --resume {state.shown_folder}`"
     )
     prepare_for_recording(state.model)
     state.recorder = recorder = StepRecorder(
@@ -225,7 +229,8 @@ def training(state: RunState) -> None:
     state.training = summary = training_summary(recorder.records, time.perf_counter() - started, first)
     state.narrator.say(
         f"mean loss {summary.first_loss:.4f} in the first third of the steps, {summary.last_loss:.4f} in the last; "
-        f"{summary.steps} steps in {summary.seconds:.1f} s, {summary.milliseconds_per_step:.0f} ms per step after the first"
+        f"{summary.steps} steps in {summary.seconds:.1f} s, {summary.milliseconds_per_step:.0f} ms per step after the "
+        "first"
     )
 
 

@@ -42,7 +42,8 @@ def test_keras_loses_a_small_update(dtype: str) -> None:
         variable.assign(value.astype("float32"))
     assert layer.lora_kernel_a.dtype == layer.lora_kernel_b.dtype == "float32"
     change = inputs @ (lora_a @ lora_b)
-    # Not compiled: XLA may leave out roundings in between, and on the CPU does so with mixed_bfloat16.
+    # Not compiled: XLA may leave out roundings in between, and on the CPU does so with
+    # mixed_bfloat16.
     as_keras = np.asarray(layer(keras.ops.convert_to_tensor(inputs, "bfloat16")))
     assert 0.4 < precision.effect_kept(change, inputs @ kernel, as_keras) < 0.8
     precision.add_adapters_in_float32(types.SimpleNamespace(backbone=keras.Sequential([layer])))
@@ -163,5 +164,6 @@ def test_these_layers_are_tuned_saved_merged_and_generate(
     checkpoint.merge_adapters(model)
     assert not model.trainable_variables
     after = np.asarray(model.predict_on_batch(reviews[:8]), "float32")
-    # The kernel's sum is rounded to bfloat16 when it is stored, to 1/512 of an entry, and so is every activation that follows.
+    # The kernel's sum is rounded to bfloat16 when it is stored, to 1/512 of an entry, and so is
+    # every activation that follows.
     assert np.abs(after - before).mean() < 0.01 * np.abs(before).mean()

@@ -208,7 +208,8 @@ def test_rules_that_match_adapters_as_well(run: Path) -> None:
     result = with_adapters(run)
     write(run / "run.json", result)
     page = Page(write_report(run))
-    # Adapters are not there when the model has been loaded, so they are no part of what it is measured against.
+    # Adapters are not there when the model has been loaded, so they are no part of what it is
+    # measured against.
     assert "each device holds 6.8 kB of the model's 17.6 kB" in page.text
     assert "The layout map said" not in page.text
     assert page.rows("What each rule of the layout map matches, the adapters of LoRA included")[2][2:] == [
@@ -271,7 +272,8 @@ def test_a_run_that_was_continued(tmp_path: Path) -> None:
         for tag, attributes in page.elements
         if attributes.get("class") == "resumed" and tag == "line"
     ]
-    # One in the legend; before the first step there is nothing to draw. Steps 1 to 40 lie over 1000 units.
+    # One in the legend; before the first step there is nothing to draw. Steps 1 to 40 lie over 1000
+    # units.
     assert lines == [0, pytest.approx(1000 * 9 / 39, abs=0.1), pytest.approx(1000 * 29 / 39, abs=0.1)]
     assert "broken off" not in report(tmp_path / "run", resumed=[]).text
 
@@ -410,7 +412,8 @@ def test_the_slices_are_those_of_jax(devices: list[str], shape: tuple[int, ...],
     picture = draw(Variable("kernel", shape, axes, 4 * math.prod(shape)), {"batch": 2, "model": 4}, tuple(devices))
     assert {device: part.bounds for part in picture.slices for device in part.devices} == expected
     assert picture.nbytes_held == 4 * math.prod(sharding.shard_shape(shape))
-    # The mesh below has the devices in their order, each with the letter and the colour of what it holds.
+    # The mesh below has the devices in their order, each with the letter and the colour of what it
+    # holds.
     held = {device: part for part in picture.slices for device in part.devices}
     assert [(cell.letter, cell.colour) for cell in picture.mesh] == [
         (held[name].letter, held[name].colour) for name in devices

@@ -24,7 +24,8 @@ SCHEMES = ("light", "dark")
 #: A folder of npm's axe-core, if its rules are to be asked as well.
 AXE = os.environ.get("AXE_CORE", "")
 
-# Every text with its colour and what is behind it; a text of a picture is on the last rectangle drawn below it.
+# Every text with its colour and what is behind it; a text of a picture is on the last rectangle
+# drawn below it.
 CONTRASTS = """
 (() => {
   const parse = colour => { const c = colour.match(/[\\d.]+/g).map(Number); return c.length < 4 ? [...c, 1] : c; };
@@ -216,7 +217,8 @@ def test_print(chromium: Browser, page: Path) -> None:
     chromium.call(
         "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
     )
-    # Paper is white, whatever the screen is; what was folded is there, and what leads within the page is not.
+    # Paper is white, whatever the screen is; what was folded is there, and what leads within the
+    # page is not.
     assert chromium.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--page')") == "#ffffff"
     assert chromium.evaluate("document.querySelector('nav').checkVisibility()") is False
     tables = "[...document.querySelectorAll('details table')].map(table => table.checkVisibility() && table.getBoundingClientRect().height)"
@@ -244,7 +246,8 @@ def test_the_page_of_a_class_is_legible(chromium: Browser, class_page: Path, wid
     assert faults(chromium, texts=100, lines=0) == []
     # A table or a panel that is wider than a phone is moved within itself, by keyboard too.
     wide = chromium.evaluate(
-        "[...document.querySelectorAll('.wide, pre')].filter(part => part.scrollWidth > part.clientWidth).map(part => part.tabIndex)"
+        "[...document.querySelectorAll('.wide, pre')].filter(part => part.scrollWidth > part.clientWidth).map(part => "
+        "part.tabIndex)"
     )
     assert set(wide) == {0} or (width == 1280 and not wide)
 

@@ -1,1 +1,4 @@
-"""The exercise ``generation``: its data, lesson, stub and checks. Nothing outside ``kit.course`` imports from here."""
+"""The exercise ``generation``: its data, lesson, stub and checks.
+
+Nothing outside ``kit.course`` imports from here.
+"""

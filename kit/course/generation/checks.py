@@ -22,8 +22,9 @@ PROMPT = "Best comedy movies in the 90s "
 OPEN_PROMPT = "I saw this film "
 #: Numbers of texts: fewer than one chunk, and more than one.
 NUMBERS_OF_TEXTS = (5, 18)
-#: Log-likelihoods per token of held-out reviews and of lists, before and after 300 steps on reviews,
-#: and on reviews with shuffled words: "log_likelihood" in the output of `kit run --json` and
+#: Log-likelihoods per token of held-out reviews and of lists, before and after 300 steps on
+#: reviews, and on reviews with shuffled words: "log_likelihood" in the output of `kit run --json`
+#: and
 #: `kit run --control --json` with seed 0.
 BEFORE = {"reviews": -3.8122, "lists": -0.7522}
 AFTER = {
@@ -54,8 +55,8 @@ class CompiledSeen:
     #: Whether sampler and optimizer are still the same objects.
     sampler_kept: bool
     optimizer_kept: bool
-    #: What ``generate`` returns before and after the calls, for a sampler whose program takes the same
-    #: arguments as that of the greedy sampler; else None.
+    #: What ``generate`` returns before and after the calls, for a sampler whose program takes the
+    #: same arguments as that of the greedy sampler; else None.
     generated_before: str | None
     generated_after: str | None
 

@@ -1,4 +1,7 @@
-"""The exercise ``generation`` as data: its checks, its codes and its hints. Imports no framework."""
+"""The exercise ``generation`` as data: its checks, its codes and its hints.
+
+Imports no framework.
+"""
 
 from kit.checks.codes import Code
 from kit.judge.catalogue import Check, Exercise

@@ -37,8 +37,8 @@ EXERCISE = Exercise(
             "params",
             "count_parameters",
             limit=90,
-            asks="The counts of trainable and of all parameters are right for a small model, and for Gemma 2B and 7B with "
-            "LoRA.",
+            asks="The counts of trainable and of all parameters are right for a small model, and for Gemma 2B and 7B "
+            "with LoRA.",
         ),
         Check(
             "arithmetic",

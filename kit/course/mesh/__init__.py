@@ -1,1 +1,4 @@
-"""The exercise ``mesh``: its data, lesson, stub and checks. Nothing outside ``kit.course`` imports from here."""
+"""The exercise ``mesh``: its data, lesson, stub and checks.
+
+Nothing outside ``kit.course`` imports from here.
+"""

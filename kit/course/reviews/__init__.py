@@ -1,1 +1,4 @@
-"""The exercise ``reviews``: its data, lesson, stub and checks. Nothing outside ``kit.course`` imports from here."""
+"""The exercise ``reviews``: its data, lesson, stub and checks.
+
+Nothing outside ``kit.course`` imports from here.
+"""

@@ -1,9 +1,9 @@
 """The unsharded twin: the training step on one device, without Keras' losses and optimizers.
 
 The network is the model's own. The loss is the weighted cross-entropy of the next token, divided by
-the number of all positions, as Keras reduces it. The optimizer is AdamW (Loshchilov and Hutter 2019,
-algorithm 2) as Keras implements it: weights decay by rate x decay before the step, and epsilon is
-added to the root of the uncorrected second moment.
+the number of all positions, as Keras reduces it. The optimizer is AdamW (Loshchilov and Hutter
+2019, algorithm 2) as Keras implements it: weights decay by rate x decay before the step, and
+epsilon is added to the root of the uncorrected second moment.
 """
 
 import contextlib

@@ -1,1 +1,4 @@
-"""The exercise ``training``: its data, lesson, stub and checks. Nothing outside ``kit.course`` imports from here."""
+"""The exercise ``training``: its data, lesson, stub and checks.
+
+Nothing outside ``kit.course`` imports from here.
+"""

@@ -127,7 +127,8 @@ def judge_learns(outcome: Outcome[dict[str, np.ndarray]]) -> dict[str, float]:
     before, (batch,) = small_models.values(model.variables), small_models.batches(1)
     expect_trained(before, after, LEARNING_STEPS)
     first, last = (loss_variants(model, batch, values)["right"] for values in (before, after))
-    # Over five seeds the loss falls to 0.79 to 0.81 of its value; where nothing is learned it stays.
+    # Over five seeds the loss falls to 0.79 to 0.81 of its value; where nothing is learned it
+    # stays.
     if not last < 0.9 * first:
         raise Failed(
             "TRAINING_LOSS_FLAT",
@@ -142,9 +143,7 @@ def observe_v3_8(submission: Submission) -> "Plan":
     """Memory and collectives of the compiled step of Gemma 7B, by the TPU compiler."""
     from kit.course.shared import tpu_step
 
-    return tpu_step.plan(
-        tpu_step.with_step(lambda model: submission.call(hand_written_step.FUNCTION, model)), rank=0
-    )
+    return tpu_step.plan(tpu_step.with_step(lambda model: submission.call(hand_written_step.FUNCTION, model)), rank=0)
 
 
 def judge_v3_8(plan: "Plan") -> None:
@@ -206,9 +205,7 @@ def _judge_calls(fitted: Fitted) -> None:
             *evidence,
         )
     if not fitted.same_optimizer or (fitted.steps < fitted.batches and fitted.steps != steps):
-        raise Failed(
-            "TRAINING_OPTIMIZER_STATE_LOST", "The optimizer's state was reset during training.", *evidence
-        )
+        raise Failed("TRAINING_OPTIMIZER_STATE_LOST", "The optimizer's state was reset during training.", *evidence)
     if fitted.batches != steps or fitted.epochs != EPOCHS:
         raise Failed(
             "TRAINING_BATCHES_CHANGED",

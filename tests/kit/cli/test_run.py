@@ -165,9 +165,9 @@ def two_processes_of_which_one_is_killed(options: list[str], cwd: Path) -> tuple
 def test_other_settings_and_user_modules(tmp_path: Path) -> None:
     """Full-parameter tuning in mixed precision, on another mesh, over a file, for two epochs.
 
-    Two processes of four devices start the run. One of them is killed, the other ends by itself, and
-    a single process resumes on another mesh. The parts are stubs, except a layout that imports a
-    neighbour and a training that checks its model; the rest is filled from the reference.
+    Two processes of four devices start the run. One of them is killed, the other ends by itself,
+    and a single process resumes on another mesh. The parts are stubs, except a layout that imports
+    a neighbour and a training that checks its model; the rest is filled from the reference.
     """
     texts = [f"This is review number {number}, and I liked it. It was good." for number in range(8)]
     (tmp_path / "mine.txt").write_text("\n".join(texts), encoding="utf-8")
