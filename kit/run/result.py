@@ -245,7 +245,11 @@ def read_result(folder: Path) -> RunResult:
     """
     file = folder / RESULT_FILE
     with faults_in_one_sentence(file):
-        result = from_json(RunResult, json.loads(file.read_text(encoding="utf-8")))
+        content = json.loads(file.read_text(encoding="utf-8"))
+        result = from_json(RunResult, content)
+        # These have defaults, which a damaged file must not get.
+        for missing in {"rank", "dtype"} - content["settings"].keys():
+            raise KeyError(missing)
         _check(result)
     return result
 

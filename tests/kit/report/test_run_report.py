@@ -1,25 +1,21 @@
-"""The report of a run: what it says, that it is one page which needs nothing else, and what it makes of a folder that is none."""
+"""The report of a run: its content, that the page needs nothing else, and the errors for other folders."""
 
 import json
-import math
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_run import BLOCK, DEVICES, made_run, read, write
+from made_run import BLOCK, DEVICES, made_generations, made_result, made_run, read, write
 
-from kit.cli.main import main
 from kit.errors import UserError
-from kit.report.loss_curve import loss_curve, nice_numbers, smooth, thin
-from kit.report.run_files import Step, Variable, read_run
-from kit.report.run_report import write_report
-from kit.report.sharding_picture import draw, letters
+from kit.report.loss_curve import loss_curve
+from kit.report.run_report import device_names, judged_prompts, write_report
+from kit.run.finished import open_finished_run
+from kit.run.generations import read_generations
+from kit.run.metrics import read_metrics
 
 VOID = {"meta", "link", "br", "wbr"}
 # Of SVG, written with a slash.
@@ -27,7 +23,7 @@ CLOSED = {"path", "line", "rect"}
 
 
 class Page(HTMLParser):
-    """A page taken apart, and what is wrong with its form."""
+    """A page as elements, texts and tables, and its errors of form."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -79,7 +75,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        """All that is written, with single spaces."""
+        """All texts, with single spaces."""
         return " ".join("".join(self.texts).split())
 
     def rows(self, caption: str) -> list[list[str]]:
@@ -130,11 +126,11 @@ def test_what_it_says(run: Path) -> None:
     assert "Run of bundled" in page.text
     assert "The style has shifted to reviews." in page.text
     assert (
-        "Of 3 prompts 0 were answered with a review before, and 1 after. Held-out reviews gained +0.0474 nats a token"
+        "Of 3 prompts, 0 were answered with a review before training, and 1 after. Held-out reviews gained +0.0474 nats per token"
         in page.text
     )
     assert "This run is not a control." in page.text
-    assert page.rows("Elements that are trained, and all")[1:] == [
+    assert page.rows("Trainable and all parameters")[1:] == [
         ["as loaded", "4,400", "4,400"],
         ["with LoRA of rank 4", "321", "4,721"],
     ]
@@ -143,8 +139,8 @@ def test_what_it_says(run: Path) -> None:
         ["Worst films", "≡ list", "✕ neither"],
         ["Other films", "≡ list", "≡ list"],
     ]
-    assert "90% review by the judge, fluency −∞ nats a word" in page.text
-    held = page.rows("What each device holds. The full width is a copy of the whole model.")[1:]
+    assert "judge: 90% review; fluency −∞ nats per word" in page.text
+    held = page.rows("Bytes on each device. The full width is the whole model.")[1:]
     assert held == [[device, "", "6.8 kB", "38.9%"] for device in DEVICES]
     settings = dict(page.rows("Settings")[1:])
     assert settings["--mesh"] == "2x4"
@@ -152,7 +148,7 @@ def test_what_it_says(run: Path) -> None:
     assert settings["--learning-rate"] == "0.005"
     assert page.rows("Versions")[1:] == [["python", "3.11.7"], ["keras", "3.15.1"]]
     assert ["the whole run", "27.0 s"] in page.rows("Time")
-    assert ["continued", "never: in one go"] in page.rows("Time")
+    assert ["resumed", "never"] in page.rows("Time")
     steps = page.rows("Loss of 11 of the 40 steps")[1:]
     assert steps[0] == ["1", "4.0000", "3.9800", "4.0000", "2.1"]
     assert steps[-1] == ["40", "3.2200", "3.2400", "3.6100", "6.0"]
@@ -164,9 +160,9 @@ def test_a_rule_that_matches_nothing_and_a_matrix_on_every_device_stand_out(run:
     assert rules[0] == ["token_embedding/embeddings", "(model, -)", "1", "2.0 kB"]
     assert rules[4] == ["decoder_block.*ffw_gating_two/kernel⚠ matches nothing", "(-, model)", "0", "0 B"]
     assert rules[5] == ["(no rule: replicated)", "", "5", "3.3 kB"]
-    # The final scale's bytes are what the list leaves of the sum.
-    assert page.rows("What each device holds whole, the largest first")[1:] == [
-        ["decoder_block_N/ffw_gating_2/kernel⚠ large, and on every device", "2", "3.1 kB", "17.45%"],
+    # The final scale's bytes are the sum less the others.
+    assert page.rows("Replicated variables, the largest first")[1:] == [
+        ["decoder_block_N/ffw_gating_2/kernel⚠ large and replicated", "2", "3.1 kB", "17.45%"],
         ["decoder_block_N/pre_attention_norm/scale", "2", "128 B", "0.73%"],
         ["final_normalization/scale", "1", "64 B", "0.36%"],
     ]
@@ -174,7 +170,7 @@ def test_a_rule_that_matches_nothing_and_a_matrix_on_every_device_stand_out(run:
     assert marked == ["tr", "tr"]
 
 
-def test_replicated_variables_that_the_run_wrote_down(tmp_path: Path) -> None:
+def test_replicated_variables_that_the_run_recorded(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run")
     result = read(run / "run.json")
     result["rule_coverage"]["replicated"] = [
@@ -184,8 +180,7 @@ def test_replicated_variables_that_the_run_wrote_down(tmp_path: Path) -> None:
     ]
     write(run / "run.json", result)
     assert [
-        row[0].partition("⚠")[0]
-        for row in Page(write_report(run)).rows("What each device holds whole, the largest first")[1:]
+        row[0].partition("⚠")[0] for row in Page(write_report(run)).rows("Replicated variables, the largest first")[1:]
     ] == [
         "decoder_block_N/ffw_linear/kernel",
         "token_embedding/embeddings",
@@ -204,21 +199,20 @@ def with_adapters(run: Path) -> dict[str, Any]:
     return result
 
 
-def test_rules_that_match_adapters_as_well(run: Path) -> None:
+def test_rules_that_also_match_adapters(run: Path) -> None:
     result = with_adapters(run)
     write(run / "run.json", result)
     page = Page(write_report(run))
-    # Adapters are not there when the model has been loaded, so they are no part of what it is
-    # measured against.
+    # The loaded model has no adapters yet, so they do not count.
     assert "each device holds 6.8 kB of the model's 17.6 kB" in page.text
-    assert "The layout map said" not in page.text
-    assert page.rows("What each rule of the layout map matches, the adapters of LoRA included")[2][2:] == [
+    assert "The layout map predicted" not in page.text
+    assert page.rows("What each rule of the layout map matches, LoRA adapters included")[2][2:] == [
         "4",
         "5.1 kB",
     ]
-    replicated = page.rows("What each device holds whole, the largest first")[1:]
+    replicated = page.rows("Replicated variables, the largest first")[1:]
     assert [
-        "decoder_block_N/attention/query/lora_kernel_b⚠ large, and on every device",
+        "decoder_block_N/attention/query/lora_kernel_b⚠ large and replicated",
         "2",
         "192 B",
         "1.09%",
@@ -226,7 +220,7 @@ def test_rules_that_match_adapters_as_well(run: Path) -> None:
     assert ["final_normalization/scale", "1", "64 B", "0.36%"] in replicated
     result["rule_coverage"]["loaded"] = {"bytes": 17600, "bytes_per_device": 6000}
     write(run / "run.json", result)
-    assert "The layout map said 6.0 kB on each." in Page(write_report(run)).text
+    assert "The layout map predicted 6.0 kB per device." in Page(write_report(run)).text
 
 
 def test_rules_over_an_axis_of_one_device_split_nothing(tmp_path: Path) -> None:
@@ -243,13 +237,12 @@ def test_rules_over_an_axis_of_one_device_split_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shifted", [False, True])
 def test_a_control(tmp_path: Path, shifted: bool) -> None:
-    made_run(tmp_path / "run")
-    style = read(tmp_path / "run" / "run.json")["style"] | {"shifted": shifted}
+    style = replace(made_result(tmp_path).style, shifted=shifted)
     page = report(tmp_path / "run", control=True, style=style)
     assert "Control run of bundled" in page.text
     assert "This run is a control." in page.text
-    assert ("A control without a shift, as it should be." in page.text) is not shifted
-    assert ("A control, and it shows a shift." in page.text) is shifted
+    assert ("A control run without a shift, as expected." in page.text) is not shifted
+    assert ("A control run with a shift: it should have none." in page.text) is shifted
     assert ("proves nothing" in page.text) is shifted
 
 
@@ -259,51 +252,50 @@ def test_a_run_of_rank_0(run: Path) -> None:
     result["parameters"]["tuned"] = {"trainable": 4400, "total": 4400}
     write(run / "run.json", result)
     page = Page(write_report(run))
-    assert "all parameters tuned" in page.text
-    assert page.rows("Elements that are trained, and all")[2] == ["as tuned, without LoRA", "4,400", "4,400"]
+    assert "all parameters trained" in page.text
+    assert page.rows("Trainable and all parameters")[2] == ["as trained, without LoRA", "4,400", "4,400"]
     assert "LoRA of rank" not in page.text
 
 
-def test_a_run_that_was_continued(tmp_path: Path) -> None:
-    page = report(tmp_path / "run", resumed=[0, 10, 30])
-    assert "broken off and continued 3 times: after step 0, 10, 30." in page.text
+def test_a_run_that_was_resumed(tmp_path: Path) -> None:
+    page = report(tmp_path / "run", resumed=(0, 10, 30))
+    assert "interrupted and resumed 3 times: after step 0, 10, 30." in page.text
     lines = [
         float(attributes["x1"])
         for tag, attributes in page.elements
         if attributes.get("class") == "resumed" and tag == "line"
     ]
-    # One in the legend; before the first step there is nothing to draw. Steps 1 to 40 lie over 1000
-    # units.
+    # One in the legend; nothing is drawn before the first step. Steps 1 to 40 are drawn over 1000 units.
     assert lines == [0, pytest.approx(1000 * 9 / 39, abs=0.1), pytest.approx(1000 * 29 / 39, abs=0.1)]
-    assert "broken off" not in report(tmp_path / "run", resumed=[]).text
+    assert "interrupted" not in report(tmp_path / "run", resumed=()).text
 
 
 def test_devices_that_hold_different_amounts(tmp_path: Path) -> None:
     held = dict.fromkeys(DEVICES, 6848) | {"cpu:0": 17600}
     page = report(tmp_path / "run", nbytes_per_device=held)
     assert "a device holds 6.8 kB to 17.6 kB" in page.text
-    assert "The layout map said 6.8 kB on each." in page.text
-    assert "The layout map said" not in report(tmp_path / "run").text
+    assert "The layout map predicted 6.8 kB per device." in page.text
+    assert "The layout map predicted" not in report(tmp_path / "run").text
 
 
-def test_several_processes_of_which_one_writes(tmp_path: Path) -> None:
+def test_a_process_that_knows_its_own_devices(tmp_path: Path) -> None:
     page = report(tmp_path / "run", nbytes_per_device=dict.fromkeys(DEVICES[:4], 6848))
-    assert "These are the 4 devices of the process that wrote this; the mesh has 8." in page.text
-    slices = page.rows("Which slice of ffw_gating/kernel is where")[1:]
+    assert "These are the 4 devices of the process that wrote the report; the mesh has 8." in page.text
+    slices = page.rows("Slices of ffw_gating/kernel and their devices")[1:]
     assert slices[0] == ["A", "[0:16, 0:6]", "device 0, device 4"]
 
 
 HOSTILE = "</dd></style><script>alert('1')</script><img src=x onerror=alert(2)>{{ 7 * 7 }} & \u202e"
 
 
-def test_whatever_a_text_holds_is_text(run: Path) -> None:
+def test_html_in_a_text_is_text(run: Path) -> None:
     generations = read(run / "generations.json")
     generations["prompts"][0] = HOSTILE
     generations["after"][0]["text"] = HOSTILE + HOSTILE
     write(run / "generations.json", generations)
     result = read(run / "run.json")
     result |= {"preset": f"pre{HOSTILE}", "implementation": HOSTILE, "versions": {HOSTILE: HOSTILE}}
-    result["settings"] |= {"prompt": HOSTILE, HOSTILE: HOSTILE}
+    result["settings"] |= {"prompt": HOSTILE, "data": HOSTILE}
     result["rule_coverage"]["rules"][3]["rule"] = HOSTILE
     result["sharding_of_decoder_block_1"][1][0] = f"decoder_block_1/{HOSTILE}"
     result["devices"]["kind"] = HOSTILE
@@ -313,24 +305,24 @@ def test_whatever_a_text_holds_is_text(run: Path) -> None:
     assert not page.wrong
     assert not {tag for tag, _ in page.elements} & {"script", "img"}
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
-    # As it was written, wherever it stands.
+    # As text, wherever it appears.
     assert "".join(page.texts).count(HOSTILE) > 10
 
 
-def test_a_loss_that_is_no_number(run: Path) -> None:
+def test_a_loss_that_is_not_finite(run: Path) -> None:
     lines = (run / "metrics.jsonl").read_text().splitlines()
     lines[20] = lines[20].replace(f'"loss": {4.02 - 0.02 * 21}', '"loss": NaN')
     (run / "metrics.jsonl").write_text("\n".join(lines))
     page = Page(write_report(run))
-    assert "1 step has a loss that is no number." in page.text
-    curve = loss_curve(read_run(run).steps, ())
+    assert "1 step has a loss that is not finite." in page.text
+    curve = loss_curve(read_metrics(run / "metrics.jsonl"), ())
     assert curve is not None
-    # The line of the steps breaks there; the smoothed one goes on over the others.
+    # The line of the steps has a gap there; the smoothed line has none.
     assert (curve.path.count("M"), curve.smoothed_path.count("M")) == (2, 1)
     (run / "metrics.jsonl").write_text(
         '{"step": 1, "loss": NaN, "mean_loss": NaN, "mean_accuracy": null, "seconds": 1}\n'
     )
-    assert "The loss of no step is a number." in Page(write_report(run)).text
+    assert "No step has a finite loss." in Page(write_report(run)).text
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -342,99 +334,26 @@ def test_a_run_of_few_steps(run: Path, number: int) -> None:
     assert [row[0] for row in page.rows(f"Loss of {number} of the {number} steps")] == ["step", "1", "2"][: number + 1]
 
 
-def test_smoothing() -> None:
-    assert smooth([1, 2, 6, 10], 3) == [1.5, 3, 6, 8]
-    assert smooth([1, math.nan, 3], 3) == [1, 2, 3]
-    assert math.isnan(smooth([math.nan, math.nan, math.nan, 1], 3)[0])
-
-
-@pytest.mark.parametrize(("low", "high"), [(3.4, 4.1), (5.0, 5.0), (0.0, 0.0), (0.0213, 0.0214), (2, 900), (-3.5, 1.2)])
-def test_numbers_beside_an_axis(low: float, high: float) -> None:
-    numbers = nice_numbers(low, high)
-    # Multiples of a tenth are not exact.
-    assert numbers[0] <= low + 1e-12
-    assert numbers[-1] >= high - 1e-12
-    assert 2 <= len(numbers) <= 8
-
-
-@pytest.mark.parametrize(
-    ("first", "last", "named"),
-    [
-        (1, 300, ["1", "100", "150", "200", "250", "300"]),
-        (1, 3, ["1", "2", "3"]),
-        (5, 5, ["5"]),
-        (121, 2000, ["121", "500", "1,000", "1,500", "2,000"]),
-    ],
-)
-def test_steps_that_are_named(first: int, last: int, named: list[str]) -> None:
-    curve = loss_curve([Step(step, 4.0, 4.0, None, 1.0) for step in range(first, last + 1)], ())
-    assert curve is not None
-    assert [tick.text for tick in curve.across] == named
-
-
-def test_a_long_run_is_drawn_by_its_extremes() -> None:
-    losses = [4.0] * 60_000
-    losses[41_234], losses[7] = 9.0, 1.0
-    points = [(float(index), loss) for index, loss in enumerate(losses)]
-    thinned = thin(points, 1000)
-    assert len(thinned) <= 1000
-    assert {(7.0, 1.0), (41_234.0, 9.0)} <= set(thinned)
-    assert thinned == sorted(thinned)
-    curve = loss_curve([Step(i + 1, loss, loss, None, 0.1 * i) for i, loss in enumerate(losses)], ())
-    assert curve is not None
-    assert len(curve.path) < 20_000
-    assert (curve.highest.step, curve.lowest.step) == (41_235, 8)
-
-
-SPECS = [
-    ((8, 16, 6), ("model", None, None)),
-    ((16, 24), (None, "model")),
-    ((24, 16), ("model", "batch")),
-    ((24, 16), (("batch", "model"), None)),
-    ((24, 16), (("model", "batch"), None)),
-    ((6, 16, 24), (None, "batch", "model")),
-    ((16,), (None,)),
-]
-
-
-@pytest.mark.parametrize(("shape", "spec"), SPECS, ids=str)
-def test_the_slices_are_those_of_jax(devices: list[str], shape: tuple[int, ...], spec: tuple[Any, ...]) -> None:
-    import jax
-    import numpy as np
-
-    mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(2, 4), ("batch", "model"))
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
-    expected = {
-        f"cpu:{device.id}": tuple(part.indices(size)[:2] for part, size in zip(index, shape, strict=True))
-        for device, index in sharding.devices_indices_map(shape).items()
-    }
-    axes = tuple(() if entry is None else (entry,) if isinstance(entry, str) else entry for entry in spec)
-    picture = draw(Variable("kernel", shape, axes, 4 * math.prod(shape)), {"batch": 2, "model": 4}, tuple(devices))
-    assert {device: part.bounds for part in picture.slices for device in part.devices} == expected
-    assert picture.nbytes_held == 4 * math.prod(sharding.shard_shape(shape))
-    # The mesh below has the devices in their order, each with the letter and the colour of what it
-    # holds.
-    held = {device: part for part in picture.slices for device in part.devices}
-    assert [(cell.letter, cell.colour) for cell in picture.mesh] == [
-        (held[name].letter, held[name].colour) for name in devices
-    ]
-    # A slice in the back shows the strip beside the one before it, with its letter.
-    assert sorted(piece.letter for piece in picture.matrix if piece.letter)[0] == "A"
-    assert len(picture.matrix) == len(picture.slices)
-
-
 def test_each_matrix_of_the_block_and_the_embeddings_are_drawn(run: Path) -> None:
     page = Page(write_report(run))
-    drawn = [caption.split()[3] for caption in page.tables if caption.startswith("Which slice of")]
+    drawn = [caption.split()[2] for caption in page.tables if caption.startswith("Slices of")]
     assert drawn == ["token_embedding/embeddings", *(path for path, _, _ in BLOCK)]
-    assert page.rows("Which slice of token_embedding/embeddings is where")[1] == ["A", "[0:8, 0:16]", "cpu:0, cpu:4"]
-    assert page.rows("Which slice of ffw_gating_2/kernel is where")[1] == ["whole", "[0:16, 0:24]", ", ".join(DEVICES)]
+    assert page.rows("Slices of token_embedding/embeddings and their devices")[1] == [
+        "A",
+        "[0:8, 0:16]",
+        "cpu:0, cpu:4",
+    ]
+    assert page.rows("Slices of ffw_gating_2/kernel and their devices")[1] == [
+        "whole",
+        "[0:16, 0:24]",
+        ", ".join(DEVICES),
+    ]
     assert "16 × 24 over (-, model): each device holds 384 B of 1.5 kB." in page.text
 
 
-def test_embeddings_whose_shape_is_written_down_or_unknown(run: Path) -> None:
+def test_embeddings_of_known_and_of_unknown_shape(run: Path) -> None:
     result = read(run / "run.json")
-    # Two variables under one rule: what is whose, nobody knows.
+    # With two variables under one rule, the bytes of each are unknown.
     result["rule_coverage"]["rules"][0]["variables"] = 2
     write(run / "run.json", result)
     assert "The embeddings are not drawn" in Page(write_report(run)).text
@@ -442,12 +361,12 @@ def test_embeddings_whose_shape_is_written_down_or_unknown(run: Path) -> None:
     write(run / "run.json", result)
     page = Page(write_report(run))
     assert "The embeddings are not drawn" not in page.text
-    assert page.rows("Which slice of token_embedding/embeddings is where")[1][0] == "whole"
+    assert page.rows("Slices of token_embedding/embeddings and their devices")[1][0] == "whole"
 
 
 def test_devices_in_the_order_of_the_mesh(tmp_path: Path) -> None:
     page = report(tmp_path / "run", mesh_devices=DEVICES[::-1])
-    assert page.rows("Which slice of ffw_gating/kernel is where")[1] == ["A", "[0:16, 0:6]", "cpu:7, cpu:3"]
+    assert page.rows("Slices of ffw_gating/kernel and their devices")[1] == ["A", "[0:16, 0:6]", "cpu:7, cpu:3"]
 
 
 def test_many_devices(tmp_path: Path) -> None:
@@ -455,11 +374,10 @@ def test_many_devices(tmp_path: Path) -> None:
         tmp_path / "run", mesh={"batch": 16, "model": 2}, nbytes_per_device={f"tpu:{i}": 9000 for i in range(32)}
     )
     assert not page.wrong
-    assert page.rows("Which slice of ffw_gating/kernel is where")[2][1] == "[0:16, 12:24]"
-    assert [letters(number) for number in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
+    assert page.rows("Slices of ffw_gating/kernel and their devices")[2][1] == "[0:16, 12:24]"
 
 
-def test_it_is_written_anew(run: Path) -> None:
+def test_it_is_written_again(run: Path) -> None:
     file = write_report(run)
     assert file == run / "report.html"
     first = file.read_bytes()
@@ -470,52 +388,12 @@ def test_it_is_written_anew(run: Path) -> None:
         == before
         == {"run.json", "metrics.jsonl", "generations.json", "report.html"}
     )
-    # A page is as readable as what it was made of.
+    # The page has the permissions of the files that it is made from.
     assert file.stat().st_mode == (run / "run.json").stat().st_mode
 
 
-def change(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
-    def changed(content: dict[str, Any]) -> None:
-        for key in path[:-1]:
-            content = content[key]
-        if to is None:
-            del content[path[-1]]
-        else:
-            content[path[-1]] = to
-
-    return changed
-
-
-# What is wrong with run.json, and what is said of it.
-DAMAGE = {
-    "no mesh": (change("mesh", to=None), 'it has no "mesh"'),
-    "a mesh of nothing": (change("mesh", to={}), '"mesh" is {}'),
-    "an axis of nothing": (change("mesh", "model", to=0), "\"mesh\" is {'batch': 2, 'model': 0}"),
-    "a list for an object": (change("style", to=[]), "[] where an object should be"),
-    "a text for a number": (change("seconds", to="long"), '"long" where a number should be'),
-    "true for a number": (change("mesh", "model", to=True), "true where a whole number should be"),
-    "a number for true": (change("control", to=1), "1 where true or false should be"),
-    "an axis that is none": (change("rule_coverage", "rules", 0, "spec", to=["modell"]), "a spec names modell"),
-    "more entries than dimensions": (
-        change("sharding_of_decoder_block_1", 0, 2, to=[None, "model"]),
-        "a spec of 2 entries",
-    ),
-    "an unknown dtype": (change("settings", "dtype", to="float8"), '"dtype" is "float8"'),
-    "no date": (change("started", to="yesterday"), "Invalid isoformat string"),
-    "no rank": (change("settings", "rank", to=None), 'it has no "rank"'),
-}
-
-
-@pytest.mark.parametrize(("damage", "reason"), DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_result_is_one_sentence(run: Path, damage: Callable[[dict[str, Any]], None], reason: str) -> None:
-    content = read(run / "run.json")
-    damage(content)
-    write(run / "run.json", content)
-    assert reason in refused(run, "run.json: it is damaged (")
-
-
 def refused(folder: Path, *fragments: str) -> str:
-    """The one sentence; an earlier page is left, and nothing beside it."""
+    """The one sentence; an earlier page is unchanged, and no other file is left."""
     page = folder / "report.html"
     if folder.is_dir():
         page.write_text("earlier")
@@ -552,10 +430,10 @@ def test_a_file_that_is_missing_or_damaged_is_one_sentence(
     refused(run, f"{run / name}: ", reason)
 
 
-def test_a_line_of_the_metrics_that_is_damaged_is_named(run: Path) -> None:
+def test_a_damaged_line_of_the_metrics_is_named(run: Path) -> None:
     lines = (run / "metrics.jsonl").read_text().splitlines()
     (run / "metrics.jsonl").write_text("\n".join([*lines[:6], lines[6][:20], *lines[7:]]))
-    refused(run, "metrics.jsonl: it is damaged (line 7 is no JSON)")
+    refused(run, "metrics.jsonl: it is damaged (line 7 is not JSON)")
 
 
 def test_completions_that_do_not_belong_to_the_prompts(run: Path) -> None:
@@ -571,7 +449,7 @@ def test_an_unfinished_run_is_one_sentence(run: Path) -> None:
         lines.write('{"step": 41, "lo')
     refused(run, "this run is not finished (40 steps in metrics.jsonl, and no run.json)")
     (run / "metrics.jsonl").unlink()
-    refused(run, "neither run.json nor metrics.jsonl is in it")
+    refused(run, "it has neither run.json nor metrics.jsonl")
     (run / "request.json").write_text("{}")
     refused(run, "this run is not finished (0 steps")
 
@@ -580,7 +458,7 @@ def test_no_folder_of_a_run(tmp_path: Path) -> None:
     refused(tmp_path / "nowhere", "there is no such folder")
     (tmp_path / "file").write_text("")
     refused(tmp_path / "file", "this is a file")
-    refused(tmp_path, "neither run.json nor metrics.jsonl is in it")
+    refused(tmp_path, "it has neither run.json nor metrics.jsonl")
 
 
 def test_a_page_that_cannot_be_written(run: Path) -> None:
@@ -588,49 +466,6 @@ def test_a_page_that_cannot_be_written(run: Path) -> None:
     with pytest.raises(UserError, match=r"report\.html: it cannot be written \(Is a directory\)\."):
         write_report(run)
     assert {path.name for path in run.iterdir()} == {"run.json", "metrics.jsonl", "generations.json", "report.html"}
-
-
-def test_the_command(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["kit", "report", str(run)])
-    main()
-    assert capsys.readouterr().out == f"{run / 'report.html'}\n"
-    assert (run / "report.html").is_file()
-    monkeypatch.setattr(sys, "argv", ["kit", "report", str(tmp_path)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith(f"kit: {tmp_path}: ")
-    assert printed.err.count("\n") == 1
-
-
-def test_it_opens_a_browser_and_imports_no_framework(run: Path, tmp_path: Path) -> None:
-    browser, opened = tmp_path / "browser", tmp_path / "opened"
-    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
-    browser.chmod(0o755)
-    code = (
-        "import sys; from kit.cli.main import cli; cli(['report', sys.argv[1], '--open'], standalone_mode=False); "
-        "print(sorted(set(sys.modules) & {'jax', 'keras', 'tensorflow', 'keras_hub', 'numpy', 'matplotlib'}))"
-    )
-    environment = {**os.environ, "BROWSER": f"{browser} %s"}
-    finished = subprocess.run(
-        [sys.executable, "-c", code, "run"], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
-    )
-    assert finished.stdout == f"{Path('run') / 'report.html'}\n[]\n"
-    assert opened.read_text().strip() == (run / "report.html").as_uri()
-    assert not finished.stderr
-
-
-def test_a_step_that_was_taken_twice_counts_as_it_was_taken_last(run: Path) -> None:
-    lines = (run / "metrics.jsonl").read_text()
-    again = '{"step": 40, "loss": 9.5, "mean_loss": 4.0, "mean_accuracy": null, "seconds": 7}\n'
-    (run / "metrics.jsonl").write_text(lines + again)
-    steps = read_run(run).steps
-    assert [step.step for step in steps] == list(range(1, 41))
-    assert steps[-1] == Step(40, 9.5, 4.0, None, 7)
 
 
 def test_half_of_a_character(run: Path) -> None:
@@ -644,17 +479,19 @@ def test_what_follows_a_prompt(run: Path) -> None:
     # A limit on the tokens may cut off the prompt's own end.
     generations["after"][2]["text"] = "Other fil"
     write(run / "generations.json", generations)
-    continuations = [(before.continuation, after.continuation) for _, before, after in read_run(run).prompts]
+    rows = judged_prompts(read_generations(run))
+    continuations = [(row.before.continuation, row.after.continuation) for row in rows]
     assert continuations == [("1. One", "I liked it."), ("1. Two", "it liked I"), ("1. Three", "")]
     assert Page(write_report(run)).text.count("(nothing)") == 1
 
 
-def test_what_the_run_is_said_to_be(run: Path) -> None:
-    # The reader has what the files say, and nothing that they do not.
-    found = read_run(run)
-    assert found.device_count == 8
-    assert found.completions == ("1. One", "I liked it.")
-    assert [step.loss for step in found.steps] == [
+def test_the_page_has_what_the_files_have(run: Path) -> None:
+    result = open_finished_run(str(run)).result
+    assert device_names(result) == DEVICES
+    text = Page(write_report(run)).text
+    assert "1. One" in text
+    assert "I liked it." in text
+    assert [step.loss for step in read_metrics(run / "metrics.jsonl")] == [
         json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()
     ]
-    assert [after.word for _, _, after in found.prompts] == ["review", "neither", "list"]
+    assert [row.after.verdict.word for row in judged_prompts(made_generations())] == ["review", "neither", "list"]
