@@ -1,4 +1,4 @@
-"""Chromium without a window, driven over its DevTools protocol. The pipe that it offers needs no library."""
+"""Chromium without a window, driven over its DevTools protocol through a pipe, which needs no library."""
 
 import base64
 import contextlib
@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-#: A browser that says nothing for so long hangs, in seconds.
+#: A browser that sends nothing for so many seconds hangs.
 PATIENCE = 60
-#: It reads commands from descriptor 3 and answers on 4. Both come from above, so that neither is put where the other still is.
+#: Chromium reads commands from descriptor 3 and answers on 4. Both descriptors are first copied to
+#: numbers above, so that neither replaces the other.
 LAUNCH = (
     "import fcntl, os, sys; read, write = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]); "
     "os.dup2(read, 3); os.dup2(write, 4); os.execv(sys.argv[3], sys.argv[3:])"
@@ -22,21 +23,21 @@ LAUNCH = (
 
 
 def find_chromium() -> str | None:
-    """Its path, if it is installed."""
+    """The path of Chromium or Chrome, if one is installed."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Browser:
-    """One page of a browser that is running."""
+    """One page of a running browser."""
 
     def __init__(self, commands: int, answers: int) -> None:
-        """Talk over two file descriptors: JSON, and a zero byte after each message."""
+        """Connect over two file descriptors: messages in JSON, each with a zero byte after it."""
         self._commands = commands
         self._answers = answers
         self._received = b""
         self._number = 0
         self._session: str | None = None
-        #: What the page has told without being asked, in its order.
+        #: Events of the page, in their order.
         self.events: list[dict[str, Any]] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -44,7 +45,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """A command of the protocol, and its result."""
+        """Send a command of the protocol, and return its result."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
@@ -58,12 +59,12 @@ class Browser:
         return result
 
     def wait_for(self, method: str) -> None:
-        """Wait until the page has told this."""
+        """Wait for an event of the page."""
         while not any(event.get("method") == method for event in self.events):
             self.events.append(self._receive())
 
     def open(self, file: Path, width: int, scheme: str = "light") -> None:
-        """Show a page, in a window of so many CSS pixels, in a colour scheme."""
+        """Open a page in a window of ``width`` CSS pixels, with a colour scheme."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
         )

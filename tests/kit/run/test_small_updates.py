@@ -1,7 +1,6 @@
-"""Runs in bfloat16: whose layers they are made with, what they say, and that these layers are tuned, saved, merged and generate."""
+"""Runs in bfloat16: which implementation adds the adapters, and that such a model trains, saves, merges and generates."""
 
 import functools
-import shutil
 import types
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import keras
 import ml_dtypes
 import numpy as np
 import pytest
+from exercise_folder import write_exercises
 
-from kit.course.regions import STUBS_FOLDER
 from kit.course.shared.small_models import set_distribution, small_model
 from kit.errors import UserError
 from kit.models.architectures import find_architecture
@@ -26,7 +25,7 @@ OWN = "CALLED = []\n\n\ndef add_adapters_in_float32(model):\n    CALLED.append(m
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
 def test_keras_loses_a_small_update(dtype: str) -> None:
-    """With bfloat16 W + A B is rounded, with mixed_bfloat16 all three are before; adapters are kept in float32 in either."""
+    """In bfloat16 W + A B is rounded, in mixed_bfloat16 each of the three before; adapters are float32 in both."""
     layer = keras.layers.EinsumDense("btd,dh->bth", (None, 64), dtype=dtype)
     layer.build((None, None, 128))
     layer.enable_lora(4)
@@ -42,8 +41,7 @@ def test_keras_loses_a_small_update(dtype: str) -> None:
         variable.assign(value.astype("float32"))
     assert layer.lora_kernel_a.dtype == layer.lora_kernel_b.dtype == "float32"
     change = inputs @ (lora_a @ lora_b)
-    # Not compiled: XLA may leave out roundings in between, and on the CPU does so with
-    # mixed_bfloat16.
+    # Not compiled: XLA may skip roundings in between, and on the CPU does so with mixed_bfloat16.
     as_keras = np.asarray(layer(keras.ops.convert_to_tensor(inputs, "bfloat16")))
     assert 0.4 < precision.effect_kept(change, inputs @ kernel, as_keras) < 0.8
     precision.add_adapters_in_float32(types.SimpleNamespace(backbone=keras.Sequential([layer])))
@@ -55,7 +53,7 @@ def test_keras_loses_a_small_update(dtype: str) -> None:
     ("dtype", "beta_2", "moves"), [("bfloat16", 0.999, False), ("bfloat16", 0.99, True), ("float32", 0.999, True)]
 )
 def test_adamw_moves_no_weight_in_bfloat16(dtype: str, beta_2: float, moves: bool) -> None:
-    """Its correction 1 - beta_2^step is computed in the variable's dtype."""
+    """AdamW computes its bias correction 1 - beta_2^step in the variable's dtype."""
     variable = keras.Variable(np.array([0.0078125, 1.0]), dtype=dtype)
     optimizer = keras.optimizers.AdamW(0.5, beta_2=beta_2, weight_decay=0.0)
     optimizer.build([variable])
@@ -64,19 +62,19 @@ def test_adamw_moves_no_weight_in_bfloat16(dtype: str, beta_2: float, moves: boo
     assert (np.asarray(variable.value, "float32") != [0.0078125, 1.0]).tolist() == [moves, moves]
 
 
-class TestWhoseLayers:
+class TestImplementation:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
-        return Path(shutil.copytree(STUBS_FOLDER, tmp_path / "mine"))
+        return write_exercises(tmp_path / "mine")
 
-    def test_those_that_are_written(self, folder: Path) -> None:
+    def test_the_user_module_that_implements_it(self, folder: Path) -> None:
         (folder / "precision.py").write_text(OWN)
         parts = find_parts(str(folder))
         assert keep_small_updates("a model", parts, "bfloat16", 4).endswith("mine/precision.py)")
-        assert parts.precision.CALLED == ["a model"]
+        assert parts.module("precision").CALLED == ["a model"]
 
     @pytest.mark.parametrize("text", [None, "", "def share_unchanged(kernel, update):\n    return 0.0\n"])
-    def test_the_references_where_they_are_not(self, folder: Path, text: str | None) -> None:
+    def test_the_reference_otherwise(self, folder: Path, text: str | None) -> None:
         if text is not None:
             (folder / "precision.py").write_text(text)
         with pytest.raises(ValueError, match="no layer with LoRA"):
@@ -87,7 +85,7 @@ class TestWhoseLayers:
         with pytest.raises(UserError, match=r"precision\.py is not Python"):
             keep_small_updates(None, find_parts(str(folder)), "bfloat16", 4)
 
-    def test_a_copy_without_solutions_says_what_keras_does(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_copy_without_solutions_gets_a_warning(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         assert "below 1/512 of an entry is lost" in keep_small_updates(None, find_parts(str(folder)), "bfloat16", 4)
 
@@ -108,7 +106,7 @@ def _without_lora() -> Any:
 
 @pytest.mark.parametrize("name", ["gemma_2b_en", "gemma2_2b_en", "gemma3_1b"])
 def test_every_matrix_of_each_gemma_may_have_an_adapter(name: str) -> None:
-    """At true size, without weights: outputs of the backbone keep their shape and their dtype."""
+    """At true size, without weights: outputs of the backbone keep their shape and dtype."""
     targets = {"query", "key", "value", "attention_output", "ffw_gating", "ffw_gating_2", "ffw_linear"}
     with no_weights():
         backbone = build_backbone(find_architecture(name), num_layers=1, dtype="bfloat16")
@@ -134,7 +132,7 @@ def test_other_layers_are_refused() -> None:
 def _with_lora() -> Any:
     set_distribution(1, 8)
     model = small_model(rank=0, dtype="bfloat16", num_layers=1)
-    # Adapters begin with random numbers; a fresh model begins with the same base.
+    # Adapters have random initial values; a fresh model has the same base.
     keras.utils.set_random_seed(0)
     lora.enable_lora(model, 4)
     said = keep_small_updates(model, find_parts("reference"), "bfloat16", 4)
@@ -144,10 +142,8 @@ def _with_lora() -> Any:
 
 
 @pytest.mark.train
-def test_these_layers_are_tuned_saved_merged_and_generate(
-    devices: list[str], reviews: list[str], tmp_path: Path
-) -> None:
-    """With Keras' fit on 8 devices. A fresh model resumes exactly."""
+def test_such_a_model_trains_saves_merges_and_generates(devices: list[str], reviews: list[str], tmp_path: Path) -> None:
+    """With Keras' fit on 8 devices. A fresh model that resumes trains exactly like the saved model."""
     model, fresh = _with_lora(), _with_lora()
     training.finetune(model, [reviews[:8]])
     checkpoint.save_training(model, tmp_path / "save")
@@ -164,6 +160,5 @@ def test_these_layers_are_tuned_saved_merged_and_generate(
     checkpoint.merge_adapters(model)
     assert not model.trainable_variables
     after = np.asarray(model.predict_on_batch(reviews[:8]), "float32")
-    # The kernel's sum is rounded to bfloat16 when it is stored, to 1/512 of an entry, and so is
-    # every activation that follows.
+    # The merged kernel is rounded to bfloat16, to 1/512 of an entry, and so is each later activation.
     assert np.abs(after - before).mean() < 0.01 * np.abs(before).mean()

@@ -1,4 +1,4 @@
-"""The reports of a run and of a class in a browser: wide, on a phone and in print, light and dark, by keyboard and to a screen reader."""
+"""Both reports in a browser: wide, on a phone, in print, light and dark, by keyboard and for a screen reader."""
 
 import itertools
 import os
@@ -13,19 +13,18 @@ from chromium import Browser, browser, find_chromium
 from made_run import made_run
 
 from kit.checks.diagnosis import Failed
+from kit.course.catalogue import catalogue
 from kit.course.grading import ClassGrades, Finding, Grade
-from kit.parts.implementation import EXERCISE_FUNCTIONS
 from kit.report.class_report import write_class_report
 from kit.report.run_report import write_report
 
-#: In CSS pixels: a desktop, a phone, and the narrowest that WCAG 2.1 asks for (1.4.10).
+#: In CSS pixels: a desktop, a phone, and the narrowest page that WCAG 2.1 requires (1.4.10).
 WIDTHS = (1280, 390, 320)
 SCHEMES = ("light", "dark")
-#: A folder of npm's axe-core, if its rules are to be asked as well.
+#: A folder with npm's axe-core, to check its rules too.
 AXE = os.environ.get("AXE_CORE", "")
 
-# Every text with its colour and what is behind it; a text of a picture is on the last rectangle
-# drawn below it.
+# The contrast of each text with its background: in a picture the last rectangle below it.
 CONTRASTS = """
 (() => {
   const parse = colour => { const c = colour.match(/[\\d.]+/g).map(Number); return c.length < 4 ? [...c, 1] : c; };
@@ -76,7 +75,7 @@ CONTRASTS = """
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "run"
     return write_report(
-        made_run(folder, resumed=[10], nbytes_per_device={f"cpu:{i}": 6000 + 1000 * i for i in range(8)})
+        made_run(folder, resumed=(10,), nbytes_per_device={f"cpu:{i}": 6000 + 1000 * i for i in range(8)})
     )
 
 
@@ -84,13 +83,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     found = find_chromium()
     if found is None:
-        pytest.skip("these need a browser, and no chromium is installed: apt-get install chromium")
+        pytest.skip("no browser: apt-get install chromium")
     with browser(found, tmp_path_factory.mktemp("profile")) as opened:
         yield opened
 
 
 def faults(chromium: Browser, texts: int = 300, lines: int = 3 + 8) -> list[str]:
-    """What cannot be read: texts and lines with too little contrast, and what is wider than the page. More texts and as many lines must be there."""
+    """Texts and lines with too little contrast, and elements wider than the page; checks how many were found."""
     found = chromium.evaluate(CONTRASTS)
     assert sum(kind == "text" for kind, _, _ in found) > texts
     assert sum(kind == "line" for kind, _, _ in found) == lines
@@ -108,14 +107,14 @@ def test_it_is_legible(chromium: Browser, page: Path, width: int, scheme: str) -
     ground = chromium.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") is (scheme == "light")
     assert faults(chromium) == []
-    # A letter in a picture is as large as on paper: pictures shrink with the page.
+    # Pictures shrink with the page; their letters must stay readable.
     scale = chromium.evaluate(
         "Math.min(...[...document.querySelectorAll('.card > svg')].map(svg => svg.getScreenCTM().a))"
     )
     assert 10.5 * scale > 8
 
 
-def test_what_cannot_be_read_is_found(chromium: Browser, page: Path) -> None:
+def test_illegible_elements_are_found(chromium: Browser, page: Path) -> None:
     chromium.open(page, 390)
     style = "document.head.insertAdjacentHTML('beforeend', '<style>{}</style>')"
     chromium.evaluate(style.format(".muted { color: #999; } .c5 { fill: #333 } .bars .held { fill: #eee }"))
@@ -135,7 +134,7 @@ def test_nothing_leaves_the_page(chromium: Browser, page: Path) -> None:
         if event.get("method") == "Network.requestWillBeSent"
     ]
     assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
-    # Nor is anything refused that was asked for, nor a script that would have run.
+    # The page was refused nothing, and tried to run no script.
     assert not [
         event
         for event in chromium.events
@@ -147,7 +146,7 @@ def text_of(node: dict[str, Any], key: str) -> str:
     return str(node.get(key, {}).get("value", ""))
 
 
-def test_what_a_screen_reader_is_told(chromium: Browser, page: Path) -> None:
+def test_for_a_screen_reader(chromium: Browser, page: Path) -> None:
     chromium.open(page, 390)
     nodes = [node for node in chromium.call("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
     by_role: dict[str, list[dict[str, Any]]] = {}
@@ -160,7 +159,7 @@ def test_what_a_screen_reader_is_told(chromium: Browser, page: Path) -> None:
     )
     assert len(by_role["heading"]) == len(levels)
     assert levels[:3] == [1, 2, 2]
-    # No level is left out on the way down.
+    # No level is skipped.
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     assert levels.count(2) == 9
     pictures = {
@@ -174,20 +173,20 @@ def test_what_a_screen_reader_is_told(chromium: Browser, page: Path) -> None:
     assert all(tables)
     assert len(by_role["rowheader"]) > 30
     assert len(by_role["columnheader"]) > 20
-    # What is told by a colour or by a mark alone is not told.
+    # Marks and colours have words beside them.
     cells = " ".join(text_of(node, "name") for node in by_role["cell"] + by_role["rowheader"])
-    assert all(word in cells for word in ("matches nothing", "large, and on every device", "review", "neither"))
+    assert all(word in cells for word in ("matches nothing", "large and replicated", "review", "neither"))
     assert "⚠" not in " ".join(text_of(node, "name") for node in by_role["StaticText"])
 
 
-def test_the_keyboard_leads_everywhere(chromium: Browser, page: Path) -> None:
+def test_the_keyboard_reaches_everything(chromium: Browser, page: Path) -> None:
     chromium.open(page, 390)
     focused = """(() => {
       const at = document.activeElement, box = at.getBoundingClientRect(), style = getComputedStyle(at);
       return [at.tagName, at.textContent.trim(), box.left >= 0, style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2];
     })()"""
     chromium.press("Tab", 9)
-    # The link that is out of sight until it has the focus.
+    # The link that is hidden until it has the focus.
     assert chromium.evaluate(focused) == ["A", "Skip to the report", True, True]
     chromium.press("Enter", 13, "\r")
     assert chromium.evaluate("location.hash") == "#content"
@@ -195,7 +194,7 @@ def test_the_keyboard_leads_everywhere(chromium: Browser, page: Path) -> None:
     assert chromium.evaluate(focused) == ["SUMMARY", "The loss as a table", True, True]
     chromium.press("Enter", 13, "\r")
     assert chromium.evaluate("document.activeElement.parentElement.open") is True
-    # Whatever can be used can be reached, one after the other, and shows that it was.
+    # Each link and summary gets the focus in turn, with an outline.
     stops = 1
     while stops < 100:
         chromium.press("Tab", 9)
@@ -217,8 +216,7 @@ def test_print(chromium: Browser, page: Path) -> None:
     chromium.call(
         "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
     )
-    # Paper is white, whatever the screen is; what was folded is there, and what leads within the
-    # page is not.
+    # Paper is white; folded tables are printed, and the navigation is not.
     assert chromium.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--page')") == "#ffffff"
     assert chromium.evaluate("document.querySelector('nav').checkVisibility()") is False
     tables = "[...document.querySelectorAll('details table')].map(table => table.checkVisibility() && table.getBoundingClientRect().height)"
@@ -244,24 +242,23 @@ def test_the_page_of_a_class_is_legible(chromium: Browser, class_page: Path, wid
     chromium.open(class_page, width, scheme)
     chromium.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
     assert faults(chromium, texts=100, lines=0) == []
-    # A table or a panel that is wider than a phone is moved within itself, by keyboard too.
+    # A table or diagnostic that is wider than a phone scrolls, by keyboard too.
     wide = chromium.evaluate(
-        "[...document.querySelectorAll('.wide, pre')].filter(part => part.scrollWidth > part.clientWidth).map(part => "
-        "part.tabIndex)"
+        "[...document.querySelectorAll('.wide, pre')].filter(part => part.scrollWidth > part.clientWidth).map(part => part.tabIndex)"
     )
     assert set(wide) == {0} or (width == 1280 and not wide)
 
 
 @pytest.fixture(scope="module")
 def class_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty learners in all exercises, every third of whom has made a mistake in each."""
+    """Thirty learners in all exercises; every third made a mistake in each."""
     diagnosis = Failed(
         "LAYOUT_MATRIX_REPLICATED",
-        "The layout replicates 28 matrices of Gemma 7B on the mesh (1, 8): 8.46 GB on each device.",
+        "Every device holds 28 matrices of Gemma 7B on the mesh (1, 8) whole: 8.46 GB.",
         ("your rule", "matches"),
         [("decoder_block.*attention.*(query|key|value)/kernel", "84 variables, 4.23 GB")],
     ).diagnosis
-    names = tuple(EXERCISE_FUNCTIONS)
+    names = catalogue().names
 
     def grade(exercise: str, number: int) -> Grade:
         if number % 3 == 0:

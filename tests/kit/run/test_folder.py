@@ -1,0 +1,98 @@
+"""A run folder: checkpoints are complete or not there, and ``run.json`` comes last."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.run.folder import RunFolder, new_run_folder
+from kit.run.metrics import NO_PROGRESS
+
+PROGRESS = replace(NO_PROGRESS, metrics=(1.5,))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run folder with a checkpoint after step 2."""
+    made = new_run_folder(tmp_path, "a-run", {}, {})
+    made.write_checkpoint(2, lambda path: path.mkdir(), PROGRESS)
+    return made
+
+
+def checkpoints(folder: RunFolder) -> list[str]:
+    return sorted(path.name for path in (folder.path / "saves").iterdir())
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(folder: RunFolder) -> None:
+    def half(path: Path) -> None:
+        path.mkdir()
+        (path / "half").write_text("half of it")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        folder.write_checkpoint(4, half, NO_PROGRESS)
+    assert checkpoints(folder) == ["step-000002"]
+    checkpoint = folder.newest_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.read_progress() == PROGRESS
+
+
+def test_a_file_system_that_refuses_a_large_file(tmp_path: Path) -> None:
+    """The process' limit on file sizes interrupts HDF5 while it writes."""
+    code = """
+import h5py, numpy as np, pathlib, resource, signal, sys
+from kit.run.folder import new_run_folder
+from kit.run.metrics import NO_PROGRESS
+folder = new_run_folder(pathlib.Path(sys.argv[1]), "a-run", {}, {})
+def write(path):
+    path.mkdir()
+    with h5py.File(path / "training_state.h5", "w") as file:
+        file["value"] = np.zeros(size)
+size = 100
+folder.write_checkpoint(2, write, NO_PROGRESS)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+size = 10_000_000
+try:
+    folder.write_checkpoint(4, write, NO_PROGRESS)
+except OSError:
+    print("refused")
+print(folder.newest_checkpoint().step, sorted(path.name for path in (folder.path / "saves").iterdir()))
+"""
+    finished = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert finished.stdout.splitlines() == ["refused", "2 ['step-000002']"]
+
+
+def test_an_unfinished_folder_is_no_checkpoint(folder: RunFolder) -> None:
+    """A kill leaves one."""
+    left = folder.path / "saves" / ".unfinished-step-000004"
+    left.mkdir()
+    (left / "progress.json").write_text("{")
+    found = folder.newest_checkpoint()
+    assert found is not None
+    assert found.step == 2
+    folder.write_checkpoint(4, lambda path: path.mkdir(), NO_PROGRESS)
+    assert checkpoints(folder) == ["step-000004"]
+
+
+def test_run_json_comes_last(folder: RunFolder) -> None:
+    files: dict[str, Any] = {"run.json": {}, "settings.json": {}, "generations.json": object()}
+    with pytest.raises(TypeError):
+        folder.finish(files, lambda path: path.mkdir())
+    assert not (folder.path / "run.json").exists()
+    assert folder.newest_checkpoint() is not None
+    folder.finish({**files, "generations.json": []}, lambda path: path.mkdir())
+    assert {path.name for path in folder.path.iterdir()} == {
+        "adapters",
+        "generations.json",
+        "run.json",
+        "settings.json",
+    }
+
+
+def test_two_runs_of_one_name(tmp_path: Path) -> None:
+    first, second = (new_run_folder(tmp_path, "a-run", {}, {}) for _ in range(2))
+    assert (first.path.name, second.path.name) == ("a-run", "a-run-2")

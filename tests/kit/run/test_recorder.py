@@ -1,0 +1,115 @@
+"""Recording of losses, and the checkpoints that a run resumes from with exact losses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from kit.course.shared import small_models as small
+from kit.narrator import Narrator
+from kit.parts.implementation import find_parts
+from kit.run.folder import RunFolder, new_run_folder
+from kit.run.recorder import LossIsNotFiniteError, LossOfStep, Schedule, StepRecorder, prepare_for_recording
+from kit.run.resume import restore_training
+from kit.run.training import train_remaining_steps
+
+PARTS = find_parts("reference")
+STEPS_PER_EPOCH, EPOCHS = 3, 2
+
+
+def tiny_model(seed: int) -> Any:
+    """A compiled model with dropout, whose random state must resume too."""
+    keras.utils.set_random_seed(seed)
+    model = small.small_model(rank=3, num_layers=1, dropout=0.25)
+    PARTS.training.compile_for_finetuning(model, 0.01, 0.01)
+    model.optimizer.build(model.trainable_variables)
+    prepare_for_recording(model)
+    return model
+
+
+def made_recorder(
+    folder: RunFolder, save_every: int = 4, narrator: Narrator | None = None, kind: type[StepRecorder] = StepRecorder
+) -> StepRecorder:
+    """A recorder of two epochs of three batches."""
+    schedule = Schedule(STEPS_PER_EPOCH, EPOCHS, save_every)
+    save_training = PARTS.checkpoint.save_training
+    return kind(folder, save_training, schedule, narrator or Narrator(), 0.0, folder.newest_checkpoint())
+
+
+class Interrupted(StepRecorder):
+    """Is interrupted after step 5."""
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        super().on_train_batch_end(batch, logs)
+        if self.done == 5:
+            raise KeyboardInterrupt
+
+
+def test_losses_after_resuming_are_exact(tmp_path: Path) -> None:
+    """Two epochs of three batches, interrupted in the second."""
+    small.set_distribution(1, 8)
+    texts = small.texts(12)
+    batches = [list(texts[first : first + 4]) for first in (0, 4, 8)]
+    keras.config.disable_interactive_logging()
+    uninterrupted = made_recorder(new_run_folder(tmp_path, "uninterrupted", {}, {}))
+    train_remaining_steps(PARTS.training, tiny_model(1), batches, EPOCHS, uninterrupted)
+    assert uninterrupted.done == 6
+
+    folder = new_run_folder(tmp_path, "interrupted", {}, {})
+    first = made_recorder(folder, kind=Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_remaining_steps(PARTS.training, tiny_model(1), batches, EPOCHS, first)
+    checkpoint = folder.newest_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.step == 4
+    fresh = tiny_model(2)
+    restore_training(PARTS.checkpoint, fresh, checkpoint)
+    second = made_recorder(folder)
+    assert second.done == 4
+    train_remaining_steps(PARTS.training, fresh, batches, EPOCHS, second)
+    assert second.resumed == (4,)
+    losses, expected = ([record.loss for record in each.records] for each in (second, uninterrupted))
+    assert len(set(expected)) == 6
+    np.testing.assert_allclose(losses, expected, rtol=1e-6)
+    # The running means, which start over with each epoch, resume in the middle of one.
+    for one, other in zip(second.records, uninterrupted.records, strict=True):
+        assert one.mean_loss == pytest.approx(other.mean_loss, rel=1e-6)
+        assert one.mean_accuracy == pytest.approx(other.mean_accuracy, rel=1e-6)
+    lines = (folder.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_loss_of_a_step() -> None:
+    metric = LossOfStep()
+    losses = [4.1, 3.9, 2.25]
+    for loss in losses:
+        metric.update_state(loss, sample_weight=8)
+    found = {name: float(value) for name, value in metric.result().items()}
+    assert found == {"loss": pytest.approx(np.mean(losses), rel=1e-6), "step_loss": pytest.approx(2.25, rel=1e-7)}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    recorder = made_recorder(new_run_folder(tmp_path, "a-run", {}, {}))
+    with pytest.raises(LossIsNotFiniteError, match="The loss of step 1 is nan: the learning rate is too high"):
+        recorder.on_train_batch_end(0, {"loss": float("nan")})
+
+
+def test_a_loop_that_updates_the_model_at_its_end_gets_a_warning(tmp_path: Path) -> None:
+    sentences: list[str] = []
+
+    class Listener(Narrator):
+        def say(self, text: str) -> None:
+            sentences.append(text)
+
+    small.set_distribution(1, 8)
+    folder = new_run_folder(tmp_path, "a-run", {}, {})
+    recorder = made_recorder(folder, save_every=1, narrator=Listener())
+    recorder.set_model(tiny_model(1))
+    for number in range(2):
+        recorder.on_train_batch_end(number, {"loss": 2.0})
+    assert len(sentences) == 1
+    assert "updates the model only at its end (0 steps in the model, 1 done)" in sentences[0]
+    assert folder.newest_checkpoint() is None
