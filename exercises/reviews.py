@@ -29,8 +29,8 @@ def prepare_reviews(
     wanted = batch_size * num_batches
     # Task 2: Raise a ValueError that names both numbers if there are fewer reviews than wanted.
     raise NotImplementedError("reviews, task 2")
-    # Task 3: Shuffle all reviews with the seed. The order must not depend on random numbers that other
-    # code draws, and your code must not change those.
+    # Task 3: Shuffle all reviews with the seed. The order must not depend on random numbers that
+    # other code draws, and your code must not change those.
     raise NotImplementedError("reviews, task 3")
     # Task 4: Return the first `num_batches` full batches.
     raise NotImplementedError("reviews, task 4")

@@ -52,7 +52,7 @@ class ConsoleNarrator(Narrator):
         self._lines(text.strip(), style="italic")
 
     def progress(self, step: int, steps: int, mean_loss: float) -> None:
-        """Print a line after each tenth of the steps; on a terminal Keras has its own progress bar."""
+        """Print a line after each tenth of the steps; on a terminal Keras has a progress bar."""
         if not self._is_terminal and (step == steps or step % max(1, steps // 10) == 0):
             self.say(f"step {step} of {steps}, mean loss {mean_loss:.4f}")
 

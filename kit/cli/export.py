@@ -29,7 +29,7 @@ from kit.runtime.processes import ADDRESSES, processes_of_environment
 def command(
     run: str, folder: Path, dtype: str, mesh: tuple[int, int] | None, platform: str, devices: int | None
 ) -> None:
-    """Write the model that a finished RUN trained to a new FOLDER, as a preset that KerasHub loads without this kit.
+    """Write the tuned model of a finished RUN to a new FOLDER, as a preset for KerasHub.
 
     The adapters are merged into the weights by the parts that the run used. Before anything is
     written, the merged model is compared with the model with adapters.

@@ -246,7 +246,7 @@ def _write_report(result: RunResult, interrupted: InterruptedRun | None, narrato
 
 @contextlib.contextmanager
 def failures_of(parts: Parts, narrator: Narrator) -> Iterator[None]:
-    """Within this context, an exception of user modules, or of what they return, becomes one sentence."""
+    """Turn an exception of user modules, or of what they return, into one sentence."""
     try:
         yield
     except UserError:
@@ -258,7 +258,7 @@ def failures_of(parts: Parts, narrator: Narrator) -> Iterator[None]:
 
 
 def failure(error: Exception, parts: Parts, what: str) -> str:
-    """One sentence about an exception of user modules, with the last line of theirs in its traceback."""
+    """One sentence about an exception in user modules, with their last line in the traceback."""
     frame = parts.last_frame(error)
     where = f"at {Path(frame.filename).name}:{frame.lineno} " if frame else "with what a part returned "
     reason = (str(error).strip() or "no reason given").splitlines()[0]

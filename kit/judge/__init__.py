@@ -1,4 +1,4 @@
-"""The judging engine: it runs checks on a solution, each in a process of its own, and returns verdicts.
+"""The judging engine: runs each check on a solution in its own process, and returns verdicts.
 
 ``catalogue`` defines what an exercise and a check are; the engine is handed a catalogue and knows
 no exercise. ``runner`` runs checks, ``server`` is the warm parent process that forks,

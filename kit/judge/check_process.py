@@ -1,4 +1,4 @@
-"""What happens in the process of one check: import the solution, observe it, judge the observation."""
+"""The process of one check: import the solution, observe it, judge the observation."""
 
 import importlib
 import os
@@ -40,7 +40,9 @@ def import_for(catalogue: Catalogue, exercise: str) -> ModuleType:
 
 
 def execute(source: str, impl: str, exercise: str, check: str) -> dict[str, Any]:
-    """Run one check in this process, which must not be used afterwards: the solution may leave anything behind.
+    """Run one check in this process, which must not be used afterwards.
+
+    The solution may leave anything behind.
 
     Args:
         source: Of the catalogue, as "module:function".
@@ -126,7 +128,10 @@ def _unforeseen(error: BaseException, submission: Submission, check: Check) -> E
 
 
 def _choose_optimization(layer: str) -> None:
-    """Leave out LLVM's optimization where it takes longer than it saves; JAX reads the flag when its backend starts."""
+    """Set the flag that leaves out LLVM's optimization where it takes longer than it saves.
+
+    JAX reads the flag when its backend starts.
+    """
     flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag != UNOPTIMIZED]
     os.environ["XLA_FLAGS"] = " ".join([*flags, UNOPTIMIZED] if layer in QUICKLY_COMPILED else flags)
 

@@ -1,4 +1,4 @@
-"""One check in a new Python process: where forking is not possible, or where an accelerator belongs to one process."""
+"""One check in a new Python process, where forking is not possible or an accelerator is used."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a solution must not do to the process of a check: change a library, or start JAX when it is imported."""
+"""Guards of a check's process: a solution must not change a library, or start JAX on import."""
 
 import linecache
 import operator
@@ -21,7 +21,7 @@ _remembered: set[str] = set()
 
 
 def remember_libraries() -> None:
-    """Note the contents of the libraries' modules and classes that are imported and were not noted before."""
+    """Note the contents of imported modules and classes of libraries that were not noted before."""
     for name, module in list(sys.modules.items()):
         if name not in _remembered and _is_guarded(name, module):
             _remembered.add(name)
@@ -31,7 +31,9 @@ def remember_libraries() -> None:
 
 
 def expect_libraries_unchanged(folder: Path) -> None:
-    """Make sure that no function or class from a folder is in a library, where other code would use it.
+    """Make sure that no library has a function or class from a folder.
+
+    Other code would use it.
 
     Raises:
         Failed: naming what is replaced, and by what.

@@ -1,4 +1,4 @@
-"""Whether a function exists and can be called as its exercise asks, judged by its signature alone."""
+"""Whether a function exists and its signature accepts the calls of its exercise."""
 
 import inspect
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What ``observe`` returns to ``judge``: plain data, and for each call of a learner's function what came of it.
+"""What ``observe`` returns to ``judge``: plain data, and the outcome of each call.
 
 Plain are numbers, text, bytes, None, NumPy arrays, and tuples, lists, dictionaries and dataclasses
 of them. So an observation can cross to a process in which no learner code ever ran.

@@ -1,4 +1,4 @@
-"""Runs checks on a solution: first by reading its source, then each check in a process of its own."""
+"""Runs checks on a solution: reads its source, then runs each check in its own process."""
 
 import json
 import os
@@ -105,7 +105,7 @@ class Runner:
                 self._ask({"exercise": exercise, "check": None})
 
     def begin(self, requests: Iterable[tuple[str, Check]]) -> None:
-        """Start checks in the background, one after the other; :meth:`run` returns their verdicts later."""
+        """Start checks in the background, one by one; :meth:`run` returns their verdicts later."""
         if self._fork:
             for impl, check in requests:
                 if self.needs_running(impl, check):
@@ -253,7 +253,8 @@ class Runner:
     def _receive(self) -> dict[str, Any]:
         line = self._server.stdout.readline()  # type: ignore[union-attr]
         if not line:
-            raise RuntimeError(f"the process that runs the checks ended with exit code {self._server.wait()}")  # type: ignore[union-attr]
+            code = self._server.wait()  # type: ignore[union-attr]
+            raise RuntimeError(f"the process that runs the checks ended with exit code {code}")
         return json.loads(line)
 
     # A new Python for each check.

@@ -1,4 +1,4 @@
-"""A solution as a check sees it: its functions can be called, and an error in them is a diagnosis."""
+"""A solution as a check sees it: functions to call, whose errors are diagnoses."""
 
 import linecache
 import re
@@ -153,7 +153,7 @@ class Submission:
         self.measured[what] = max(value, self.measured.get(what, value))
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a function that the solution returned, such as a training step: its errors are diagnoses too."""
+        """Wrap a function that the solution returned: its errors are diagnoses too."""
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             return self._guarded(name, function, args, kwargs, ())

@@ -1,4 +1,4 @@
-"""An implementation of the parts: the reference, a learner's, or that of any folder with the same modules."""
+"""An implementation of the parts: the reference, a learner's, or any folder with such modules."""
 
 import importlib
 import importlib.util

@@ -19,7 +19,7 @@ def functions_in(source: str) -> dict[str, ast.FunctionDef]:
 
 
 def untouched_functions(source: str, stub: str) -> dict[str, int]:
-    """The functions of a learner's module that are exactly as in the stub, with the line of the first task in each.
+    """The functions that are unchanged from the stub, each with the line of its first task.
 
     Whether any other function is implemented can only be known by running it: a name may come from
     anywhere.
@@ -39,7 +39,7 @@ def untouched_functions(source: str, stub: str) -> dict[str, int]:
 
 
 def open_functions(source: str, exercise: str) -> dict[str, int]:
-    """The functions of a module with an open task, or that use such a function, with the line of the task.
+    """The functions with an open task, or that use such a function, each with the task's line.
 
     Raises:
         SyntaxError: if the source is not Python.

@@ -1,4 +1,4 @@
-"""The contract: a Protocol for each part, which the reference, a learner's modules and any other implementation fulfil.
+"""The contract of the parts: a Protocol for each, which every implementation fulfils.
 
 A part is a module: mypy takes a module for a Protocol whose methods it has as functions, without
 ``self``. Imports no
@@ -31,7 +31,7 @@ class MeshPart(Protocol):
     def make_device_mesh(
         self, batch: int, model: int, devices: list[str] | None = None
     ) -> keras.distribution.DeviceMesh:
-        """Arrange devices in a grid of shape (batch, model) with axes "batch" and "model", row by row.
+        """Arrange devices row by row in a grid (batch, model) with axes "batch" and "model".
 
         Raises:
             ValueError: unless ``batch * model`` is the number of devices; the message names both
@@ -45,7 +45,7 @@ class LayoutPart(Protocol):
     """The layout map."""
 
     def gemma_layout_map(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-        """Return the rules of tensor parallelism for Gemma over a mesh with axes "batch" and "model"."""
+        """Return tensor-parallel rules for Gemma over a mesh with axes "batch" and "model"."""
         ...
 
 
@@ -55,11 +55,17 @@ class LoadingPart(Protocol):
     def load_distributed(
         self, preset: str, layout_map: keras.distribution.LayoutMap, **from_preset_options: Any
     ) -> keras_hub.models.CausalLM:
-        """Set the ModelParallel distribution of ``layout_map``, leave it set, and load the preset under it."""
+        """Set the ModelParallel distribution of ``layout_map``, and load the preset under it.
+
+        The distribution stays set.
+        """
         ...
 
     def sharding_table(self, layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...], tuple]]:
-        """Return path, shape and spec of each variable; a spec has a mesh axis or None for each dimension."""
+        """Return path, shape and spec of each variable.
+
+        A spec has a mesh axis or None for each dimension.
+        """
         ...
 
 
@@ -69,7 +75,9 @@ class ReviewsPart(Protocol):
     def prepare_reviews(
         self, examples: Iterable[tuple[str, int]], batch_size: int, num_batches: int, seed: int
     ) -> list[list[str]]:
-        """Return ``num_batches`` full batches of ``batch_size`` texts, shuffled over all examples with ``seed``.
+        """Return ``num_batches`` full batches of ``batch_size`` texts, shuffled with ``seed``.
+
+        The shuffle is over all examples.
 
         Raises:
             ValueError: for fewer than ``batch_size * num_batches`` examples; the message names both
@@ -83,7 +91,7 @@ class LoraPart(Protocol):
     """LoRA."""
 
     def enable_lora(self, model: keras_hub.models.CausalLM, rank: int) -> None:
-        """Freeze the model and add adapters of ``rank`` to the query and value projection of each block."""
+        """Freeze the model and add adapters of ``rank`` to each query and value projection."""
         ...
 
     def count_parameters(self, model: keras_hub.models.CausalLM) -> tuple[int, int]:
@@ -101,7 +109,10 @@ class TrainingPart(Protocol):
     def compile_for_finetuning(
         self, model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float
     ) -> None:
-        """Compile with next-token cross-entropy, AdamW and an accuracy, all weighted by the preprocessor's weights."""
+        """Compile with next-token cross-entropy, AdamW and an accuracy.
+
+        Loss and accuracy are weighted by the preprocessor's weights.
+        """
         ...
 
     def finetune(
@@ -112,11 +123,14 @@ class TrainingPart(Protocol):
         epochs: int = 1,
         callbacks: Iterable[keras.callbacks.Callback] = (),
     ) -> keras.callbacks.History:
-        """Train on the batches in their order, for ``epochs`` passes, and call the callbacks as ``fit`` does."""
+        """Train on the batches in order, for ``epochs`` passes, with the callbacks of ``fit``."""
         ...
 
     def make_train_step(self, model: keras_hub.models.CausalLM) -> TrainStep:
-        """Return the compiled step ``step(state, batch) -> (state, loss)`` of a compiled model; it donates its state."""
+        """Return the compiled step ``step(state, batch) -> (state, loss)`` of a compiled model.
+
+        The step donates its state.
+        """
         ...
 
 
@@ -124,7 +138,10 @@ class GenerationPart(Protocol):
     """Generation and the measure of style."""
 
     def complete(self, model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> str:
-        """Return the prompt and its greedy continuation, ``max_length`` tokens in all; the compile state is restored."""
+        """Return the prompt and its greedy continuation, ``max_length`` tokens in total.
+
+        The model's compile state is restored.
+        """
         ...
 
     def mean_log_likelihood(self, model: keras_hub.models.CausalLM, texts: Sequence[str]) -> float:
@@ -148,7 +165,7 @@ class CheckpointPart(Protocol):
         ...
 
     def merge_adapters(self, model: keras_hub.models.CausalLM) -> None:
-        """Add each adapter to its kernel in place; outputs stay the same and nothing is trainable afterwards."""
+        """Add each adapter to its kernel in place; outputs are unchanged, nothing is trainable."""
         ...
 
 

@@ -62,10 +62,10 @@ def mean_log_likelihood(model: keras_hub.models.CausalLM, texts: Sequence[str]) 
         chunk += [chunk[0]] * (size - chunk_size)
         _, next_tokens, weight = model.preprocessor(chunk)
         # region task 2
-        #: Add this chunk's log-likelihood to `total` and its number of tokens to `tokens`, both
-        #: as plain floats. `model.predict_on_batch(chunk)` returns the logits of `next_tokens`,
-        #: of shape (size, length, vocabulary). `weight` is 0 at padding. The last rows can be
-        #: fillers: only the first `chunk_size` rows count.
+        #: Add this chunk's log-likelihood to `total` and its number of tokens to `tokens`,
+        #: both as plain floats. `model.predict_on_batch(chunk)` returns the logits of
+        #: `next_tokens`, of shape (size, length, vocabulary). `weight` is 0 at padding. The last
+        #: rows can be fillers: only the first `chunk_size` rows count.
         logits = np.asarray(model.predict_on_batch(chunk), dtype="float32")
         largest = logits.max(axis=-1, keepdims=True)
         log_normalizer = largest[..., 0] + np.log(np.exp(logits - largest).sum(axis=-1))

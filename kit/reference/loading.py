@@ -18,8 +18,8 @@ def load_distributed(
 
     """
     # region task 1
-    #: Set ModelParallel with the layout map as the global distribution. The batch is split over
-    #: the axis "batch". Keras does not split the data set (auto_shard_dataset=False).
+    #: Set ModelParallel with the layout map as the global distribution. The batch is split
+    #: over the axis "batch". Keras does not split the data set (auto_shard_dataset=False).
     # Set the distribution before the first variable exists: Keras looks up the layout of a
     # variable when it creates the variable.
     distribution = keras.distribution.ModelParallel(
@@ -41,9 +41,9 @@ def sharding_table(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...]
     table = []
     for variable in layer.variables:
         # region task 3
-        #: Append (path, shape, spec): a string and two tuples. Read the sharding of the array,
-        #: `variable.value.sharding`, not the layout map, because it shows where the bytes are.
-        #: JAX leaves out trailing Nones of a spec; add them. On a single device a sharding can
+        #: Append (path, shape, spec): a string and two tuples. Read the sharding of the
+        #: array, `variable.value.sharding`, not the layout map, because it shows where the bytes
+        #: are. JAX leaves out trailing Nones of a spec; add them. On a single device a sharding can
         #: have no spec: no dimension is split.
         spec = tuple(getattr(variable.value.sharding, "spec", ()))
         # JAX leaves out trailing Nones of a spec.

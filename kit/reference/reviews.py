@@ -38,8 +38,8 @@ def prepare_reviews(
         )
     # endregion
     # region task 3
-    #: Shuffle all reviews with the seed. The order must not depend on random numbers that other
-    #: code draws, and your code must not change those.
+    #: Shuffle all reviews with the seed. The order must not depend on random numbers that
+    #: other code draws, and your code must not change those.
     random.Random(seed).shuffle(reviews)
     # endregion
     # region task 4

@@ -137,7 +137,7 @@ def letters(number: int) -> str:
 
 
 def _index(spec: tuple[Axes, ...], mesh: Mapping[str, int], place: Mapping[str, int]) -> tuple[int, ...]:
-    """The slice that the device at this place of the mesh holds, for each dimension; the last axis varies fastest."""
+    """The slice of each dimension that the device at this place of the mesh holds."""
     index = []
     for axes in spec:
         part = 0

@@ -1,4 +1,4 @@
-"""The tutorial end to end: options, the pipeline of steps, the run folder, the recorder, the result and the export.
+"""The tutorial end to end: options, steps, run folder, recorder, result and export.
 
 Imports ``parts``, ``evidence``, ``models``, ``data`` and ``runtime``; never ``judge``, ``course``
 or ``report``.

@@ -1,4 +1,4 @@
-"""Export of a finished run's model as a preset: adapters merged into the weights, loadable without the kit."""
+"""Export of a finished run's model, adapters merged, as a preset that loads without the kit."""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""A model that several processes train together: gathered on process 0 to generate text or to be saved."""
+"""A model of several processes, gathered on process 0 to generate text or to be saved."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from kit.runtime.processes import Processes, wait_for_all
 
 
 def local_rows(device_mesh: keras.distribution.DeviceMesh, batch_size: int) -> list[int]:
-    """The rows of a batch that this process feeds to its own devices; all rows if the batch is not split.
+    """The rows of a batch that this process feeds; all rows if the batch is not split.
 
     Args:
         device_mesh: With an axis "batch".
@@ -58,7 +58,7 @@ def gathered_values(variables: Iterable[keras.Variable], processes: Processes) -
 def on_main_process(
     name: str, model: keras_hub.models.CausalLM, make_layout_map: Callable[[Any], Any], processes: Processes
 ) -> Iterator[bool]:
-    """Within this context, process 0 has the model on its own devices and gets True; the others wait at the end.
+    """Give process 0 the model on its own devices, and True; the others wait at the end.
 
     All processes must enter it. With one process it changes nothing.
 
@@ -111,7 +111,7 @@ def _local_distribution(make_layout_map: Callable[[Any], Any]) -> keras.distribu
 
 
 def _gather(value: jax.Array) -> np.ndarray:
-    """The whole value of an array that is sharded over several processes, all of which must call this."""
+    """The complete value of an array that spans processes, all of which must call this."""
     if value.is_fully_addressable or value.is_fully_replicated:
         return np.asarray(value)
     mesh: Any = value.sharding

@@ -49,7 +49,7 @@ class RunOptions:
 
 
 def fitting_mesh(mesh: tuple[int, int] | None, device_count: int) -> tuple[int, int]:
-    """The sizes of the axes "batch" and "model" for this number of devices; by default (1, all devices).
+    """The sizes of the axes "batch" and "model"; by default (1, all devices).
 
     Raises:
         UserError: if the mesh does not fit the devices.
@@ -109,7 +109,7 @@ def prepare_options(
 
 
 def check_options_agree(options: RunOptions) -> None:
-    """Make sure that all processes have the same options; otherwise they would wait for each other forever.
+    """Make sure that all processes have the same options: others would wait forever.
 
     Raises:
         UserError: if they differ.

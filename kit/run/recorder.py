@@ -46,7 +46,7 @@ class LossOfStep(keras.metrics.Mean):
 
 
 def prepare_for_recording(model: keras_hub.models.CausalLM) -> None:
-    """Make a compiled model report the loss of each step, and store the state that ``fit`` assigns as it is.
+    """Make a compiled model report the loss of each step, and store its state unwrapped.
 
     ``fit`` assigns all arrays of the state to ``model._jax_state`` after each step. Keras searches
     what is assigned to a layer for variables and layers, and wraps each list: 10 to 15 ms per step
@@ -77,7 +77,7 @@ class Schedule:
 
 
 class StepRecorder(keras.callbacks.Callback):
-    """Records the metrics of each step in ``metrics.jsonl``, and writes the checkpoints that a run resumes from."""
+    """Records the metrics of each step in ``metrics.jsonl``, and writes checkpoints."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class StepRecorder(keras.callbacks.Callback):
             write_text(self._folder.path / METRICS_FILE, "".join(record.line for record in self.records))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Restore the running means if the run resumes in the middle of an epoch; Keras has reset them."""
+        """Restore the running means, which Keras has reset, if the run resumes within an epoch."""
         variables = self.model.metrics_variables
         if self.done % self._schedule.steps_per_epoch and len(variables) == len(self._saved_metrics):
             for variable, value in zip(variables, self._saved_metrics, strict=True):
@@ -211,7 +211,7 @@ class StepRecorder(keras.callbacks.Callback):
 
 
 def seed_variables(model: keras_hub.models.CausalLM) -> list[keras.Variable]:
-    """The states of a model's random generators, which dropout advances with each step, in their order.
+    """The states of a model's random generators, which dropout advances, in their order.
 
     Their paths contain numbers that Keras counts up within a process.
     """

@@ -1,4 +1,4 @@
-"""All parts together: the tutorial end to end, as `kit run` runs it, its control, and the tutorial itself on a TPU."""
+"""All parts together: the tutorial end to end, its control, and the tutorial on a TPU."""
 
 from collections.abc import Callable
 

@@ -90,7 +90,7 @@ def forbidden() -> dict[str, re.Pattern[str]]:
 
 
 def lines_of(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a document, or the comments, strings and names of a program; with their numbers."""
+    """Lines of a document, or comments, strings and names of a program, with their numbers."""
     text = file.read_text(encoding="utf-8")
     if file.suffix != ".py":
         yield from enumerate(text.splitlines(), 1)

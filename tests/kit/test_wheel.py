@@ -1,4 +1,4 @@
-"""The wheel, built from the tracked files, has what an installed kit reads, and not the authors' tools."""
+"""The wheel has what an installed kit reads, and not the authors' tools."""
 
 import shutil
 import subprocess

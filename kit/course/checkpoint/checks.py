@@ -1,4 +1,4 @@
-"""The checks of the exercise ``checkpoint``: what saving, resuming and merging do, and how it is judged."""
+"""The checks of the exercise ``checkpoint``: saving, resuming and merging."""
 
 import tempfile
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class SavedAndResumed:
-    """A training run of two steps that is saved, resumed in a fresh model and continued for two steps."""
+    """Two training steps that are saved, resumed in a fresh model and continued for two more."""
 
     #: Before ``save_training``.
     state: State
@@ -92,7 +92,7 @@ def judge_resume_elsewhere(seen: SavedAndResumed) -> dict[str, float]:
 
 
 def observe_resume_bfloat16(submission: Submission) -> tuple[Outcome[None], Outcome[State] | None]:
-    """``save_training`` of a bfloat16 model, and the state of a fresh one after ``resume_training``."""
+    """``save_training`` of a bfloat16 model, and the state of a resumed fresh model."""
     small_models.set_distribution(*mesh_shapes()[0])
     model, fresh = _bfloat16_model(), fresh_model(0, "adamw", other_values=True, dtype="bfloat16")
     with tempfile.TemporaryDirectory(prefix="kit-check-") as parent:
@@ -144,7 +144,7 @@ def observe_merge(submission: Submission) -> Outcome[Merged]:
 
 
 def judge_merge(outcome: Outcome[Merged]) -> dict[str, float]:
-    """The logits stay the same, also those of the kernels without the adapters, and nothing is trainable."""
+    """The logits are unchanged, also those of the kernels alone, and nothing is trainable."""
     merged = returned(outcome)
     small_models.set_distribution(*mesh_shapes()[0])
     model, x = _model_to_merge()
@@ -265,7 +265,7 @@ def _judge_save(seen: SavedAndResumed) -> None:
 
 
 def _judge_errors(seen: SavedAndResumed) -> None:
-    """If resuming failed, find out whether the optimizer's name or its missing variables are the cause."""
+    """Find out whether resuming failed by the optimizer's name or its missing variables."""
     if not _crashed(seen.resume):
         return
     error = _error_of(seen.resume, "resume_training")

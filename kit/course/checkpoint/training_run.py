@@ -1,4 +1,4 @@
-"""The training run that the checkpoint checks save and resume: its model, its batches and its step."""
+"""The training run of the checkpoint checks: its model, its batches and its step."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def fresh_model(
         rank: Of LoRA; 0 trains all parameters.
         optimizer_name: The first part of the paths of the optimizer's variables.
         built: Whether the optimizer has its variables already.
-        other_values: Whether the trainable variables have other values than in a model that was trained.
+        other_values: Whether trainable variables differ from those of a trained model.
         dtype: Of the model's variables.
 
     """
@@ -43,7 +43,7 @@ def batches() -> list[list[str]]:
 
 
 def state_of(model: keras_hub.models.CausalLM) -> dict[str, np.ndarray]:
-    """Values of the variables that training changes, under names without the optimizer's own name."""
+    """Values of the variables that training changes, without the optimizer's name in theirs."""
     model.optimizer.build(model.trainable_variables)
     found = {variable.path: np.asarray(variable.value) for variable in model.trainable_variables}
     for variable in model.optimizer.variables:

@@ -45,7 +45,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class CompiledSeen:
-    """Two completions by a model that is compiled with a sampler, and the model's state after the first."""
+    """Two completions by a model compiled with a sampler, and its state after the first."""
 
     sampler: str
     texts: tuple[Outcome[str], ...]
@@ -75,7 +75,7 @@ def observe_shift(submission: Submission) -> dict[str, Outcome[dict[str, float |
 
 
 def judge_shift(outcomes: dict[str, Outcome[dict[str, float | None]]]) -> None:
-    """The changes are differences, and the shift needs reviews to gain by themselves and relative to lists."""
+    """Changes are differences; a shift needs reviews to gain, also relative to lists."""
     assert outcomes.keys() == AFTER.keys(), "not all cases were tried"
     rows, differences = [], {}
     for name, after in AFTER.items():
@@ -258,7 +258,7 @@ def _compiled_with(
 
 
 def _samplers() -> list[keras_hub.samplers.Sampler]:
-    """One that draws at random, and one whose program takes the same arguments as the greedy one's."""
+    """A random sampler, and one whose program takes the same arguments as the greedy one's."""
     return [keras_hub.samplers.TopKSampler(k=50, temperature=3.0), keras_hub.samplers.BeamSampler(num_beams=3)]
 
 

@@ -50,10 +50,10 @@ def mean_log_likelihood(model: keras_hub.models.CausalLM, texts: Sequence[str]) 
         chunk_size = len(chunk)
         chunk += [chunk[0]] * (size - chunk_size)
         _, next_tokens, weight = model.preprocessor(chunk)
-        # Task 2: Add this chunk's log-likelihood to `total` and its number of tokens to `tokens`, both
-        # as plain floats. `model.predict_on_batch(chunk)` returns the logits of `next_tokens`,
-        # of shape (size, length, vocabulary). `weight` is 0 at padding. The last rows can be
-        # fillers: only the first `chunk_size` rows count.
+        # Task 2: Add this chunk's log-likelihood to `total` and its number of tokens to `tokens`,
+        # both as plain floats. `model.predict_on_batch(chunk)` returns the logits of
+        # `next_tokens`, of shape (size, length, vocabulary). `weight` is 0 at padding. The last
+        # rows can be fillers: only the first `chunk_size` rows count.
         raise NotImplementedError("generation, task 2")
     return total / tokens
 

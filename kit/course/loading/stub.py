@@ -17,8 +17,8 @@ def load_distributed(
         **from_preset_options: Passed on to ``CausalLM.from_preset``, such as ``dtype="bfloat16"``.
 
     """
-    # Task 1: Set ModelParallel with the layout map as the global distribution. The batch is split over
-    # the axis "batch". Keras does not split the data set (auto_shard_dataset=False).
+    # Task 1: Set ModelParallel with the layout map as the global distribution. The batch is split
+    # over the axis "batch". Keras does not split the data set (auto_shard_dataset=False).
     raise NotImplementedError("loading, task 1")
     # Task 2: Load the causal language model of the preset, with the options.
     raise NotImplementedError("loading, task 2")
@@ -31,9 +31,9 @@ def sharding_table(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...]
     """
     table = []
     for variable in layer.variables:
-        # Task 3: Append (path, shape, spec): a string and two tuples. Read the sharding of the array,
-        # `variable.value.sharding`, not the layout map, because it shows where the bytes are.
-        # JAX leaves out trailing Nones of a spec; add them. On a single device a sharding can
+        # Task 3: Append (path, shape, spec): a string and two tuples. Read the sharding of the
+        # array, `variable.value.sharding`, not the layout map, because it shows where the bytes
+        # are. JAX leaves out trailing Nones of a spec; add them. On a single device a sharding can
         # have no spec: no dimension is split.
         raise NotImplementedError("loading, task 3")
     return table

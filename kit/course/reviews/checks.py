@@ -123,7 +123,7 @@ def observe_order(submission: Submission) -> OrderSeen:
 
 
 def judge_order(seen: OrderSeen) -> None:
-    """All reviews are shuffled, the seed alone decides the order, and the global generator is unchanged."""
+    """All reviews are shuffled by the seed alone, and the global generator is unchanged."""
     first = _numbers(returned(seen.seed_3))
     later = sum(number >= NUMBER_OF_REVIEWS // 2 for number in first)
     columns = ("seed", "first reviews of your order", f"of {len(first)}, from the second half")
@@ -247,7 +247,7 @@ def _numbers(batches: Batches) -> list[int]:
 
 
 def _read_in_order(numbers: list[int]) -> bool:
-    """Whether the numbers are those of a file read in order, shuffled at most within a small window."""
+    """Whether the numbers are in the file's order, or shuffled within a small window only."""
     return max(abs(number - sorted(numbers)[position]) for position, number in enumerate(numbers)) <= 4
 
 

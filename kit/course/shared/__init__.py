@@ -1,4 +1,4 @@
-"""Oracles that several exercises share: sharding tables, small models, the unsharded twin, the TPU step.
+"""Oracles of several exercises: sharding tables, small models, unsharded twin, TPU step.
 
 Nothing here imports ``kit.reference`` or an exercise.
 """

@@ -1,4 +1,4 @@
-"""The types of a catalogue: what an exercise's contract says of its functions, and how a diagnosis is explained."""
+"""The types of a catalogue: functions of the contract, and the remedy of a diagnosis."""
 
 from pathlib import Path
 from typing import Any, Protocol
