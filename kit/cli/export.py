@@ -29,10 +29,11 @@ from kit.runtime.processes import ADDRESSES, processes_of_environment
 def command(
     run: str, folder: Path, dtype: str, mesh: tuple[int, int] | None, platform: str, devices: int | None
 ) -> None:
-    """Write the tuned model of a finished RUN to a new FOLDER, as a preset for KerasHub.
+    """Write the model that a finished RUN trained to a new FOLDER, as a preset.
 
-    The adapters are merged into the weights by the parts that the run used. Before anything is
-    written, the merged model is compared with the model with adapters.
+    KerasHub loads the preset without this kit. The adapters are merged into the weights by the
+    parts that the run used. Before anything is written, the merged model is compared with the
+    model with adapters.
     """
     from kit.models.presets import find_preset
     from kit.run.options import fitting_mesh

@@ -258,7 +258,7 @@ def failures_of(parts: Parts, narrator: Narrator) -> Iterator[None]:
 
 
 def failure(error: Exception, parts: Parts, what: str) -> str:
-    """One sentence about an exception in user modules, with their last line in the traceback."""
+    """One sentence about an exception of user modules, with their last line in its traceback."""
     frame = parts.last_frame(error)
     where = f"at {Path(frame.filename).name}:{frame.lineno} " if frame else "with what a part returned "
     reason = (str(error).strip() or "no reason given").splitlines()[0]

@@ -135,7 +135,7 @@ def _steps_to_label(first: int, last: int) -> list[int]:
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
-    """The commands of an SVG path through points, given as shares from the upper left."""
+    """The commands of an SVG path; coordinates are shares of the picture from the upper left."""
     commands = []
     # After a gap the next point starts_line a line; a line of one point is a dot.
     starts_line = True
@@ -151,7 +151,7 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def thin(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """At most ``most`` points that look the same: lowest and highest of each run of points."""
+    """At most ``most`` points that look the same: the extremes of each run of points."""
     if len(points) <= most:
         return list(points)
     size = math.ceil(len(points) / (most // 2))

@@ -48,7 +48,7 @@ def _variables(rows: Iterable[ShardingRow], item_size: int) -> tuple[Variable, .
 def _embeddings_by_rule(
     rules: tuple[RuleCount, ...], block: tuple[Variable, ...], item_size: int
 ) -> tuple[Variable, ...]:
-    """The embeddings by the bytes that their rule matches, if a run did not record their shape.
+    """The embeddings of a run that did not record their shape, from the bytes of their rule.
 
     Their last dimension is the hidden width, which a block's scales have too; the first follows
     from the bytes.

@@ -137,7 +137,7 @@ def letters(number: int) -> str:
 
 
 def _index(spec: tuple[Axes, ...], mesh: Mapping[str, int], place: Mapping[str, int]) -> tuple[int, ...]:
-    """The slice of each dimension that the device at this place of the mesh holds."""
+    """The slice, for each dimension, that the device at this place of the mesh holds."""
     index = []
     for axes in spec:
         part = 0

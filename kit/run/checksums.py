@@ -1,4 +1,4 @@
-"""Checksums of loaded weights and batches, which must be unchanged when a run resumes."""
+"""Checksums of weights and batches, which must be unchanged when a run resumes or is exported."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +17,10 @@ def run_checksums(model: keras_hub.models.CausalLM, batches: Sequence[Sequence[s
 
 
 def weights_checksum(model: keras_hub.models.CausalLM) -> str:
-    """A checksum over the first element of each weight as bfloat16: the same in any dtype."""
+    """A checksum over the first element of each loaded weight.
+
+    The elements are converted to bfloat16, so that the checksum does not depend on the dtype.
+    """
     found = hashlib.sha256()
     for variable in model.backbone.variables:
         if "lora_kernel" not in variable.path:

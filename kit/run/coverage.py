@@ -14,7 +14,7 @@ from kit.run.result import CoverageCount, LoadedBytes, ReplicatedVariable, RuleC
 def coverage_with_and_without_adapters(
     layout_map: keras.distribution.LayoutMap, config: Mapping[str, Any], rank: int, dtype: str
 ) -> tuple[RuleCoverage, RuleCoverage]:
-    """Rule coverage of a preset, with adapters of ``rank`` and without.
+    """Rule coverage of a preset with adapters and without: a rule may match only adapters.
 
     Args:
         layout_map: With its device mesh.

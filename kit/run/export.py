@@ -1,4 +1,4 @@
-"""Export of a finished run's model, adapters merged, as a preset that loads without the kit."""
+"""Export of a trained model as a preset with merged adapters, loadable without the kit."""
 
 import math
 import shutil

@@ -88,7 +88,7 @@ class RunFolder:
                 shutil.rmtree(other, ignore_errors=True)
 
     def finish(self, files: Mapping[str, Any], write_state: Callable[[Path], None]) -> None:
-        """Write the files of a finished run, ``run.json`` last; delete what only resuming needs.
+        """Write the files of a finished run, then delete what only resuming needs.
 
         Args:
             files: Name of a JSON file -> its content.
@@ -157,7 +157,7 @@ def _create(runs_folder: Path, name: str) -> Path:
 
 
 def lock_folder(folder: Path) -> int | None:
-    """Lock the folder until the process ends; None if another process has it locked."""
+    """A descriptor that locks the folder until the process ends; None if another process has it."""
     descriptor = os.open(folder, os.O_RDONLY)
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -27,7 +27,7 @@ def measure_style(
     own_prompt: str,
     max_length: int,
 ) -> StyleEvidence:
-    """Complete the prompts, judge the completions, and score held-out texts.
+    """Complete the prompts, judge them, and measure the log-likelihood of held-out texts.
 
     Args:
         model: The model at this moment.

@@ -37,7 +37,7 @@ class InterruptedRun:
     before: StyleEvidence
 
     def enter_working_folder(self) -> None:
-        """Change to the working folder of the run, which its relative paths refer to.
+        """Change to the folder that the run was started in, which its relative paths refer to.
 
         Raises:
             UserError: if the folder is not there any more.

@@ -1,4 +1,4 @@
-"""A model of several processes, gathered on process 0 to generate text or to be saved."""
+"""A model that several processes train, gathered on process 0 to generate text or to be saved."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,9 +58,10 @@ def gathered_values(variables: Iterable[keras.Variable], processes: Processes) -
 def on_main_process(
     name: str, model: keras_hub.models.CausalLM, make_layout_map: Callable[[Any], Any], processes: Processes
 ) -> Iterator[bool]:
-    """Give process 0 the model on its own devices, and True; the others wait at the end.
+    """Within this context, process 0 has the whole model on its own devices.
 
-    All processes must enter it. With one process it changes nothing.
+    It gets True; the others get False and wait for it at the end. All processes must enter the
+    context. With one process it changes nothing.
 
     Args:
         name: A name that is used once per run.
@@ -111,7 +112,7 @@ def _local_distribution(make_layout_map: Callable[[Any], Any]) -> keras.distribu
 
 
 def _gather(value: jax.Array) -> np.ndarray:
-    """The complete value of an array that spans processes, all of which must call this."""
+    """The whole value of an array that is sharded over processes, all of which must call this."""
     if value.is_fully_addressable or value.is_fully_replicated:
         return np.asarray(value)
     mesh: Any = value.sharding

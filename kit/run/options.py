@@ -109,7 +109,7 @@ def prepare_options(
 
 
 def check_options_agree(options: RunOptions) -> None:
-    """Make sure that all processes have the same options: others would wait forever.
+    """Make sure that all processes have the same options: otherwise they would wait forever.
 
     Raises:
         UserError: if they differ.

@@ -1,4 +1,4 @@
-"""The tutorial end to end, over any parts, with the evidence of each step."""
+"""The tutorial end to end, over any parts, from the devices to the style shift."""
 
 import contextlib
 import re

@@ -46,7 +46,7 @@ class LossOfStep(keras.metrics.Mean):
 
 
 def prepare_for_recording(model: keras_hub.models.CausalLM) -> None:
-    """Make a compiled model report the loss of each step, and store its state unwrapped.
+    """Make a compiled model report the loss of each step, and not track the state of ``fit``.
 
     ``fit`` assigns all arrays of the state to ``model._jax_state`` after each step. Keras searches
     what is assigned to a layer for variables and layers, and wraps each list: 10 to 15 ms per step
@@ -77,7 +77,7 @@ class Schedule:
 
 
 class StepRecorder(keras.callbacks.Callback):
-    """Records the metrics of each step in ``metrics.jsonl``, and writes checkpoints."""
+    """Records the metrics of each step, and writes the checkpoints that a run resumes from."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class StepRecorder(keras.callbacks.Callback):
             write_text(self._folder.path / METRICS_FILE, "".join(record.line for record in self.records))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Restore the running means, which Keras has reset, if the run resumes within an epoch."""
+        """Restore the running means, which Keras resets, if the run resumes within an epoch."""
         variables = self.model.metrics_variables
         if self.done % self._schedule.steps_per_epoch and len(variables) == len(self._saved_metrics):
             for variable, value in zip(variables, self._saved_metrics, strict=True):

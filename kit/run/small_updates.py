@@ -45,7 +45,7 @@ def keep_small_updates(model: keras_hub.models.CausalLM, parts: Parts, dtype: st
 
 
 def warning_for_all_parameters(dtype: str) -> str:
-    """What training all parameters in this dtype loses, as a sentence; "" if nothing."""
+    """A warning about training all parameters in this dtype; "" if there is none."""
     if dtype != "bfloat16":
         return ""
     return (

@@ -69,7 +69,7 @@ def mesh(state: RunState) -> None:
 
 
 def layout_map(state: RunState) -> None:
-    """Make the layout map, and apply it to every variable before any weight is loaded."""
+    """Make the layout map, and apply it to every variable of the preset before loading."""
     state.narrator.step("Layout map")
     preset, settings = state.options.preset, state.options.settings
     state.layout_map = state.parts.layout.gemma_layout_map(state.device_mesh)

@@ -1,4 +1,4 @@
-"""Chromium without a window, driven over its DevTools protocol through a pipe, which needs no library."""
+"""Chromium without a window, driven over its DevTools protocol through a pipe."""
 
 import base64
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-#: A browser that sends nothing for so many seconds hangs.
+#: Seconds of silence after which a browser counts as hanging.
 PATIENCE = 60
 #: Chromium reads commands from descriptor 3 and answers on 4. Both descriptors are first copied to
 #: numbers above, so that neither replaces the other.

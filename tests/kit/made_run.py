@@ -29,7 +29,7 @@ from kit.run.result import (
     TrainingSummary,
 )
 
-#: Path, shape and spec. The widths of a small Gemma; no rule matches ffw_gating_2, so it is replicated.
+#: Path, shape and spec. No rule matches ffw_gating_2, so it is replicated.
 BLOCK = (
     ShardingRow("pre_attention_norm/scale", (16,), (None,)),
     ShardingRow("attention/query/kernel", (4, 16, 6), ("model", None, None)),

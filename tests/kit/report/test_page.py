@@ -1,4 +1,4 @@
-"""Both reports in a browser: wide, on a phone, in print, light and dark, by keyboard and for a screen reader."""
+"""Both reports in a browser: wide, narrow, in print, by keyboard, and for a screen reader."""
 
 import itertools
 import os
@@ -48,7 +48,9 @@ CONTRASTS = """
     let found = null;
     for (const rect of text.ownerSVGElement.querySelectorAll('rect')) {
       const b = rect.getBoundingClientRect();
-      if (rect.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING && b.left <= x && x <= b.right && b.top <= y && y <= b.bottom)
+      const follows = rect.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING;
+      if (follows && b.left <= x && x <= b.right
+          && b.top <= y && y <= b.bottom)
         found = rect;
     }
     return found ? parse(getComputedStyle(found).fill) : ground(text);
@@ -64,8 +66,9 @@ CONTRASTS = """
   }
   for (const line of document.querySelectorAll('.chart .each, .chart .smooth, .chart .resumed'))
     rows.push(['line', line.getAttribute('class'), ratio(parse(getComputedStyle(line).stroke), ground(line))]);
+  const fill = element => parse(getComputedStyle(element).fill);
   for (const bar of document.querySelectorAll('.bars .held'))
-    rows.push(['line', 'bar', ratio(parse(getComputedStyle(bar).fill), parse(getComputedStyle(bar.previousElementSibling).fill))]);
+    rows.push(['line', 'bar', ratio(fill(bar), fill(bar.previousElementSibling))]);
   return rows;
 })()
 """
@@ -89,7 +92,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 def faults(chromium: Browser, texts: int = 300, lines: int = 3 + 8) -> list[str]:
-    """Texts and lines with too little contrast, and elements wider than the page; checks how many were found."""
+    """Texts and lines with too little contrast, and elements that are wider than the page."""
     found = chromium.evaluate(CONTRASTS)
     assert sum(kind == "text" for kind, _, _ in found) > texts
     assert sum(kind == "line" for kind, _, _ in found) == lines
@@ -183,7 +186,8 @@ def test_the_keyboard_reaches_everything(chromium: Browser, page: Path) -> None:
     chromium.open(page, 390)
     focused = """(() => {
       const at = document.activeElement, box = at.getBoundingClientRect(), style = getComputedStyle(at);
-      return [at.tagName, at.textContent.trim(), box.left >= 0, style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2];
+      const outlined = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2;
+      return [at.tagName, at.textContent.trim(), box.left >= 0, outlined];
     })()"""
     chromium.press("Tab", 9)
     # The link that is hidden until it has the focus.
@@ -219,7 +223,10 @@ def test_print(chromium: Browser, page: Path) -> None:
     # Paper is white; folded tables are printed, and the navigation is not.
     assert chromium.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--page')") == "#ffffff"
     assert chromium.evaluate("document.querySelector('nav').checkVisibility()") is False
-    tables = "[...document.querySelectorAll('details table')].map(table => table.checkVisibility() && table.getBoundingClientRect().height)"
+    tables = (
+        "[...document.querySelectorAll('details table')]"
+        ".map(table => table.checkVisibility() && table.getBoundingClientRect().height)"
+    )
     assert len(heights := chromium.evaluate(tables)) == 1 + 7
     assert min(heights) > 30
     chromium.call("Emulation.setEmulatedMedia", media="", features=[])
@@ -244,7 +251,8 @@ def test_the_page_of_a_class_is_legible(chromium: Browser, class_page: Path, wid
     assert faults(chromium, texts=100, lines=0) == []
     # A table or diagnostic that is wider than a phone scrolls, by keyboard too.
     wide = chromium.evaluate(
-        "[...document.querySelectorAll('.wide, pre')].filter(part => part.scrollWidth > part.clientWidth).map(part => part.tabIndex)"
+        "[...document.querySelectorAll('.wide, pre')]"
+        ".filter(part => part.scrollWidth > part.clientWidth).map(part => part.tabIndex)"
     )
     assert set(wide) == {0} or (width == 1280 and not wide)
 

@@ -1,4 +1,4 @@
-"""The report of a run: its content, that the page needs nothing else, and the errors for other folders."""
+"""The report of a run: its content, its independence, and the errors for other folders."""
 
 import json
 import re
@@ -126,8 +126,8 @@ def test_what_it_says(run: Path) -> None:
     assert "Run of bundled" in page.text
     assert "The style has shifted to reviews." in page.text
     assert (
-        "Of 3 prompts, 0 were answered with a review before training, and 1 after. Held-out reviews gained +0.0474 nats per token"
-        in page.text
+        "Of 3 prompts, 0 were answered with a review before training, and 1 after. "
+        "Held-out reviews gained +0.0474 nats per token" in page.text
     )
     assert "This run is not a control." in page.text
     assert page.rows("Trainable and all parameters")[1:] == [
@@ -188,7 +188,10 @@ def test_replicated_variables_that_the_run_recorded(tmp_path: Path) -> None:
 
 
 def with_adapters(run: Path) -> dict[str, Any]:
-    """Two blocks' adapters of rank 4 beside query: A, (4, 16, 4), split by the rule; B, (4, 6), which no rule matches."""
+    """Add adapters of rank 4 to query in two blocks.
+
+    A, of shape (4, 16, 4), is split by the rule; no rule matches B, of shape (4, 6).
+    """
     result: dict[str, Any] = read(run / "run.json")
     coverage = result["rule_coverage"]
     coverage["rules"][1] |= {"variables": 4, "bytes": 3072 + 2048}
@@ -265,7 +268,7 @@ def test_a_run_that_was_resumed(tmp_path: Path) -> None:
         for tag, attributes in page.elements
         if attributes.get("class") == "resumed" and tag == "line"
     ]
-    # One in the legend; nothing is drawn before the first step. Steps 1 to 40 are drawn over 1000 units.
+    # One is in the legend; nothing is drawn before the first step. Steps 1 to 40 span 1000 units.
     assert lines == [0, pytest.approx(1000 * 9 / 39, abs=0.1), pytest.approx(1000 * 29 / 39, abs=0.1)]
     assert "interrupted" not in report(tmp_path / "run", resumed=()).text
 

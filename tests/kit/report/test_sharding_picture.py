@@ -34,7 +34,7 @@ def test_the_slices_are_those_of_jax(devices: list[str], shape: tuple[int, ...],
     picture = draw(Variable("kernel", shape, axes, 4 * math.prod(shape)), {"batch": 2, "model": 4}, tuple(devices))
     assert {device: part.bounds for part in picture.slices for device in part.devices} == expected
     assert picture.nbytes_held == 4 * math.prod(sharding.shard_shape(shape))
-    # The mesh below has the devices in their order, each with the letter and the colour of what it holds.
+    # The mesh has the devices in their order, with letter and colour of their slices.
     held = {device: part for part in picture.slices for device in part.devices}
     assert [(cell.letter, cell.colour) for cell in picture.mesh] == [
         (held[name].letter, held[name].colour) for name in devices

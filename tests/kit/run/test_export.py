@@ -158,7 +158,7 @@ def test_all_parameters(tmp_path: Path) -> None:
 
 
 def test_rounding_of_an_accelerator_is_not_merged(tmp_path: Path) -> None:
-    """A GPU multiplies in TF32 by default. The CPU refuses TF32, so a product with the default precision fails."""
+    """A GPU multiplies in TF32 by default. The CPU refuses TF32, so such a product fails."""
     model, checksum = trained_model(4)
     run, listener = run_of(tmp_path / "a-run", model, checksum, 4), Listener()
     options = ExportOptions(run, tmp_path, "preset", find_preset("bundled"), "float32", (1, 8))

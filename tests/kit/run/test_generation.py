@@ -11,7 +11,7 @@ from kit.run.generation import complete
 
 
 def test_a_token_that_the_tokenizer_does_not_have() -> None:
-    """A model with random weights and more embeddings than its tokenizer has pieces may generate one."""
+    """A model with more embeddings than its tokenizer has pieces may generate one."""
     import sentencepiece
 
     vocabulary = (BUNDLED_FOLDER / "assets" / "tokenizer" / "vocabulary.spm").read_bytes()

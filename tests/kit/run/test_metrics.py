@@ -14,7 +14,7 @@ def run(tmp_path: Path) -> Path:
     return made_run(tmp_path / "run")
 
 
-def test_a_step_that_was_taken_twice_counts_as_it_was_taken_last(run: Path) -> None:
+def test_of_a_step_that_occurs_twice_the_later_line_counts(run: Path) -> None:
     lines = (run / METRICS_FILE).read_text()
     again = '{"step": 40, "loss": 9.5, "mean_loss": 4.0, "mean_accuracy": null, "seconds": 7}\n'
     (run / METRICS_FILE).write_text(lines + again)

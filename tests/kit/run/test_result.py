@@ -66,8 +66,8 @@ def test_the_fields_of_the_file(tmp_path: Path) -> None:
     """Their names and their order, which users' programs rely on."""
     content = complete_result(tmp_path).as_json()
     assert " ".join(content) == (
-        "preset implementation filled working_folder control settings versions started devices processes mesh mesh_devices "
-        "rule_coverage nbytes_per_device peak_nbytes_per_device_while_loading sharding_of_decoder_block_1 "
+        "preset implementation filled working_folder control settings versions started devices processes mesh "
+        "mesh_devices rule_coverage nbytes_per_device peak_nbytes_per_device_while_loading sharding_of_decoder_block_1 "
         "sharding_of_token_embedding parameters optimizer marks training style generations seconds resumed folder"
     )
     assert {name: list(value) for name, value in content.items() if isinstance(value, dict) and name != "settings"} == {
@@ -135,7 +135,10 @@ DAMAGE = {
     "a text for a number": (change("seconds", to="long"), '"long" where a number should be'),
     "true for a number": (change("mesh", "model", to=True), "true where a whole number should be"),
     "a number for true": (change("control", to=1), "1 where true or false should be"),
-    "an axis that is none": (change("rule_coverage", "rules", 0, "spec", to=["modell"]), "a spec names modell"),
+    "an axis that the mesh does not have": (
+        change("rule_coverage", "rules", 0, "spec", to=["modell"]),
+        "a spec names modell",
+    ),
     "more entries than dimensions": (
         change("sharding_of_decoder_block_1", 0, 2, to=[None, "model"]),
         "a spec of 2 entries",

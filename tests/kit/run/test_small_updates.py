@@ -1,4 +1,4 @@
-"""Runs in bfloat16: which implementation adds the adapters, and that such a model trains, saves, merges and generates."""
+"""Runs in bfloat16: which implementation adds the adapters, and that such a model trains."""
 
 import functools
 import types
@@ -25,7 +25,7 @@ OWN = "CALLED = []\n\n\ndef add_adapters_in_float32(model):\n    CALLED.append(m
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
 def test_keras_loses_a_small_update(dtype: str) -> None:
-    """In bfloat16 W + A B is rounded, in mixed_bfloat16 each of the three before; adapters are float32 in both."""
+    """In bfloat16 W + A B is rounded, in mixed_bfloat16 each of the three; adapters are float32."""
     layer = keras.layers.EinsumDense("btd,dh->bth", (None, 64), dtype=dtype)
     layer.build((None, None, 128))
     layer.enable_lora(4)
@@ -143,7 +143,7 @@ def _with_lora() -> Any:
 
 @pytest.mark.train
 def test_such_a_model_trains_saves_merges_and_generates(devices: list[str], reviews: list[str], tmp_path: Path) -> None:
-    """With Keras' fit on 8 devices. A fresh model that resumes trains exactly like the saved model."""
+    """On 8 devices. A fresh model that resumes trains exactly like the saved model."""
     model, fresh = _with_lora(), _with_lora()
     training.finetune(model, [reviews[:8]])
     checkpoint.save_training(model, tmp_path / "save")
@@ -160,5 +160,5 @@ def test_such_a_model_trains_saves_merges_and_generates(devices: list[str], revi
     checkpoint.merge_adapters(model)
     assert not model.trainable_variables
     after = np.asarray(model.predict_on_batch(reviews[:8]), "float32")
-    # The merged kernel is rounded to bfloat16, to 1/512 of an entry, and so is each later activation.
+    # The merged kernel is rounded to 1/512 of an entry, and so is each later activation.
     assert np.abs(after - before).mean() < 0.01 * np.abs(before).mean()
