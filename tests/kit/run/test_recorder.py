@@ -82,7 +82,7 @@ def test_losses_after_resuming_are_exact(tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_loss_is_that_of_its_step() -> None:
+def test_the_loss_of_a_step() -> None:
     metric = LossOfStep()
     losses = [4.1, 3.9, 2.25]
     for loss in losses:
