@@ -149,7 +149,7 @@ class JudgedPrompt:
 def device_names(result: RunResult) -> tuple[str, ...]:
     """The devices in the mesh's order.
 
-    A process of several may know only its own: then they are numbered.
+    If the process knew only its own devices, they are numbered.
     """
     found = result.mesh_devices or tuple(result.nbytes_per_device)
     numbers = range(result.device_count)

@@ -1,7 +1,7 @@
 """A model that several processes train, gathered on process 0 to generate text or to be saved."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import keras
 import keras_hub
 import numpy as np
 
+from kit.parts.protocols import LayoutPart
 from kit.runtime.processes import Processes, wait_for_all
 
 
@@ -56,7 +57,7 @@ def gathered_values(variables: Iterable[keras.Variable], processes: Processes) -
 
 @contextlib.contextmanager
 def on_main_process(
-    name: str, model: keras_hub.models.CausalLM, make_layout_map: Callable[[Any], Any], processes: Processes
+    name: str, model: keras_hub.models.CausalLM, part: LayoutPart, processes: Processes
 ) -> Iterator[bool]:
     """Within this context, process 0 has the whole model on its own devices.
 
@@ -66,7 +67,7 @@ def on_main_process(
     Args:
         name: A name that is used once per run.
         model: Sharded over the devices of all processes.
-        make_layout_map: Returns the layout map for a mesh: the part ``gemma_layout_map``.
+        part: Makes the layout map of the mesh of process 0.
         processes: The processes of the run.
 
     """
@@ -77,7 +78,7 @@ def on_main_process(
     sharded = [(variable._value, variable._layout) for variable in variables]
     distribution = keras.distribution.distribution()
     functions = model.train_function, model.test_function, model.predict_function, model.generate_function
-    own = _local_distribution(make_layout_map) if processes.is_main else None
+    own = _local_distribution(part) if processes.is_main else None
     for variable in variables:
         whole = _gather(variable._value)
         if own:
@@ -100,14 +101,14 @@ def on_main_process(
         model.train_function, model.test_function, model.predict_function, model.generate_function = functions
 
 
-def _local_distribution(make_layout_map: Callable[[Any], Any]) -> keras.distribution.ModelParallel:
+def _local_distribution(part: LayoutPart) -> keras.distribution.ModelParallel:
     """Tensor parallelism over the devices of this process."""
     # Simulated devices share one processor, so one device is fastest.
     devices = jax.local_devices()[:1] if jax.default_backend() == "cpu" else jax.local_devices()
     names = [f"{device.platform}:{device.id}" for device in devices]
     mesh = keras.distribution.DeviceMesh((1, len(names)), ["batch", "model"], names)
     return keras.distribution.ModelParallel(
-        layout_map=make_layout_map(mesh), batch_dim_name="batch", auto_shard_dataset=False
+        layout_map=part.gemma_layout_map(mesh), batch_dim_name="batch", auto_shard_dataset=False
     )
 
 

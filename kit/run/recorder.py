@@ -5,7 +5,6 @@ import time
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,6 +13,7 @@ import keras_hub
 from kit.errors import UserError
 from kit.files import write_text
 from kit.narrator import Narrator
+from kit.parts.protocols import CheckpointPart
 from kit.run.folder import Checkpoint, RunFolder
 from kit.run.metrics import METRICS_FILE, NO_PROGRESS, Progress, StepRecord
 from kit.run.multi_process import gathered_values
@@ -82,7 +82,7 @@ class StepRecorder(keras.callbacks.Callback):
     def __init__(
         self,
         folder: RunFolder | None,
-        save_training: Callable[[Any, Path], None],
+        part: CheckpointPart,
         schedule: Schedule,
         narrator: Narrator,
         run_started: float,
@@ -93,7 +93,7 @@ class StepRecorder(keras.callbacks.Callback):
 
         Args:
             folder: The run's folder; None in a process that writes nothing.
-            save_training: The part that saves the training state.
+            part: Saves the training state.
             schedule: Steps and checkpoints.
             narrator: Reports each step.
             run_started: When this process started the run, by ``time.perf_counter``.
@@ -103,7 +103,7 @@ class StepRecorder(keras.callbacks.Callback):
         """
         super().__init__()
         self._folder = folder
-        self._save_training = save_training
+        self._part = part
         self._schedule = schedule
         self._processes = processes
         self._narrator = narrator
@@ -194,7 +194,9 @@ class StepRecorder(keras.callbacks.Callback):
             if folder := self._folder:
                 self._try_to_write(
                     f"the checkpoint after step {step}",
-                    lambda: folder.write_checkpoint(step, lambda path: self._save_training(self.model, path), progress),
+                    lambda: folder.write_checkpoint(
+                        step, lambda path: self._part.save_training(self.model, path), progress
+                    ),
                 )
 
     def _try_to_write(self, what: str, write: Callable[[], None]) -> None:

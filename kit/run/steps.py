@@ -212,7 +212,7 @@ def training(state: RunState) -> None:
     prepare_for_recording(state.model)
     state.recorder = recorder = StepRecorder(
         state.folder,
-        state.parts.checkpoint.save_training,
+        state.parts.checkpoint,
         schedule,
         state.narrator,
         state.started,
@@ -296,7 +296,7 @@ def save(state: RunState) -> None:
 def _generate(state: RunState, name: str) -> StyleEvidence | None:
     """Measure the style of the model on process 0."""
     settings, processes = state.options.settings, state.runtime.processes
-    with on_main_process(name, state.model, state.parts.layout.gemma_layout_map, processes) as is_main:
+    with on_main_process(name, state.model, state.parts.layout, processes) as is_main:
         if not is_main:
             return None
         evidence = measure_style(

@@ -262,7 +262,7 @@ def class_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty learners in all exercises; every third made a mistake in each."""
     diagnosis = Failed(
         "LAYOUT_MATRIX_REPLICATED",
-        "Every device holds 28 matrices of Gemma 7B on the mesh (1, 8) whole: 8.46 GB.",
+        "28 matrices of Gemma 7B are replicated on the mesh (1, 8): 8.46 GB on each device.",
         ("your rule", "matches"),
         [("decoder_block.*attention.*(query|key|value)/kernel", "84 variables, 4.23 GB")],
     ).diagnosis

@@ -35,8 +35,7 @@ def made_recorder(
 ) -> StepRecorder:
     """A recorder of two epochs of three batches."""
     schedule = Schedule(STEPS_PER_EPOCH, EPOCHS, save_every)
-    save_training = PARTS.checkpoint.save_training
-    return kind(folder, save_training, schedule, narrator or Narrator(), 0.0, folder.newest_checkpoint())
+    return kind(folder, PARTS.checkpoint, schedule, narrator or Narrator(), 0.0, folder.newest_checkpoint())
 
 
 class Interrupted(StepRecorder):
