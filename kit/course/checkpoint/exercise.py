@@ -67,18 +67,14 @@ EXERCISE = Exercise(
             "What save_weights does",
         ),
         "CHECKPOINT_RESUME_OFF_TRAJECTORY": Code(
-            "Save and restore the optimizer's variables too, including its step count.",
-            "What a step needs",
+            "Save and restore the optimizer's variables too, including its step count.", "What a step needs"
         ),
         "CHECKPOINT_MERGE_CHANGES_OUTPUTS": Code(
             "Add `lora_alpha / lora_rank` times A B to the variable `_kernel`, then set the adapter to zero. "
             "Do not add it to `kernel`, which includes the adapter already.",
             "Merging",
         ),
-        "CHECKPOINT_STILL_TRAINABLE": Code(
-            "Set `trainable` to False after merging.",
-            "Merging",
-        ),
+        "CHECKPOINT_STILL_TRAINABLE": Code("Set `trainable` to False after merging.", "Merging"),
         "CHECKPOINT_NAMES_NOT_STABLE": Code(
             "Leave the first part of the optimizer's variable paths, its own name, out of the saved names.",
             "Stable names",

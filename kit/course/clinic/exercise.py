@@ -106,12 +106,6 @@ EXERCISE = Exercise(
             limit=90,
             asks="The optimizer is the one asked for, and its moments are sharded like their variables.",
         ),
-        Check(
-            "loss",
-            "spec",
-            "moments_on_every_core",
-            limit=90,
-            asks="The loss and the accuracy are unchanged.",
-        ),
+        Check("loss", "spec", "moments_on_every_core", limit=90, asks="The loss and the accuracy are unchanged."),
     ),
 )

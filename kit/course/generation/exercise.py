@@ -67,29 +67,21 @@ EXERCISE = Exercise(
             "Pass max_length on to `generate`, and return its whole text: max_length includes the prompt's tokens.",
             "Token by token",
         ),
-        "GENERATION_PROMPT_MISSING": Code(
-            "Return the prompt and its continuation.",
-            "Token by token",
-        ),
-        "GENERATION_LENGTH_IGNORED": Code(
-            "Pass max_length on to `generate`.",
-            "Token by token",
-        ),
+        "GENERATION_PROMPT_MISSING": Code("Return the prompt and its continuation.", "Token by token"),
+        "GENERATION_LENGTH_IGNORED": Code("Pass max_length on to `generate`.", "Token by token"),
         "GENERATION_NOT_DETERMINISTIC": Code(
             "Set a greedy sampler, and do not use a generate_function that was compiled with the previous sampler.",
             "The same each time",
         ),
         "GENERATION_STATE_CHANGED": Code(
-            "Restore the model's sampler and its compiled function.",
-            "The same each time",
+            "Restore the model's sampler and its compiled function.", "The same each time"
         ),
         "GENERATION_BATCH_NOT_DIVISIBLE": Code(
             'Pass a number of prompts to `generate` that the axis "batch" divides, and return the first text.',
             "On a mesh",
         ),
         "LIKELIHOOD_COUNTS_PADDING": Code(
-            "Multiply by the preprocessor's weight, and divide by its sum.",
-            "How probable is a text?",
+            "Multiply by the preprocessor's weight, and divide by its sum.", "How probable is a text?"
         ),
         "LIKELIHOOD_WRONG": Code(
             "Take the log-softmax of the logits at the next token, in nats. Leave out padding and fillers, and "
@@ -100,9 +92,6 @@ EXERCISE = Exercise(
             "Require that reviews become more probable: it is not enough that lists become less probable.",
             "The control",
         ),
-        "STYLE_NO_SHIFT": Code(
-            "Compare the run with `kit run`, step by step.",
-            "The control",
-        ),
+        "STYLE_NO_SHIFT": Code("Compare the run with `kit run`, step by step.", "The control"),
     },
 )

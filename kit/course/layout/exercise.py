@@ -72,16 +72,13 @@ EXERCISE = Exercise(
             "Which dimension",
         ),
         "LAYOUT_WRONG_AXIS": Code(
-            'Shard the weights over "model": the axis "batch" is for the examples.',
-            "Which axis",
+            'Shard the weights over "model": the axis "batch" is for the examples.', "Which axis"
         ),
         "LAYOUT_CATCHES_ADAPTERS": Code(
-            "End the pattern with /kernel: then it does not match lora_kernel_a and lora_kernel_b.",
-            "Adapters",
+            "End the pattern with /kernel: then it does not match lora_kernel_a and lora_kernel_b.", "Adapters"
         ),
         "LAYOUT_ONLY_FOR_FEW_LAYERS": Code(
-            "Let the pattern match numbers with any count of digits: decoder_block_10 has two digits.",
-            "Rules",
+            "Let the pattern match numbers with any count of digits: decoder_block_10 has two digits.", "Rules"
         ),
         "LAYOUT_EXTRA_COLLECTIVES": Code(
             "Check the dimensions first. If they are right, replicate what every device needs in full, such as "
@@ -89,8 +86,7 @@ EXERCISE = Exercise(
             "What is sent",
         ),
         "LAYOUT_DOES_NOT_FIT": Code(
-            "Shard the variables that take the most bytes, the first rows of the table.",
-            "On a TPU",
+            "Shard the variables that take the most bytes, the first rows of the table.", "On a TPU"
         ),
     },
 )

@@ -33,20 +33,8 @@ EXERCISE = Exercise(
             limit=60,
             asks="The distribution is set before the model is created, is the right one, and stays set.",
         ),
-        Check(
-            "weights",
-            "spec",
-            "load_distributed",
-            limit=60,
-            asks="The weights are those of the preset.",
-        ),
-        Check(
-            "options",
-            "spec",
-            "load_distributed",
-            limit=60,
-            asks="Options such as dtype reach from_preset.",
-        ),
+        Check("weights", "spec", "load_distributed", limit=60, asks="The weights are those of the preset."),
+        Check("options", "spec", "load_distributed", limit=60, asks="Options such as dtype reach from_preset."),
         Check(
             "table",
             "spec",
@@ -57,17 +45,10 @@ EXERCISE = Exercise(
     ),
     codes={
         "LOADING_WRONG_DISTRIBUTION": Code(
-            'Set ModelParallel(layout_map=…, batch_dim_name="batch", auto_shard_dataset=False).',
-            "ModelParallel",
+            'Set ModelParallel(layout_map=…, batch_dim_name="batch", auto_shard_dataset=False).', "ModelParallel"
         ),
-        "LOADING_WEIGHTS_MISSING": Code(
-            "Let from_preset load the weights.",
-            "From the preset",
-        ),
-        "LOADING_OPTIONS_IGNORED": Code(
-            "Pass **from_preset_options on to from_preset.",
-            "From the preset",
-        ),
+        "LOADING_WEIGHTS_MISSING": Code("Let from_preset load the weights.", "From the preset"),
+        "LOADING_OPTIONS_IGNORED": Code("Pass **from_preset_options on to from_preset.", "From the preset"),
         "SHARDING_TABLE_WRONG": Code(
             "Read variable.value.sharding.spec, convert it to a tuple, and append None for missing dimensions.",
             "What the arrays say",

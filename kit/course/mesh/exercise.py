@@ -50,17 +50,10 @@ EXERCISE = Exercise(
     ),
     codes={
         "MESH_WRONG_SHAPE": Code(
-            "Give the first axis the size `batch` and the second axis the size `model`.",
-            "The grid",
+            "Give the first axis the size `batch` and the second axis the size `model`.", "The grid"
         ),
-        "MESH_WRONG_AXIS_NAMES": Code(
-            'Name the axes "batch" and "model", in this order.',
-            "The grid",
-        ),
-        "MESH_DEVICES_IGNORED": Code(
-            "Use the devices that are passed, in their order.",
-            "Which devices",
-        ),
+        "MESH_WRONG_AXIS_NAMES": Code('Name the axes "batch" and "model", in this order.', "The grid"),
+        "MESH_DEVICES_IGNORED": Code("Use the devices that are passed, in their order.", "Which devices"),
         "MESH_TRUNCATES_DEVICES": Code(
             "Raise a ValueError unless batch x model is the number of devices: you also pay for idle devices.",
             "Sizes that do not fit",

@@ -132,8 +132,7 @@ EXERCISE = Exercise(
             "Which rows a process feeds",
         ),
         "MULTIHOST_BATCH_NOT_REFUSED": Code(
-            "Unless the axis divides the batch, raise a ValueError with both numbers.",
-            "Which rows a process feeds",
+            "Unless the axis divides the batch, raise a ValueError with both numbers.", "Which rows a process feeds"
         ),
         "MULTIHOST_WRONG_COUNT": Code(
             "Divide by the number of rows of the mesh in which this process has a device, and multiply by "

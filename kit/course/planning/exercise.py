@@ -109,8 +109,7 @@ EXERCISE = Exercise(
             "What a core holds",
         ),
         "PLANNING_WRONG_MOMENTS": Code(
-            "Count two moments for each trained element, and none for a frozen one.",
-            "Moments",
+            "Count two moments for each trained element, and none for a frozen one.", "Moments"
         ),
         "PLANNING_WRONG_DTYPE": Code(
             "For the model, the adapters and the moments of each, use the dtype in which they are stored, "
@@ -122,13 +121,9 @@ EXERCISE = Exercise(
             "Then add what happens before the first block and after the last.",
             "What is sent",
         ),
-        "PLANNING_TOO_FEW_TOKENS": Code(
-            "Use more examples, and free the memory that they need.",
-            "What fits",
-        ),
+        "PLANNING_TOO_FEW_TOKENS": Code("Use more examples, and free the memory that they need.", "What fits"),
         "PLANNING_DOES_NOT_FIT": Code(
-            "Find out which is too large: weights and moments, or what the step needs while it computes.",
-            "What fits",
+            "Find out which is too large: weights and moments, or what the step needs while it computes.", "What fits"
         ),
         "PLANNING_DOES_NOT_LEARN": Code(
             "Store the weights in a dtype in which AdamW can change them, and save memory on the activations.",

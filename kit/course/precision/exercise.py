@@ -120,8 +120,7 @@ EXERCISE = Exercise(
             "Where to round",
         ),
         "PRECISION_WRONG_DTYPE": Code(
-            "Cast the sum to the dtype of the inputs: what goes on in float32 takes twice the memory.",
-            "Where to round",
+            "Cast the sum to the dtype of the inputs: what goes on in float32 takes twice the memory.", "Where to round"
         ),
         "PRECISION_VARIABLES_CHANGED": Code(
             "Change what the layers compute, and leave what they hold: saves and moments belong to these variables.",

@@ -55,26 +55,15 @@ EXERCISE = Exercise(
         ),
     ),
     codes={
-        "REVIEWS_LABELS_KEPT": Code(
-            "Keep the text of each pair and drop its label.",
-            "Text only",
-        ),
+        "REVIEWS_LABELS_KEPT": Code("Keep the text of each pair and drop its label.", "Text only"),
         "REVIEWS_MARKUP_LEFT": Code(
-            "Replace each run of <br />, together with the space around it, by one space.",
-            "Text only",
+            "Replace each run of <br />, together with the space around it, by one space.", "Text only"
         ),
         "REVIEWS_NOT_SHUFFLED": Code(
-            "Shuffle all reviews before you take some of them: the file is sorted by label.",
-            "The order",
+            "Shuffle all reviews before you take some of them: the file is sorted by label.", "The order"
         ),
-        "REVIEWS_NOT_REPRODUCIBLE": Code(
-            "Draw all random numbers from random.Random(seed).",
-            "The order",
-        ),
-        "REVIEWS_PARTIAL_BATCH": Code(
-            "Return exactly num_batches lists of exactly batch_size texts.",
-            "Full batches",
-        ),
+        "REVIEWS_NOT_REPRODUCIBLE": Code("Draw all random numbers from random.Random(seed).", "The order"),
+        "REVIEWS_PARTIAL_BATCH": Code("Return exactly num_batches lists of exactly batch_size texts.", "Full batches"),
         "REVIEWS_TOO_FEW_ACCEPTED": Code(
             "Raise a ValueError with both numbers if there are fewer than batch_size x num_batches reviews.",
             "Full batches",

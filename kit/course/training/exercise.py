@@ -78,72 +78,43 @@ EXERCISE = Exercise(
     ),
     codes={
         "TRAINING_LOSS_ON_PROBABILITIES": Code(
-            "Pass `from_logits=True` to the loss: the model returns logits.",
-            "The loss",
+            "Pass `from_logits=True` to the loss: the model returns logits.", "The loss"
         ),
         "TRAINING_COUNTS_PADDING": Code(
-            "Pass `sample_weight`, which is 0 at padding, to the loss function.",
-            "Padding",
+            "Pass `sample_weight`, which is 0 at padding, to the loss function.", "Padding"
         ),
         "TRAINING_TARGETS_NOT_SHIFTED": Code(
-            "The target of a token is the next token: use y as the preprocessor returns it.",
-            "The loss",
+            "The target of a token is the next token: use y as the preprocessor returns it.", "The loss"
         ),
         "TRAINING_DECAYS_NORMS": Code(
             'Exclude variables named "bias" and "scale" from weight decay: pass the two words as `var_names`.',
             "The optimizer",
         ),
-        "TRAINING_RATE_IGNORED": Code(
-            "Pass `learning_rate` to AdamW.",
-            "The optimizer",
-        ),
-        "TRAINING_DECAY_IGNORED": Code(
-            "Pass `weight_decay` to AdamW.",
-            "The optimizer",
-        ),
+        "TRAINING_RATE_IGNORED": Code("Pass `learning_rate` to AdamW.", "The optimizer"),
+        "TRAINING_DECAY_IGNORED": Code("Pass `weight_decay` to AdamW.", "The optimizer"),
         "TRAINING_OPTIMIZER_STATE_LOST": Code(
-            "Return the optimizer's new variables, and pass them to the next step.",
-            "The step by hand",
+            "Return the optimizer's new variables, and pass them to the next step.", "The step by hand"
         ),
         "TRAINING_SLOTS_REPLICATED": Code(
             "Build the optimizer while the distribution is set: Keras then shards each moment like its variable.",
             "The optimizer",
         ),
         "TRAINING_STATE_NOT_DONATED": Code(
-            "Compile the step with `jax.jit` and `donate_argnums=0`.",
-            "The step by hand",
+            "Compile the step with `jax.jit` and `donate_argnums=0`.", "The step by hand"
         ),
-        "TRAINING_ARGUMENT_IGNORED": Code(
-            "Pass `epochs` and `callbacks` to `fit`.",
-            "fit",
-        ),
-        "TRAINING_BATCHES_CHANGED": Code(
-            "Pass each batch to `fit` unchanged, in the given order.",
-            "fit",
-        ),
-        "TRAINING_BASE_CHANGED": Code(
-            "Train only the model's trainable variables.",
-            "The step by hand",
-        ),
+        "TRAINING_ARGUMENT_IGNORED": Code("Pass `epochs` and `callbacks` to `fit`.", "fit"),
+        "TRAINING_BATCHES_CHANGED": Code("Pass each batch to `fit` unchanged, in the given order.", "fit"),
+        "TRAINING_BASE_CHANGED": Code("Train only the model's trainable variables.", "The step by hand"),
         "TRAINING_ADAPTERS_DEAD": Code(
-            "Make sure that the gradients are applied and that the new values are returned.",
-            "The step by hand",
+            "Make sure that the gradients are applied and that the new values are returned.", "The step by hand"
         ),
-        "TRAINING_LOSS_FLAT": Code(
-            "Check what you pass to the optimizer besides its rate.",
-            "Is it learning?",
-        ),
-        "TRAINING_OFF_THE_TWIN": Code(
-            "Compare each part of the step with the formula in the lesson.",
-            "The twin",
-        ),
+        "TRAINING_LOSS_FLAT": Code("Check what you pass to the optimizer besides its rate.", "Is it learning?"),
+        "TRAINING_OFF_THE_TWIN": Code("Compare each part of the step with the formula in the lesson.", "The twin"),
         "TRAINING_EXTRA_MEMORY": Code(
-            "Leave the gradients and the logits sharded, as the weights are.",
-            "The step by hand",
+            "Leave the gradients and the logits sharded, as the weights are.", "The step by hand"
         ),
         "TRAINING_EXTRA_COLLECTIVES": Code(
-            "Do not gather logits or gradients: only the loss has to be replicated.",
-            "The step by hand",
+            "Do not gather logits or gradients: only the loss has to be replicated.", "The step by hand"
         ),
     },
 )
