@@ -47,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "long: takes minutes; left out unless `-m` names it or `::` names a test; CI runs it"
     )
+    config.addinivalue_line("markers", "libtpu: a test of the kit itself that needs the TPU compiler")
+    config.addinivalue_line("markers", "browser: a test of the kit itself that needs Chromium")
     try:
         platform = _platform(config)
         prepare_environment(platform, DEFAULT_SIMULATED_DEVICES)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kit.judge.check_process import UNOPTIMIZED
+from kit.tpu.compiler import has_libtpu
 
 HERE = Path(__file__).parent
 
@@ -15,10 +16,15 @@ HERE = Path(__file__).parent
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " " + UNOPTIMIZED
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("error"))
+            if item.get_closest_marker("libtpu") and not has_libtpu():
+                item.add_marker(pytest.mark.skip("needs the TPU compiler: pip install -c constraints.txt -e '.[tpu]'"))
+            if "chromium" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.browser)
             # XLA on the CPU has no use for some donated buffers, and says so.
             item.add_marker(pytest.mark.filterwarnings("ignore:Some donated buffers were not usable"))
             # Keras' variables have NumPy 1's __array__.

@@ -8,12 +8,10 @@ import pytest
 
 from kit.course.shared import tpu_step as tpu
 from kit.course.shared.tensor_parallel import small_config
-from kit.tpu.compiler import has_libtpu
 from kit.tpu.step import StepParts
 
-needs_libtpu = pytest.mark.skipif(
-    not has_libtpu(), reason="needs the TPU compiler: pip install -c constraints.txt -e '.[tpu]'"
-)
+#: conftest.py skips these tests without libtpu.
+needs_libtpu = pytest.mark.libtpu
 #: Few blocks, and dimensions that 8 devices divide: it compiles for a TPU in 2 s.
 SMALL = small_config(num_layers=4)
 RIGHT = tpu.right_parts()
