@@ -44,21 +44,6 @@ def test_an_unfinished_bundle_is_marked_and_completed(
     assert sorted(path.name for path in copy.rglob("*")) == sorted(path.name for path in made.finished.rglob("*"))
 
 
-def test_without_a_network_a_finished_bundle_is_unchanged(
-    bundle: Path, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
-    monkeypatch.delenv("PIP_NO_INDEX")
-    # Nothing listens on port 9, discard.
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    (root / "constraints.txt").write_text("alpha==1.0\nbeta==3.0\n")
-    with pytest.raises(
-        UserError, match=r"beta==3\.0 could not be downloaded from the package index: check the network"
-    ):
-        make(bundle)
-    assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
-
-
 def test_a_disk_that_fills_up(bundle: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
