@@ -21,34 +21,20 @@ PENDING = frozenset(
     """
 a copy on each
 a save
-anew
 arrive
 arrives
-as it was
 as they were
-broke off
 broken off
-go on
 goes on
-holds … whole
-leaves … whole
 lie
 lies
-mend
 ms a step
 nats a token
-panel
-room
 seconds a step
-so many
 telling
 tells
-that is no
-that is none
 there is auto
-there is bundled
 tokens a second
-told
 """.strip().splitlines()
 )
 
