@@ -266,7 +266,7 @@ def test_adapters_that_are_gone_or_damaged(trained: Any, tmp_path: Path) -> None
         (["a-run", "preset", "--dtype", "float8"], "--dtype float8: choose one of float32, bfloat16"),
         (["a-run", "preset", "--mesh", "8"], "--mesh 8: write BATCHxMODEL"),
         (["a-run", "preset", "--mesh", "2x4", "--devices", "4"], "--mesh 2x4: it needs 8 devices, and there are 4"),
-        (["a-run", "preset", "--platform", "abacus"], "--platform abacus: there is auto, cpu, gpu and tpu"),
+        (["a-run", "preset", "--platform", "abacus"], "--platform abacus: choose one of auto, cpu, gpu, tpu"),
         (["moved", "preset"], "the run was started in /nowhere/at/all, which does not exist any more"),
     ],
 )
