@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from kit.errors import UserError
+from kit.runtime.processes import Processes, processes_of_environment
+
 PROGRAM = """
 import sys, time
 from kit.errors import UserError
@@ -148,3 +151,33 @@ def test_a_port_in_use(start: Start) -> None:
     assert status == 1
     assert sentence.endswith("cannot be used (Address already in use); choose another.")
     all_connected(first, start(1), start(2))
+
+
+def test_nothing_set_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID"):
+        monkeypatch.delenv(f"KERAS_DISTRIBUTION_{name}", raising=False)
+    assert processes_of_environment() == Processes(1, 0)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "count", "number", "message"),
+    [
+        ("", "2", "0", "KERAS_DISTRIBUTION_JOB_ADDRESSES is not set"),
+        ("host:1", "two", "0", "both must be whole numbers"),
+        (
+            "host:1",
+            "2",
+            "2",
+            "KERAS_DISTRIBUTION_PROCESS_ID=2: with KERAS_DISTRIBUTION_NUM_PROCESSES=2 it must be from 0 to 1",
+        ),
+        ("a:1,b:1,c:1", "2", "0", "has 3 addresses, but KERAS_DISTRIBUTION_NUM_PROCESSES is 2"),
+        ("host", "2", "0", "an address is host:port"),
+    ],
+)
+def test_a_wrong_environment(
+    addresses: str, count: str, number: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("JOB_ADDRESSES", addresses), ("NUM_PROCESSES", count), ("PROCESS_ID", number)):
+        monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
+    with pytest.raises(UserError, match=message):
+        processes_of_environment()
