@@ -5,10 +5,9 @@ of them. So an observation can cross to a process in which no learner code ever 
 """
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-
-import numpy as np
 
 from kit.checks.diagnosis import Diagnosis, Failed
 
@@ -76,7 +75,9 @@ def expect_plain(value: Any, where: str = "the observation") -> None:
         TypeError: naming the first value that is not.
 
     """
-    if type(value) is np.ndarray or isinstance(value, np.generic):
+    # A verdict on a stub imports no NumPy, and only NumPy makes its arrays.
+    np = sys.modules.get("numpy")
+    if np is not None and (type(value) is np.ndarray or isinstance(value, np.generic)):
         if value.dtype == object:
             raise TypeError(f"{where} is an array of objects")
     elif type(value) in _PLAIN:

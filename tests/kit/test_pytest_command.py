@@ -79,7 +79,7 @@ def test_the_same_diagnostic_is_shown_once(tmp_path: Path) -> None:
     shown, _, summary = finished.stdout.partition("short test summary info")
     assert shown.count("No module named 'kerass'") == 1
     assert "Read: kit lesson" not in summary
-    assert shown.count("EXERCISE_DOES_NOT_IMPORT: as in tests/exercises/test_mesh.py::test_mesh[") == 3
+    assert shown.count("EXERCISE_DOES_NOT_IMPORT: same as in tests/exercises/test_mesh.py::test_mesh[") == 3
 
 
 def test_a_copy_without_the_reference_checks_every_exercise(tmp_path: Path) -> None:

@@ -180,4 +180,4 @@ def test_the_page(grades: tuple[ClassGrades, Path]) -> None:
     links = re.findall(r'href="#([^"]+)"', page)
     assert set(links) <= targets
     assert len([link for link in links if link.startswith("learner-")]) == 4
-    assert "2 of the 6 exercises that were begun pass all of their checks" in page
+    assert "2 of the 6 exercises that learners started pass all of their checks" in page
