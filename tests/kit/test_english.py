@@ -19,22 +19,15 @@ TEXT_WIDTH = 100
 #: Phrases that are still in use. To be emptied.
 PENDING = frozenset(
     """
-a copy on each
-a save
 arrive
 arrives
 as they were
-broken off
 goes on
 lie
 lies
-ms a step
 nats a token
-seconds a step
 telling
 tells
-there is auto
-tokens a second
 """.strip().splitlines()
 )
 
