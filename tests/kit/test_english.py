@@ -34,7 +34,8 @@ tells
 TEXTS = sorted(
     file
     for pattern in (
-        "*.md",
+        "README.md",
+        "CONTRIBUTING.md",
         "docs/*.md",
         "kit/**/*.md",
         "kit/**/*.sh",
@@ -49,9 +50,8 @@ TEXTS = sorted(
     for file in ROOT.glob(pattern)
     if file != GLOSSARY
 )
-PROGRAMS = sorted(
-    file for folder in ("kit", "exercises", "tests", "benchmarks") for file in (ROOT / folder).rglob("*.py")
-)
+#: The stubs stand for the exercises, which are the learner's.
+PROGRAMS = sorted(file for folder in ("kit", "tests", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
 PROGRAMS += [ROOT / "conftest.py"]
 
 
