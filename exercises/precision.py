@@ -1,4 +1,4 @@
-"""LoRA in bfloat16: which small updates are lost, where, and layers that lose none."""
+"""LoRA in bfloat16: where small updates are lost, and layers that keep them."""
 
 import functools
 from typing import Any
@@ -11,81 +11,86 @@ import numpy as np
 
 
 def share_unchanged(kernel: np.ndarray, update: np.ndarray) -> float:
-    """The share of a kernel's entries that are as before after an update was added and the sum kept in bfloat16.
+    """Return the share of entries that an update leaves unchanged if the sum is stored in bfloat16.
 
     Args:
-        kernel: Any shape, float32, values that bfloat16 holds exactly.
-        update: What is added, the same shape, float32.
+        kernel: float32 values of any shape, which bfloat16 represents exactly.
+        update: What is added to the kernel: float32, the same shape.
 
     """
-    # Task 1: Return the share of the entries whose sum with the update is rounded back to the entry. A sum in the middle between two
-    # values of bfloat16 is rounded to that with the even significand.
+    # Task 1: Return the share of entries whose sum with the update is rounded back to the entry.
+    # A sum in the middle between two bfloat16 values is rounded to the one with the even
+    # significand.
     raise NotImplementedError("precision, task 1")
 
 
 def effect_kept(change: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
-    """How much of a change arrives at outputs that are rounded: 1 for all of it, 0 for nothing.
+    """Return the kept share of a change in rounded outputs: 1 for all of it, 0 for nothing.
 
-    Rounding puts noise beside the change, which may be larger than the change, and points anywhere. So this is the k that fits
-    best, by least squares, in ``after - before = k * change + noise``.
+    Rounding adds noise, which can be larger than the change and has no fixed direction. So the
+    result is the least-squares fit of k in ``after - before = k * change + noise``.
 
     Args:
-        change: What the outputs should change by, any shape, float64.
-        before: Outputs without the update, the same shape, bfloat16 or wider.
-        after: Outputs with it, in the same dtype.
+        change: By how much the outputs should change: float64, any shape.
+        before: Outputs without the update: bfloat16 or wider, the same shape.
+        after: Outputs with the update, in the same dtype.
 
     """
-    # Task 2: Return k, a plain float. Subtract in float64.
+    # Task 2: Return k as a plain float. Subtract in float64.
     raise NotImplementedError("precision, task 2")
 
 
 def adapted_outputs(equation: str, inputs: Any, kernel: Any, lora_a: Any, lora_b: Any, scale: float) -> Any:
-    """The outputs of a layer with an adapter, rounded once: x W + scale (x A) B.
+    """Return the outputs of a layer with an adapter, x W + scale (x A) B, rounded once.
 
     Args:
-        equation: Of the layer, such as "btd,ndh->btnh", as einsum takes it; inputs are its first term, the kernel its second.
-        inputs: A JAX array, in the dtype that is computed in.
-        kernel: A JAX array, in that dtype or a wider one.
-        lora_a: A JAX array, float32: the kernel's shape, with the rank for its last dimension.
-        lora_b: A JAX array, float32, of shape (rank, the kernel's last dimension).
-        scale: What the adapter is multiplied by.
+        equation: The layer's einsum equation, such as "btd,ndh->btnh". The first term is the
+            inputs, the second the kernel.
+        inputs: A JAX array, in the dtype of the computation.
+        kernel: A JAX array, in the same dtype or a wider one.
+        lora_a: A float32 JAX array of the kernel's shape, with the rank as last dimension.
+        lora_b: A float32 JAX array of shape (rank, last dimension of the kernel).
+        scale: Factor of the adapter.
 
     Returns:
         A JAX array in the dtype of the inputs.
 
     """
-    # Task 3: Multiply inputs and kernel in the dtype of the inputs, but take the sums in float32, before they are rounded: `jnp.einsum`
-    # has `preferred_element_type` for that. Add the adapter in float32, then round.
+    # Task 3: Multiply inputs and kernel in the dtype of the inputs, but keep the sums in float32: see
+    # `preferred_element_type` of `jnp.einsum`. Add the adapter in float32, then round.
     raise NotImplementedError("precision, task 3")
 
 
 def _call(layer: keras.layers.EinsumDense, inputs: Any, training: bool | None = None) -> Any:
-    """What a layer with LoRA computes."""
-    # Task 4: Return `adapted_outputs` of the inputs, cast to `layer.compute_dtype`, and of the layer's own variables. `layer.kernel`
-    # has the adapter in it already, and `layer._kernel` has not. Keras scales by lora_alpha / lora_rank.
+    """Compute the outputs of a layer with LoRA."""
+    # Task 4: Return `adapted_outputs` of the inputs, cast to `layer.compute_dtype`, and of the layer's
+    # own variables. `layer.kernel` already includes the adapter; `layer._kernel` does not.
+    # Keras scales by lora_alpha / lora_rank.
     raise NotImplementedError("precision, task 4")
 
 
 def add_adapters_in_float32(model: keras_hub.models.CausalLM) -> None:
-    """Let each layer with LoRA compute its outputs so that they are rounded once. Its variables stay as they are.
+    """Let each layer with LoRA round its outputs only once; its variables do not change.
 
     Args:
-        model: With LoRA enabled; whatever its dtype and its distribution.
+        model: A model with LoRA, of any dtype and under any distribution.
 
     Raises:
-        ValueError: if no layer has LoRA, or if one that has is no ``EinsumDense`` without bias and activation.
+        ValueError: if no layer has LoRA, or if a layer with LoRA is not an ``EinsumDense``
+            without bias and activation.
 
     """
     layers = [
         layer for layer in model.backbone._flatten_layers(include_self=False) if getattr(layer, "lora_enabled", False)
     ]
     if not layers:
-        raise ValueError("The model has no layer with LoRA: enable it first.")
+        raise ValueError("The model has no layer with LoRA: enable LoRA first.")
     for layer in layers:
         plain = isinstance(layer, keras.layers.EinsumDense) and layer.bias is None
         if not plain or layer.activation is not keras.activations.linear:
-            raise ValueError(f"{layer.path} is no EinsumDense without bias and activation.")
-        # Task 5: Replace `layer.call`, which takes the inputs and perhaps `training`, by `_call` for this layer.
+            raise ValueError(f"{layer.path} is not an EinsumDense without bias and activation.")
+        # Task 5: Replace `layer.call` by `_call` for this layer. It takes the inputs and optionally
+        # `training`.
         raise NotImplementedError("precision, task 5")
-    # What Keras has compiled computes the layers as they were.
+    # Functions that Keras has compiled still compute the old layers.
     model.train_function = model.test_function = model.predict_function = model.generate_function = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kit.checks.codes import Code
 from kit.judge.catalogue import Check, Exercise
@@ -16,19 +16,19 @@ class PrecisionExercise(Protocol):
     """What the exercise asks for."""
 
     def share_unchanged(self, kernel: np.ndarray, update: np.ndarray) -> float:
-        """The share of a kernel's entries that are as before after an update was added and the sum kept in bfloat16."""
+        """Return the share of entries that an update leaves unchanged if the sum is stored in bfloat16."""
         ...
 
     def effect_kept(self, change: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
-        """How much of a change arrives at outputs that are rounded: 1 for all of it, 0 for nothing."""
+        """Return the kept share of a change in rounded outputs: 1 for all of it, 0 for nothing."""
         ...
 
     def adapted_outputs(self, equation: str, inputs: Any, kernel: Any, lora_a: Any, lora_b: Any, scale: float) -> Any:
-        """The outputs of a layer with an adapter, rounded once: x W + scale (x A) B."""
+        """Return the outputs of a layer with an adapter, x W + scale (x A) B, rounded once."""
         ...
 
     def add_adapters_in_float32(self, model: keras_hub.models.CausalLM) -> None:
-        """Let each layer with LoRA compute its outputs so that they are rounded once. Its variables stay as they are."""
+        """Let each layer with LoRA round its outputs only once; its variables do not change."""
         ...
 
 
@@ -42,20 +42,19 @@ EXERCISE = Exercise(
     contract=PrecisionExercise,
     advanced=True,
     hints=(
-        "In each sum ask three things: how large is either side, in which dtype is the sum kept, "
-        "and has the large side been rounded before? For the measure ask what the noise does to "
-        "yours if it is a hundred times as large as what you look for.",
+        "For each sum ask three questions. How large are the two sides? In which dtype is the sum stored? "
+        "Was the large side rounded before? For the effect, ask what your measure returns if the noise is "
+        "a hundred times as large as the change.",
         "Task 1: ml_dtypes.bfloat16 is a dtype for NumPy's astype. Task 2: `kit lesson precision "
-        '"Telling a change from noise"` has the formula. Task 3: jnp.einsum has '
-        "preferred_element_type, and an array has astype; `kit lesson precision \"The rank's "
+        '"A change and noise"` has the formula. Task 3: jnp.einsum has '
+        "preferred_element_type, and an array has astype; see `kit lesson precision \"The rank's "
         'letter"`. Task 4: an EinsumDense has equation, _kernel, lora_kernel_a, lora_kernel_b, '
-        "lora_alpha, lora_rank, and a variable has value. Task 5: functools.partial.",
-        "Task 1: the mean of a comparison, of a sum in bfloat16 with the kernel. Task 2: both "
-        "outputs to float64, a difference, and a quotient of two sums. Task 3: one einsum that "
-        "hands out float32; a second of inputs, A and B, with the equation taken apart at the "
-        "comma and the arrow; their sum with the scale, and back to the dtype of the inputs. Task "
-        "4: one call with six arguments. Task 5: one assignment, of a function that has this "
-        "layer for its first argument already.",
+        "lora_alpha and lora_rank, and a variable has value. Task 5: functools.partial.",
+        "Task 1: the mean of a comparison of the sum, cast to bfloat16, with the kernel. Task 2: cast both "
+        "outputs to float64, subtract, and divide two sums. Task 3: one einsum that returns float32; a "
+        "second einsum of inputs, A and B, whose equation you split at the comma and at the arrow; add "
+        "them with the scale, and cast to the dtype of the inputs. Task 4: one call with six arguments. "
+        "Task 5: assign a function whose first argument is already this layer.",
     ),
     checks=(
         Check(
@@ -63,72 +62,78 @@ EXERCISE = Exercise(
             "spec",
             "share_unchanged",
             limit=30,
-            asks="The share of entries that stay, to the last: usual kernels, signs, ties, powers of two.",
+            asks="The share of unchanged entries is exact, also for negative numbers, ties, and powers of two.",
         ),
         Check(
             "effects",
             "spec",
             "effect_kept",
             limit=30,
-            asks="The factor of the change is found, whatever noise is beside it.",
+            asks="The kept share of the change is right, also with noise.",
         ),
         Check(
             "outputs",
             "spec",
             "adapted_outputs",
             limit=60,
-            asks="For each kind of layer that Gemma has, outputs are right, in the dtype of the inputs, and keep a small update.",
+            asks="For each kind of layer in Gemma, outputs are right, have the dtype of the inputs, and keep a small "
+            "update.",
         ),
         Check(
             "layers",
             "spec",
             "add_adapters_in_float32",
             limit=60,
-            asks="On a mesh, each layer with LoRA keeps a small update, and variables stay as they are.",
+            asks="On a mesh, each layer with LoRA keeps a small update, and the variables do not change.",
         ),
         Check(
             "gradients",
             "train",
             "add_adapters_in_float32",
             limit=120,
-            asks="The gradients of adapters in bfloat16 point where those of a twin in float32 do.",
+            asks="The gradients of adapters in bfloat16 have direction and length of those of a twin in float32.",
         ),
     ),
     codes={
         "PRECISION_WRONG_SHARE": Code(
-            "Add, round to eight significant bits, and compare; ties go to the even significand, and below a power of two numbers lie closer.",
-            "What bfloat16 holds",
+            "Add, round to eight significant bits, and compare. Ties go to the even significand, and numbers below a "
+            "power of two are closer to each other.",
+            "What bfloat16 represents",
         ),
         "PRECISION_WRONG_EFFECT": Code(
-            "Divide the sum of seen times change by the sum of change times change, both in float64.",
-            "Telling a change from noise",
+            "Divide the sum of difference x change by the sum of change x change, both in float64.",
+            "A change and noise",
         ),
         "PRECISION_NOISE_COUNTED": Code(
-            "Ask how far what is seen points where the change points: its size is mostly that of the noise.",
-            "Telling a change from noise",
+            "Measure how far the difference goes in the direction of the change: its size is mostly that of the noise.",
+            "A change and noise",
         ),
         "PRECISION_WRONG_OUTPUTS": Code(
-            "Hold your einsum against x W + scale (x A) B, term by term: the rank takes the place of the kernel's last dimension.",
+            "Compare your einsum with x W + scale (x A) B, term by term: the rank takes the place of the kernel's last "
+            "dimension.",
             "The rank's letter",
         ),
         "PRECISION_WRONG_LAYER": Code(
-            "Take `_kernel`, A, B and the scale of this layer, within the call: `kernel` has the adapter added already, and a function that is made in a loop looks at the loop's last layer.",
-            "A layer that computes otherwise",
+            "Read `_kernel`, A, B and the scale of this layer within the call: `kernel` already includes the adapter, "
+            "and a function that is defined in a loop uses the loop's last layer.",
+            "Replacing a layer's computation",
         ),
         "PRECISION_UPDATE_LOST": Code(
-            "Find the last place where something large in bfloat16 meets something small, and let them meet in float32.",
+            "Find the last place where a small number is added to a large one in bfloat16, and add them in float32.",
             "Where to round",
         ),
         "PRECISION_WRONG_DTYPE": Code(
-            "Cast the sum to the dtype of the inputs: what goes on in float32 takes twice the memory.", "Where to round"
+            "Cast the sum to the dtype of the inputs: float32 takes twice the memory.",
+            "Where to round",
         ),
         "PRECISION_VARIABLES_CHANGED": Code(
-            "Change what the layers compute, and leave what they hold: saves and moments belong to these variables.",
-            "A layer that computes otherwise",
+            "Change what the layers compute, and do not change their variables: checkpoints and optimizer state belong "
+            "to them.",
+            "Replacing a layer's computation",
         ),
         "PRECISION_GRADIENT_LOST": Code(
-            "Take the values of the variables at each call, within it, and let the gradient through to A and B.",
-            "A layer that computes otherwise",
+            "Read the values of the variables within each call, and do not stop the gradient to A and B.",
+            "Replacing a layer's computation",
         ),
     },
 )

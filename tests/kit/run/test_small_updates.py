@@ -125,7 +125,7 @@ def test_other_layers_are_refused() -> None:
     dense.build((None, 2))
     dense.enable_lora(1)
     backbone = keras.Sequential([keras.Input((2,)), dense])
-    with pytest.raises(ValueError, match="dense_with_lora is no EinsumDense without bias and activation"):
+    with pytest.raises(ValueError, match="dense_with_lora is not an EinsumDense without bias and activation"):
         precision.add_adapters_in_float32(types.SimpleNamespace(backbone=backbone))
 
 
