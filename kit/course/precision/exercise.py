@@ -65,11 +65,7 @@ EXERCISE = Exercise(
             asks="The share of unchanged entries is exact, also for negative numbers, ties, and powers of two.",
         ),
         Check(
-            "effects",
-            "spec",
-            "effect_kept",
-            limit=30,
-            asks="The kept share of the change is right, also with noise.",
+            "effects", "spec", "effect_kept", limit=30, asks="The kept share of the change is right, also with noise."
         ),
         Check(
             "outputs",
@@ -123,8 +119,7 @@ EXERCISE = Exercise(
             "Where to round",
         ),
         "PRECISION_WRONG_DTYPE": Code(
-            "Cast the sum to the dtype of the inputs: float32 takes twice the memory.",
-            "Where to round",
+            "Cast the sum to the dtype of the inputs: float32 takes twice the memory.", "Where to round"
         ),
         "PRECISION_VARIABLES_CHANGED": Code(
             "Change what the layers compute, and do not change their variables: checkpoints and optimizer state belong "

@@ -89,7 +89,7 @@ def judge_too_few(calls: list[Call]) -> None:
     for call in too_many:
         wanted = call.batch_size * call.num_batches
         if not isinstance(call.outcome, Raised):
-            number = sum(map(len, returned(call.outcome)))
+            number = sum(len(batch) for batch in returned(call.outcome))
             raise Failed(
                 "REVIEWS_TOO_FEW_ACCEPTED",
                 f"The batches take {wanted} reviews, {NUMBER_OF_REVIEWS} are available, and no error is raised.",
