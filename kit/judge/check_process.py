@@ -105,13 +105,10 @@ def _observe_and_judge(checks: ModuleType, check: Check, solution: Submission | 
         judge_interface(observe_interface(solution, check.function), solution.wanted(check.function))
         return {}
     _start_clean()
-    if hasattr(checks, f"observe_{check.name}"):
-        observation = getattr(checks, f"observe_{check.name}")(solution)
-        expect_plain(observation)
-        _start_clean()
-        return getattr(checks, f"judge_{check.name}")(observation) or {}
-    getattr(checks, check.name)(solution)
-    return getattr(solution, "measured", {})
+    observation = getattr(checks, f"observe_{check.name}")(solution)
+    expect_plain(observation)
+    _start_clean()
+    return getattr(checks, f"judge_{check.name}")(observation) or {}
 
 
 def _unforeseen(error: BaseException, submission: Submission, check: Check) -> Exception:

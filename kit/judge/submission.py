@@ -29,8 +29,6 @@ class Submission:
         """
         self.exercise = exercise.name
         self._functions = {function.name: function for function in exercise.functions}
-        #: What checks measured, the largest of each.
-        self.measured: dict[str, float] = {}
         self.parts = parts
         self.file = parts.file_of(self.exercise)
         self._shown = parts.shown(self.exercise)
@@ -127,10 +125,6 @@ class Submission:
         except Failed as failed:
             return Stopped(failed.diagnosis)
 
-    def attempt(self, name: str, *args: Any, expects: type[Exception], **kwargs: Any) -> Any:
-        """Like :meth:`call`, but an error of the class ``expects`` is returned like a value."""
-        return self._call(name, args, kwargs, (expects,))
-
     def expect_type(self, name: str, value: Any, returns: type | tuple[type, ...]) -> None:
         """Make sure that a function returned the right type.
 
@@ -147,10 +141,6 @@ class Submission:
                 ("expected", "returned"),
                 [(wanted, _shown_value(value))],
             )
-
-    def measure(self, what: str, value: float) -> None:
-        """Keep a number that a margin is judged by."""
-        self.measured[what] = max(value, self.measured.get(what, value))
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a function that the solution returned: its errors are diagnoses too."""
