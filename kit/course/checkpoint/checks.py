@@ -9,20 +9,16 @@ import keras_hub
 import numpy as np
 
 from kit.checks.diagnosis import Failed
-from kit.course.checkpoint import training_run
-from kit.course.checkpoint.training_run import RANK, fresh_model, state_of
+from kit.course.checkpoint import merging, training_run
+from kit.course.checkpoint.training_run import RANK, State, differing, fresh_model, state_of
 from kit.course.shared import small_models
-from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.meshes import mesh_shapes
 from kit.judge.observation import Outcome, Returned, Stopped, expect_not_stopped, returned
 from kit.judge.submission import Submission
 
-#: Variable path -> value.
-State = dict[str, np.ndarray]
+observe_merge, judge_merge = merging.observe_merge, merging.judge_merge
 
 FOLDER_WITH_FILES = "a folder with files"
-#: Rounding when the sum of kernel and adapter is stored changes a logit by less than this.
-MERGE_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -56,16 +52,6 @@ class SavedAndResumed:
     #: If ``resume`` was stopped: ``resume_training`` again, on models whose optimizer has the name
     #: that it had when it was saved. In the first it is not built, in the second it is.
     same_name: tuple[Outcome[None], ...] = ()
-
-
-@dataclass(frozen=True)
-class Merged:
-    """A model after ``merge_adapters``."""
-
-    logits: np.ndarray
-    values: State
-    #: Paths of the variables that are still trainable.
-    trainable: tuple[str, ...]
 
 
 def observe_resume(submission: Submission) -> SavedAndResumed:
@@ -121,7 +107,7 @@ def judge_resume_bfloat16(seen: tuple[Outcome[None], Outcome[State] | None]) -> 
         expect_not_stopped(outcome)
     assert seen[1] is not None
     found = returned(seen[1])
-    wrong = _differing(saved, found)
+    wrong = differing(saved, found)
     if wrong:
         raise Failed(
             "CHECKPOINT_BFLOAT16_LOST",
@@ -129,54 +115,6 @@ def judge_resume_bfloat16(seen: tuple[Outcome[None], Outcome[State] | None]) -> 
             ("variable", "saved", "resumed"),
             [(path, _first(saved[path]), _first(found.get(path))) for path in wrong[:3]],
         )
-
-
-def observe_merge(submission: Submission) -> Outcome[Merged]:
-    """Logits, values and trainable variables of a model after ``merge_adapters``."""
-    small_models.set_distribution(*mesh_shapes()[0])
-    model, x = _model_to_merge()
-
-    def read(_: Any) -> Merged:
-        trainable = tuple(str(variable.path) for variable in model.trainable_variables)
-        return Merged(training_run.logits(model, x), small_models.values(model.variables), trainable)
-
-    return submission.observe("merge_adapters", model, reads=read)
-
-
-def judge_merge(outcome: Outcome[Merged]) -> dict[str, float]:
-    """The logits are unchanged, also those of the kernels alone, and nothing is trainable."""
-    merged = returned(outcome)
-    small_models.set_distribution(*mesh_shapes()[0])
-    model, x = _model_to_merge()
-    values, expected = small_models.values(model.variables), training_run.logits(model, x)
-    adapters_matter = _difference(_logits_of_kernels(model, x, values), expected)
-    assert adapters_matter > 0.01, "the adapters of the small model change nothing"
-    moved = len(_differing(values, merged.values))
-
-    def expect_same(logits: np.ndarray, cause: str) -> float:
-        difference = _difference(logits, expected)
-        if not difference < MERGE_TOLERANCE:
-            raise Failed("CHECKPOINT_MERGE_CHANGES_OUTPUTS", cause, *evidence(difference))
-        return difference
-
-    def evidence(difference: float) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-        return ("", "expected", "yours"), [
-            ("largest relative difference of a logit", f"below {MERGE_TOLERANCE:.0e}", f"{difference:.2g}"),
-            ("variables that changed", "", moved),
-            ("trainable variables", 0, len(merged.trainable)),
-        ]
-
-    difference = expect_same(merged.logits, "The merged model computes different logits.")
-    if merged.trainable:
-        raise Failed(
-            "CHECKPOINT_STILL_TRAINABLE", "The merged model still has trainable variables.", *evidence(difference)
-        )
-    # A preset stores no adapters.
-    expect_same(
-        _logits_of_kernels(model, x, merged.values),
-        "The kernels without the adapters, as a preset stores them, compute different logits.",
-    )
-    return {"logits after merging": difference}
 
 
 def _save_and_resume(
@@ -219,7 +157,7 @@ def _judge_resumed(seen: SavedAndResumed, rank: int, mesh: tuple[int, int], tole
     resumed = returned(seen.resume)
     small_models.set_distribution(*mesh)
     uninterrupted = training_run.train(fresh_model(rank, "adamw"), training_run.batches())[2:]
-    wrong = _differing(seen.state, resumed.state)
+    wrong = differing(seen.state, resumed.state)
     rows = [
         *(
             (f"loss of step {number}", f"{expected:.6f}", f"{found:.6f}")
@@ -254,7 +192,7 @@ def _judge_save(seen: SavedAndResumed) -> None:
             [(FOLDER_WITH_FILES, saved.found)],
             advice="Create the folder and write the state into it.",
         )
-    if changed := _differing(seen.state, saved.state):
+    if changed := differing(seen.state, saved.state):
         raise Failed(
             "NOT_AS_EXPECTED",
             f"`save_training` changed {len(changed)} variables of the model.",
@@ -320,37 +258,6 @@ def _bfloat16_model() -> keras_hub.models.CausalLM:
         if tuple(variable.shape):
             variable.assign(np.random.default_rng(number).normal(size=tuple(variable.shape)).astype("float32"))
     return model
-
-
-def _model_to_merge() -> tuple[keras_hub.models.CausalLM, dict[str, np.ndarray]]:
-    """A model with LoRA whose adapters have a scale other than 1, and tokenized texts."""
-    model = fresh_model(RANK, "adamw")
-    for layer in model.backbone._flatten_layers(include_self=False):
-        if getattr(layer, "lora_enabled", False):
-            layer.lora_alpha = 2 * layer.lora_rank
-    return model, twin.tokenized(model, small_models.texts(8, seed=small_models.seed()))[0]
-
-
-def _logits_of_kernels(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray], values: State) -> np.ndarray:
-    """The logits of a model with these values and without its adapters."""
-    adapters = [variable for variable in model.variables if "lora_kernel_b" in variable.path]
-    assert adapters, "the model has no adapters"
-    for variable in model.variables:
-        if variable.path in values:
-            variable.assign(values[variable.path])
-    for variable in adapters:
-        variable.assign(np.zeros(tuple(variable.shape), "float32"))
-    return training_run.logits(model, x)
-
-
-def _difference(logits: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference of a logit, relative to the largest logit."""
-    return float(np.abs(logits - expected).max() / np.abs(expected).max())
-
-
-def _differing(expected: State, found: State) -> list[str]:
-    """The paths whose values are not bit-identical."""
-    return [path for path, value in expected.items() if not np.array_equal(value, found.get(path))]
 
 
 def _first(value: np.ndarray | None) -> str:

@@ -14,6 +14,9 @@ LEARNING_RATE, WEIGHT_DECAY = 0.01, 0.25
 #: Of LoRA, where a model has it.
 RANK = 3
 
+#: Variable path -> value.
+State = dict[str, np.ndarray]
+
 
 def fresh_model(
     rank: int, optimizer_name: str, built: bool = True, other_values: bool = False, dtype: str = "float32"
@@ -42,13 +45,18 @@ def batches() -> list[list[str]]:
     return small_models.batches(4)
 
 
-def state_of(model: keras_hub.models.CausalLM) -> dict[str, np.ndarray]:
-    """Values of the variables that training changes, without the optimizer's name in theirs."""
+def state_of(model: keras_hub.models.CausalLM) -> State:
+    """Values of the variables that training changes, by names without the optimizer's own name."""
     model.optimizer.build(model.trainable_variables)
     found = {variable.path: np.asarray(variable.value) for variable in model.trainable_variables}
     for variable in model.optimizer.variables:
         found["optimizer/" + variable.path.partition("/")[2]] = np.asarray(variable.value)
     return found
+
+
+def differing(expected: State, found: State) -> list[str]:
+    """The paths whose values are not bit-identical, or missing."""
+    return [path for path, value in expected.items() if path not in found or not np.array_equal(value, found[path])]
 
 
 def train(model: keras_hub.models.CausalLM, batches: Sequence[Sequence[str]]) -> list[float]:

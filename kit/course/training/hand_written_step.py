@@ -1,6 +1,7 @@
 """The check ``step`` of the exercise ``training``: five calls of the learner's training step."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -50,9 +51,7 @@ def observe_step(submission: Submission) -> list[StepsSeen]:
         small_models.set_distribution(*mesh)
         model = _compiled_model()
         losses: list[float] = []
-        end = submission.observe(
-            FUNCTION, model, reads=lambda step, model=model, losses=losses: _run_steps(submission, step, model, losses)
-        )
+        end = submission.observe(FUNCTION, model, reads=partial(_run_steps, submission, model, losses))
         seen.append(StepsSeen(mesh, tuple(losses), end))
         if isinstance(end, Stopped):
             break
@@ -93,7 +92,7 @@ def _compiled_model() -> keras_hub.models.CausalLM:
     return model
 
 
-def _run_steps(submission: Submission, made: Any, model: keras_hub.models.CausalLM, losses: list[float]) -> EndState:
+def _run_steps(submission: Submission, model: keras_hub.models.CausalLM, losses: list[float], made: Any) -> EndState:
     """Run the steps, add their losses to ``losses``, and return the last state."""
     if not callable(made):
         submission.expect_type(FUNCTION, made, type(twin.train))
@@ -116,8 +115,9 @@ def _run_steps(submission: Submission, made: Any, model: keras_hub.models.Causal
             )
         state, loss = result
         losses.append(float(np.asarray(loss)))
-    arrays = [[np.asarray(value) for value in group] for group in state]
-    return EndState(*arrays, len(old[0]), sum(bool(array.is_deleted()) for array in old[0]))
+    trainable, non_trainable, optimizer = ([np.asarray(value) for value in group] for group in state)
+    deleted = sum(bool(array.is_deleted()) for array in old[0])
+    return EndState(trainable, non_trainable, optimizer, len(old[0]), deleted)
 
 
 def _judge_shapes(model: keras_hub.models.CausalLM, state: EndState) -> None:
