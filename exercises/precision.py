@@ -56,15 +56,15 @@ def adapted_outputs(equation: str, inputs: Any, kernel: Any, lora_a: Any, lora_b
         A JAX array in the dtype of the inputs.
 
     """
-    # Task 3: Multiply inputs and kernel in the dtype of the inputs, but keep the sums in float32: see
-    # `preferred_element_type` of `jnp.einsum`. Add the adapter in float32, then round.
+    # Task 3: Multiply inputs and kernel in the dtype of the inputs, but keep the sums in float32:
+    # see `preferred_element_type` of `jnp.einsum`. Add the adapter in float32, then round.
     raise NotImplementedError("precision, task 3")
 
 
 def _call(layer: keras.layers.EinsumDense, inputs: Any, training: bool | None = None) -> Any:
     """Compute the outputs of a layer with LoRA."""
-    # Task 4: Return `adapted_outputs` of the inputs, cast to `layer.compute_dtype`, and of the layer's
-    # own variables. `layer.kernel` already includes the adapter; `layer._kernel` does not.
+    # Task 4: Return `adapted_outputs` of the inputs, cast to `layer.compute_dtype`, and of the
+    # layer's own variables. `layer.kernel` already includes the adapter; `layer._kernel` does not.
     # Keras scales by lora_alpha / lora_rank.
     raise NotImplementedError("precision, task 4")
 

@@ -62,8 +62,8 @@ def adapted_outputs(equation: str, inputs: Any, kernel: Any, lora_a: Any, lora_b
 
     """
     # region task 3
-    #: Multiply inputs and kernel in the dtype of the inputs, but keep the sums in float32: see
-    #: `preferred_element_type` of `jnp.einsum`. Add the adapter in float32, then round.
+    #: Multiply inputs and kernel in the dtype of the inputs, but keep the sums in float32:
+    #: see `preferred_element_type` of `jnp.einsum`. Add the adapter in float32, then round.
     outputs = jnp.einsum(equation, inputs, kernel.astype(inputs.dtype), preferred_element_type="float32")
     terms, target = equation.split("->")
     # The rank is the dimension "z", in the place of the kernel's last dimension. JAX multiplies
@@ -77,8 +77,8 @@ def adapted_outputs(equation: str, inputs: Any, kernel: Any, lora_a: Any, lora_b
 def _call(layer: keras.layers.EinsumDense, inputs: Any, training: bool | None = None) -> Any:
     """Compute the outputs of a layer with LoRA."""
     # region task 4
-    #: Return `adapted_outputs` of the inputs, cast to `layer.compute_dtype`, and of the layer's
-    #: own variables. `layer.kernel` already includes the adapter; `layer._kernel` does not.
+    #: Return `adapted_outputs` of the inputs, cast to `layer.compute_dtype`, and of the
+    #: layer's own variables. `layer.kernel` already includes the adapter; `layer._kernel` does not.
     #: Keras scales by lora_alpha / lora_rank.
     return adapted_outputs(
         layer.equation,

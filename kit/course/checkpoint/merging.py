@@ -1,4 +1,4 @@
-"""The check ``merge`` of the exercise ``checkpoint``: a model before and after ``merge_adapters``."""
+"""The check ``merge`` of ``checkpoint``: a model before and after ``merge_adapters``."""
 
 from dataclasses import dataclass
 from typing import Any

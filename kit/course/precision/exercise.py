@@ -16,7 +16,7 @@ class PrecisionExercise(Protocol):
     """What the exercise asks for."""
 
     def share_unchanged(self, kernel: np.ndarray, update: np.ndarray) -> float:
-        """Return the share of entries that an update leaves unchanged if the sum is stored in bfloat16."""
+        """Return the share of entries that an update does not change if the sum is in bfloat16."""
         ...
 
     def effect_kept(self, change: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:

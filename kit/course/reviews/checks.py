@@ -123,7 +123,7 @@ def observe_order(submission: Submission) -> OrderSeen:
 
 
 def judge_order(seen: OrderSeen) -> None:
-    """All reviews are shuffled, only the seed decides how, and the global generator is unchanged."""
+    """All reviews are shuffled by the seed alone, and the global generator is unchanged."""
     first = _numbers(returned(seen.seed_3))
     later = sum(number >= NUMBER_OF_REVIEWS // 2 for number in first)
     columns = ("seed", "first reviews of your order", f"of {len(first)}, from the second half")
