@@ -76,9 +76,7 @@ class _Request:
     default="all",
     help="Compile all decoder blocks; N blocks; or N and M blocks, and extrapolate.",
 )
-@click.option(
-    "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the plan: a .svg or .png file."
-)
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the plan: a .svg or .png file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")
 def command(
     preset: str,

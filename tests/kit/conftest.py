@@ -1,4 +1,4 @@
-"""Fixtures of the kit's own tests. Here warnings are errors."""
+"""Fixtures of the tests of the kit itself, in which warnings are errors."""
 
 import os
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip("needs the TPU compiler: pip install -c constraints.txt -e '.[tpu]'"))
             if "chromium" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.browser)
-            # XLA on the CPU has no use for some donated buffers, and says so.
+            # XLA on the CPU warns of donated buffers that it cannot use.
             item.add_marker(pytest.mark.filterwarnings("ignore:Some donated buffers were not usable"))
             # Keras' variables have NumPy 1's __array__.
             item.add_marker(pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"))
