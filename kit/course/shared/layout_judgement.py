@@ -51,6 +51,30 @@ class LayoutMapSeen:
     has_given_mesh: bool
     mesh: str
 
+    @classmethod
+    def of(cls, layout_map: keras.distribution.LayoutMap, given: keras.distribution.DeviceMesh) -> "LayoutMapSeen":
+        """Read a layout map that was made for the mesh ``given``."""
+        rules = []
+        for key, layout in layout_map.items():
+            is_text = isinstance(key, str)
+            rules.append(
+                RuleSeen(
+                    str(key if is_text else key.pattern),
+                    None if is_text else int(key.flags),
+                    tuple(None if axis is None else str(axis) for axis in layout.axes),
+                    None if layout.device_mesh is layout_map.device_mesh else MeshSeen.of(layout.device_mesh),
+                )
+            )
+        return cls(tuple(rules), layout_map.device_mesh is given, str(layout_map.device_mesh))
+
+    def rebuilt(self, mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
+        """A layout map over this mesh with the rules that were read."""
+        layout_map = keras.distribution.LayoutMap(mesh)
+        for rule in self.rules:
+            key = rule.pattern if rule.flags is None else re.compile(rule.pattern, rule.flags)
+            layout_map[key] = keras.distribution.TensorLayout(rule.spec, rule.mesh.rebuilt() if rule.mesh else mesh)
+        return layout_map
+
 
 @dataclass(frozen=True)
 class LayoutCall:
@@ -81,11 +105,7 @@ class LayoutCall:
                 [(mesh, seen.mesh)],
                 advice="Pass the mesh to keras.distribution.LayoutMap.",
             )
-        layout_map = keras.distribution.LayoutMap(mesh)
-        for rule in seen.rules:
-            key = rule.pattern if rule.flags is None else re.compile(rule.pattern, rule.flags)
-            layout_map[key] = keras.distribution.TensorLayout(rule.spec, rule.mesh.rebuilt() if rule.mesh else mesh)
-        return layout_map
+        return seen.rebuilt(mesh)
 
 
 def observe_layout_map(submission: Submission, function: str, batch: int, model: int) -> LayoutCall:
@@ -94,7 +114,7 @@ def observe_layout_map(submission: Submission, function: str, batch: int, model:
     outcome = submission.observe(
         function,
         mesh,
-        reads=lambda layout_map: _as_data(layout_map, mesh),
+        reads=lambda layout_map: LayoutMapSeen.of(layout_map, mesh),
         returns=keras.distribution.LayoutMap,
     )
     return LayoutCall(batch, model, outcome)
@@ -165,21 +185,6 @@ def judge_collectives(calls: Sequence[LayoutCall]) -> None:
                 for kind in sorted(counts[0] | counts[1])
             ],
         )
-
-
-def _as_data(layout_map: keras.distribution.LayoutMap, given: keras.distribution.DeviceMesh) -> LayoutMapSeen:
-    rules = []
-    for key, layout in layout_map.items():
-        is_text = isinstance(key, str)
-        rules.append(
-            RuleSeen(
-                str(key if is_text else key.pattern),
-                None if is_text else int(key.flags),
-                tuple(None if axis is None else str(axis) for axis in layout.axes),
-                None if layout.device_mesh is layout_map.device_mesh else MeshSeen.of(layout.device_mesh),
-            )
-        )
-    return LayoutMapSeen(tuple(rules), layout_map.device_mesh is given, str(layout_map.device_mesh))
 
 
 def _collectives(layout_map: keras.distribution.LayoutMap) -> Collectives:
