@@ -26,8 +26,7 @@ class Code:
 COMMON_CODES: dict[str, Code] = {
     "NOT_IMPLEMENTED": Code("Write it; `kit hint` helps.", ""),
     "EXERCISE_DOES_NOT_IMPORT": Code(
-        "Fix that line, or start over with `kit reset`, which keeps a copy of your file.",
-        "",
+        "Fix that line, or start over with `kit reset`, which keeps a copy of your file.", ""
     ),
     "FUNCTION_MISSING": Code("Restore the function's name: the program calls it by this name.", ""),
     "SIGNATURE_DOES_NOT_FIT": Code("Take the same parameters as the stub; give further ones defaults.", ""),
@@ -44,21 +43,17 @@ COMMON_CODES: dict[str, Code] = {
     ),
     "NOT_AS_EXPECTED": Code("Compare the expected and the found values in the table.", ""),
     "LAYOUT_RULE_MATCHES_NOTHING": Code(
-        "Compare the rule with the paths: since Keras 3.14 it must match the whole path (re.fullmatch).",
-        "layout#Rules",
+        "Compare the rule with the paths: since Keras 3.14 it must match the whole path (re.fullmatch).", "layout#Rules"
     ),
     "LAYOUT_RULES_OVERLAP": Code(
-        "Make the rules exclude each other: Keras refuses a path that two of them match.",
-        "layout#Rules",
+        "Make the rules exclude each other: Keras refuses a path that two of them match.", "layout#Rules"
     ),
     "LAYOUT_MATRIX_REPLICATED": Code(
-        'Add or widen a rule, so that each matrix is sharded over "model".',
-        "layout#What a device holds",
+        'Add or widen a rule, so that each matrix is sharded over "model".', "layout#What a device holds"
     ),
     "LAYOUT_AXIS_DOES_NOT_DIVIDE": Code("Choose a dimension that the axis divides.", "layout#Which dimension"),
     "LAYOUT_SPEC_DOES_NOT_FIT": Code(
-        "Give one entry, an axis or None, for each dimension of the variable, and no more.",
-        "layout#Rules",
+        "Give one entry, an axis or None, for each dimension of the variable, and no more.", "layout#Rules"
     ),
     "LOADING_NO_DISTRIBUTION": Code(
         "Call keras.distribution.set_distribution before you build the model, and leave it set.",
@@ -69,8 +64,7 @@ COMMON_CODES: dict[str, Code] = {
         "loading#Before the first variable",
     ),
     "LORA_NOTHING_TRAINABLE": Code(
-        'Use the layers\' names, "query" and "value": Keras raises no error for an unknown name.',
-        "lora#Which layers",
+        'Use the layers\' names, "query" and "value": Keras raises no error for an unknown name.', "lora#Which layers"
     ),
     "LORA_BASE_NOT_FROZEN": Code("Train the adapters only: freeze every other variable.", "lora#What is frozen"),
     "LORA_WRONG_TARGETS": Code("Give adapters to query and value, and to no other layer.", "lora#Which layers"),

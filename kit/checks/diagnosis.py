@@ -72,12 +72,7 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
     """A solution does not pass a check."""
 
     def __init__(
-        self,
-        code: str,
-        cause: str,
-        headings: Sequence[str] = (),
-        rows: Sequence[Sequence[Any]] = (),
-        advice: str = "",
+        self, code: str, cause: str, headings: Sequence[str] = (), rows: Sequence[Sequence[Any]] = (), advice: str = ""
     ) -> None:
         """Take the fields of a :class:`Diagnosis`; the rows' values become text."""
         super().__init__(f"{code}: {cause}")

@@ -79,12 +79,7 @@ class _Request:
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the plan: a .svg or .png file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")
 def command(
-    preset: str,
-    impl: str,
-    compare: tuple[str, str] | None,
-    picture: Path | None,
-    as_json: bool,
-    **options: Any,
+    preset: str, impl: str, compare: tuple[str, str] | None, picture: Path | None, as_json: bool, **options: Any
 ) -> None:
     """Compile the training step of PRESET for a TPU, without a TPU and without weights.
 

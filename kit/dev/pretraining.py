@@ -127,12 +127,7 @@ class PretrainingSettings:
 
 
 #: Saved with the preset: the options with which ``kit run`` fine-tunes it.
-FINETUNING = {
-    "data": "movie-reviews",
-    "batches": 300,
-    "batch_size": 8,
-    "learning_rate": 5e-3,
-}
+FINETUNING = {"data": "movie-reviews", "batches": 300, "batch_size": 8, "learning_rate": 5e-3}
 
 
 def check_packages(folder: Path) -> None:
@@ -269,10 +264,7 @@ def progress_line(settings: PretrainingSettings, report: Callable[[str], None]) 
 
 
 def pretrain(
-    packages: Path,
-    output: Path,
-    settings: PretrainingSettings,
-    on_step: Callable[[int, float], None],
+    packages: Path, output: Path, settings: PretrainingSettings, on_step: Callable[[int, float], None]
 ) -> dict[str, Any]:
     """Train the bundled model and write its preset.
 

@@ -135,14 +135,7 @@ class _Tracer:
         if axes == ("batch",) and not (rule is not None and "batch" in _flat(rule.spec)):
             caused = BATCH_RULE
         return AttributedCollective(
-            kind,
-            instruction.nbytes,
-            axes,
-            len(group),
-            layer,
-            operation,
-            "transpose(" in instruction.op_name,
-            caused,
+            kind, instruction.nbytes, axes, len(group), layer, operation, "transpose(" in instruction.op_name, caused
         )
 
     def _axes_of(self, group: tuple[int, ...]) -> tuple[str, ...]:

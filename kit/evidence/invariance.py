@@ -72,9 +72,7 @@ def train(
     if layout_map is not None:
         keras.distribution.set_distribution(
             keras.distribution.ModelParallel(
-                layout_map=layout_map,
-                batch_dim_name=layout_map.device_mesh.axis_names[0],
-                auto_shard_dataset=False,
+                layout_map=layout_map, batch_dim_name=layout_map.device_mesh.axis_names[0], auto_shard_dataset=False
             )
         )
     try:

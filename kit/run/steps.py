@@ -211,13 +211,7 @@ def training(state: RunState) -> None:
     )
     prepare_for_recording(state.model)
     state.recorder = recorder = StepRecorder(
-        state.folder,
-        state.parts.checkpoint,
-        schedule,
-        state.narrator,
-        state.started,
-        state.checkpoint,
-        processes,
+        state.folder, state.parts.checkpoint, schedule, state.narrator, state.started, state.checkpoint, processes
     )
     started = time.perf_counter()
     own_batches = local_batches(batches, state.device_mesh) if processes.is_distributed else batches

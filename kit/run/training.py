@@ -12,11 +12,7 @@ from kit.run.result import TrainingSummary
 
 
 def train_remaining_steps(
-    part: TrainingPart,
-    model: keras_hub.models.CausalLM,
-    batches: list[list[str]],
-    epochs: int,
-    recorder: StepRecorder,
+    part: TrainingPart, model: keras_hub.models.CausalLM, batches: list[list[str]], epochs: int, recorder: StepRecorder
 ) -> None:
     """Train all steps that the recorder has not recorded yet."""
     epoch, offset = divmod(recorder.done, len(batches))

@@ -244,11 +244,9 @@ def link_nbytes(attributed: Sequence[AttributedCollective]) -> float:
     total = 0.0
     for collective in attributed:
         size = collective.group_size
-        share = {
-            "all-reduce": 2 * (size - 1) / size,
-            "reduce-scatter": size - 1.0,
-            "collective-permute": 1.0,
-        }.get(collective.kind, (size - 1) / size)
+        share = {"all-reduce": 2 * (size - 1) / size, "reduce-scatter": size - 1.0, "collective-permute": 1.0}.get(
+            collective.kind, (size - 1) / size
+        )
         total += share * collective.nbytes
     return total
 

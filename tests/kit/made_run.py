@@ -79,11 +79,7 @@ def made_result(folder: Path, **changes: Any) -> RunResult:
         devices=Devices("cpu", "cpu", 8),
         mesh={"batch": 2, "model": 4},
         rule_coverage=CoverageCount(
-            rules=RULES,
-            unmatched=UNMATCHED,
-            nbytes_unmatched=3072 + 128 + 64,
-            nbytes=17600,
-            nbytes_per_device=6848,
+            rules=RULES, unmatched=UNMATCHED, nbytes_unmatched=3072 + 128 + 64, nbytes=17600, nbytes_per_device=6848
         ),
         nbytes_per_device=dict.fromkeys(DEVICES, 6848),
         sharding_of_decoder_block_1=tuple(row._replace(path=f"decoder_block_1/{row.path}") for row in BLOCK),

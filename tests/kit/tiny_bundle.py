@@ -108,11 +108,7 @@ def write_wheel(
     info = f"{name}-{version}.dist-info"
     lines = [f"Requires-Dist: {line}" for line in requires]
     metadata = "\n".join(["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *lines, ""])
-    files = {
-        f"{name}.py": "",
-        f"{info}/METADATA": metadata,
-        f"{info}/WHEEL": WHEEL.format(tag=tag),
-    }
+    files = {f"{name}.py": "", f"{info}/METADATA": metadata, f"{info}/WHEEL": WHEEL.format(tag=tag)}
     record = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
     file = folder / f"{name}-{version}-{tag}.whl"
     with zipfile.ZipFile(file, "w") as archive:

@@ -23,11 +23,7 @@ class Small:
         # Unnamed layers: Keras would call them dense_2 and dense_3 the next time.
         initializer = keras.initializers.GlorotUniform(self.seed() if self.seed else None)
         model = keras.Sequential(
-            [
-                keras.Input((16,)),
-                keras.layers.Dense(24, "relu", kernel_initializer=initializer),
-                keras.layers.Dense(8),
-            ]
+            [keras.Input((16,)), keras.layers.Dense(24, "relu", kernel_initializer=initializer), keras.layers.Dense(8)]
         )
         scale = self.scale()
         model.compile(

@@ -10,15 +10,7 @@ import pytest
 from exercise_folder import source_of, write_exercises
 
 from kit.course.catalogue import catalogue
-from kit.course.grading import (
-    DEFAULT_LAYERS,
-    ClassGrades,
-    Grade,
-    Learner,
-    exercises_to_ask,
-    find_learners,
-    grade_class,
-)
+from kit.course.grading import DEFAULT_LAYERS, ClassGrades, Grade, Learner, exercises_to_ask, find_learners, grade_class
 from kit.course.lessons import REFERENCE_FOLDER
 from kit.errors import UserError
 from kit.report.class_report import render

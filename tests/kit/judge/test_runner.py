@@ -66,11 +66,7 @@ def test_the_next_check_starts_clean(runner: Runner, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [
-        ("right_jax_devices", None),
-        ("os_exit", "EXERCISE_ENDED_THE_PROCESS"),
-        ("endless_loop", "EXERCISE_TIMED_OUT"),
-    ],
+    [("right_jax_devices", None), ("os_exit", "EXERCISE_ENDED_THE_PROCESS"), ("endless_loop", "EXERCISE_TIMED_OUT")],
 )
 @pytest.mark.long
 def test_a_fresh_python_for_each_check_where_there_is_no_fork(tmp_path: Path, name: str, code: str | None) -> None:

@@ -181,10 +181,7 @@ def test_replicated_variables_that_the_run_recorded(tmp_path: Path) -> None:
     write(run / "run.json", result)
     assert [
         row[0].partition("⚠")[0] for row in Page(write_report(run)).rows("Replicated variables, the largest first")[1:]
-    ] == [
-        "decoder_block_N/ffw_linear/kernel",
-        "token_embedding/embeddings",
-    ]
+    ] == ["decoder_block_N/ffw_linear/kernel", "token_embedding/embeddings"]
 
 
 def with_adapters(run: Path) -> dict[str, Any]:
@@ -209,17 +206,9 @@ def test_rules_that_also_match_adapters(run: Path) -> None:
     # The loaded model has no adapters yet, so they do not count.
     assert "each device holds 6.8 kB of the model's 17.6 kB" in page.text
     assert "The layout map predicted" not in page.text
-    assert page.rows("What each rule of the layout map matches, LoRA adapters included")[2][2:] == [
-        "4",
-        "5.1 kB",
-    ]
+    assert page.rows("What each rule of the layout map matches, LoRA adapters included")[2][2:] == ["4", "5.1 kB"]
     replicated = page.rows("Replicated variables, the largest first")[1:]
-    assert [
-        "decoder_block_N/attention/query/lora_kernel_b⚠ large and replicated",
-        "2",
-        "192 B",
-        "1.09%",
-    ] in replicated
+    assert ["decoder_block_N/attention/query/lora_kernel_b⚠ large and replicated", "2", "192 B", "1.09%"] in replicated
     assert ["final_normalization/scale", "1", "64 B", "0.36%"] in replicated
     result["rule_coverage"]["loaded"] = {"bytes": 17600, "bytes_per_device": 6000}
     write(run / "run.json", result)

@@ -8,15 +8,7 @@ import pytest
 from made_run import DEVICES, made_result, made_run, read, write
 
 from kit.errors import UserError
-from kit.run.result import (
-    RESULT_FILE,
-    Checksums,
-    LoadedBytes,
-    ReplicatedVariable,
-    RunResult,
-    ShardingRow,
-    read_result,
-)
+from kit.run.result import RESULT_FILE, Checksums, LoadedBytes, ReplicatedVariable, RunResult, ShardingRow, read_result
 
 
 @pytest.fixture
@@ -74,15 +66,7 @@ def test_the_fields_of_the_file(tmp_path: Path) -> None:
         "versions": ["python", "keras"],
         "devices": ["platform", "kind", "count"],
         "mesh": ["batch", "model"],
-        "rule_coverage": [
-            "rules",
-            "unmatched",
-            "unmatched_bytes",
-            "replicated",
-            "bytes",
-            "bytes_per_device",
-            "loaded",
-        ],
+        "rule_coverage": ["rules", "unmatched", "unmatched_bytes", "replicated", "bytes", "bytes_per_device", "loaded"],
         "nbytes_per_device": list(DEVICES),
         "peak_nbytes_per_device_while_loading": list(DEVICES),
         "parameters": ["before", "tuned"],

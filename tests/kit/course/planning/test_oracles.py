@@ -4,12 +4,7 @@ import json
 
 import pytest
 
-from kit.course.planning.all_reduce_bytes import (
-    COMPILED,
-    COMPILED_TOKENS,
-    activation_nbytes,
-    compiled_activations,
-)
+from kit.course.planning.all_reduce_bytes import COMPILED, COMPILED_TOKENS, activation_nbytes, compiled_activations
 from kit.course.planning.argument_bytes import Configuration, expected_nbytes
 from kit.course.planning.checks import TOLERANCE
 from kit.course.shared import tpu_step
