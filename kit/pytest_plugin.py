@@ -129,12 +129,7 @@ def weightless_model(
 
 
 def _asked_for(config: pytest.Config) -> int | None:
-    """The number of devices that the command line or the ini file asks for, or None.
-
-    Raises:
-        pytest.UsageError: if that is not a number of devices.
-
-    """
+    """The number of devices that the command line or the ini file asks for, or None."""
     asked = config.known_args_namespace.simulated_devices
     if asked is None:
         asked = config.getini("simulated_devices") or None
@@ -150,12 +145,7 @@ def _asked_for(config: pytest.Config) -> int | None:
 
 
 def _devices(number: int) -> list[str]:
-    """The names of the devices.
-
-    Raises:
-        RuntimeError: if there is another number of them.
-
-    """
+    """The names of the devices. Raises RuntimeError if there is another number of them."""
     import keras
 
     names: list[str] = keras.distribution.list_devices()
@@ -167,12 +157,7 @@ def _devices(number: int) -> list[str]:
 
 
 def _prepare(number: int) -> None:
-    """Make JAX simulate this many devices, if it has not started.
-
-    Raises:
-        RuntimeError: if it has, with the remedy.
-
-    """
+    """Make JAX simulate this many devices. Raises RuntimeError, with the remedy, if it has started."""
     from kit.errors import UserError
     from kit.runtime.platform import prepare_environment
 

@@ -45,21 +45,9 @@ INSTALLED_PER_UNPACKED = 1.25
 def make_bundle(folder: Path, target: Target, extras: tuple[str, ...], report: Callable[[str], None]) -> dict[str, Any]:
     """Make a bundle, complete an unfinished one, or update one and add a target to it.
 
-    A finished bundle is not changed until all wheels have been fetched.
-
-    Args:
-        folder: A new folder, or a bundle.
-        target: The machines that the bundle is for.
-        extras: Extras of the kit, such as "tpu".
-        report: Receives lines of progress.
-
-    Returns:
-        The manifest.
-
-    Raises:
-        UserError: if the folder is not a bundle, if the disk is too small, or if a wheel cannot be
-            fetched.
-
+    A finished bundle is not changed until all wheels have been fetched. Returns the manifest.
+    Raises UserError if the folder is not a bundle, if the disk is too small, or if a wheel cannot
+    be fetched.
     """
     root = find_root()
     try:

@@ -49,11 +49,8 @@ class WheelFetcher:
     def fetch(self, requirement: Requirement) -> tuple[Path, bool]:
         """Return a package's wheel, and whether it is new.
 
-        The wheel is taken from the folder, fetched from the index, or built from source.
-
-        Raises:
-            UserError: if pip cannot provide the wheel.
-
+        The wheel is taken from the folder, fetched from the index, or built from source. Raises
+        UserError if pip cannot provide it.
         """
         name = canonicalize_name(requirement.name)
         version = self.versions.get(name)
@@ -129,9 +126,7 @@ class WheelFetcher:
 def find_pip() -> list[str]:
     """Return a command that starts pip. The kit's own environment usually has none.
 
-    Raises:
-        UserError: if no Python here has pip.
-
+    Raises UserError if no Python here has pip.
     """
     candidates = [[sys.executable, "-m", "pip"], [getattr(sys, "_base_executable", sys.executable), "-m", "pip"]]
     candidates += [[found, "-m", "pip"] for found in [shutil.which("python3")] if found]

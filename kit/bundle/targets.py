@@ -82,14 +82,8 @@ class Target:
 def find_target(python: str | None, platform_name: str | None) -> Target:
     """Return the target with these values; what is None is taken from this machine.
 
-    Args:
-        python: Such as "3.12"; None for the running Python.
-        platform_name: In pip's notation; None for this machine's. ``manylinux2014_…`` means
-            ``manylinux_2_17_…``.
-
-    Raises:
-        UserError: if the kit does not run on this Python version, or if the platform is unknown.
-
+    The platform is in pip's notation; ``manylinux2014_…`` means ``manylinux_2_17_…``. Raises
+    UserError if the kit does not run on this Python version, or if the platform is unknown.
     """
     python = python or f"{sys.version_info.major}.{sys.version_info.minor}"
     if python not in PYTHONS:

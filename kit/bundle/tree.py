@@ -22,9 +22,7 @@ NEEDED = ("pyproject.toml", "constraints.txt", "conftest.py", "README.md", "docs
 def find_root() -> Path:
     """Return the folder that this kit was installed from.
 
-    Raises:
-        UserError: if the kit was installed without its repository.
-
+    Raises UserError if the kit was installed without its repository.
     """
     root = Path(__file__).resolve().parents[2]
     missing = [name for name in NEEDED if not (root / name).exists()]
@@ -66,13 +64,8 @@ def _listed_by_git(root: Path, *options: str) -> list[Path] | None:
 def pack(root: Path, archive: Path, top: str) -> None:
     """Write the tree into an archive, with fresh stubs as exercises.
 
-    The same tree gives the same bytes.
-
-    Args:
-        root: The tree.
-        archive: The .tar.gz to write.
-        top: The folder within the archive that everything is in.
-
+    The same tree gives the same bytes. ``archive`` is a .tar.gz, in which everything is in the
+    folder ``top``.
     """
     with (
         archive.open("wb") as file,

@@ -43,17 +43,9 @@ def collect_wheels(
 ) -> list[Path]:
     """Fetch the wheels that the folder does not have yet, and return all wheels of the target.
 
-    Args:
-        root: The repository's folder, with pyproject.toml and constraints.txt.
-        folder: The folder of wheels.
-        target: The machines that the wheels are for.
-        extras: Extras of the kit, such as "tpu".
-        report: Receives one line per new wheel.
-        trusted: Names of wheels in the folder whose checksums are known to be right.
-
-    Raises:
-        UserError: if a wheel cannot be fetched. Finished wheels are kept.
-
+    ``root`` has pyproject.toml and constraints.txt; ``report`` receives one line per new wheel; the
+    checksums of ``trusted`` wheels are known to be right. Raises UserError if a wheel cannot be
+    fetched; finished wheels are kept.
     """
     fetcher = WheelFetcher(target, folder, _pinned(root / "constraints.txt", target), trusted)
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -111,14 +103,7 @@ class _Collection:
 
 
 def requirements_of(wheel: Path, extra: str, target: Target) -> Iterator[Requirement]:
-    """Yield what a wheel requires on a target.
-
-    Args:
-        wheel: The file.
-        extra: One of its extras; "" for what it requires without extras.
-        target: The machine that it will run on.
-
-    """
+    """Yield what a wheel requires on a target for one of its extras; "" is without extras."""
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
         lines = BytesParser().parsebytes(archive.read(name)).get_all("Requires-Dist") or []

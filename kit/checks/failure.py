@@ -27,9 +27,7 @@ class CheckFailed(AssertionError):  # noqa: N818 -- it is a verdict, not an erro
 def raises_check_failed(check: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """Let a check raise CheckFailed from here, so that pytest shows no frame of the kit.
 
-    Raises:
-        UserError: if Keras does not run on JAX.
-
+    The check raises UserError if Keras does not run on JAX.
     """
 
     @functools.wraps(check)

@@ -65,7 +65,6 @@ def check_mesh_invariance(
             LOSS_NOT_FINITE, MODEL_NOT_REPRODUCIBLE, LOADING_DISTRIBUTION_TOO_LATE (``make_model``
             returns a model that it built before), LAYOUT_RULES_OVERLAP, LAYOUT_SPEC_DOES_NOT_FIT,
             LAYOUT_AXIS_DOES_NOT_DIVIDE, LOSS_DEPENDS_ON_MESH.
-
     """
     from kit.evidence.invariance import train
 

@@ -37,7 +37,6 @@ def check_layout_coverage(layout_map: "keras.distribution.LayoutMap", model_or_v
             LAYOUT_RULES_OVERLAP, LAYOUT_SPEC_DOES_NOT_FIT (more entries than dimensions, or an axis
             twice), LAYOUT_AXIS_DOES_NOT_DIVIDE. The table shows all mistakes; the code is that of
             the first.
-
     """
     coverage, _ = cover(layout_map, model_or_variables)
     judge_rules(coverage, layout_map, every_rule_matches=True)
@@ -62,7 +61,6 @@ def check_replicated_bytes(
     Raises:
         CheckFailed: NOTHING_TO_CHECK (no rule, no variable, or a single device),
             LAYOUT_MATRIX_REPLICATED.
-
     """
     require_share(share)
     coverage, variables = cover(layout_map, model_or_variables)
@@ -80,12 +78,7 @@ def check_replicated_bytes(
 
 
 def require_share(share: float) -> None:
-    """Refuse what is no share of the model's bytes.
-
-    Raises:
-        ValueError: if it is not at least 0 and below 1.
-
-    """
+    """Raises ValueError for what is no share of the model's bytes: at least 0 and below 1."""
     if not 0 <= share < 1:
         raise ValueError(f"share must be at least 0 and below 1, not {share}")
 
@@ -95,9 +88,7 @@ def cover(
 ) -> "tuple[RuleCoverage, list[VariableInfo]]":
     """What each rule matches, and the described variables.
 
-    Raises:
-        Failed: NOTHING_TO_CHECK, if there is no variable or no rule.
-
+    Raises ``Failed`` with NOTHING_TO_CHECK if there is no variable or no rule.
     """
     from kit.evidence.rule_coverage import rule_coverage
 
@@ -139,11 +130,7 @@ def judge_rules(
 ) -> None:
     """Raise ``Failed`` with all rules if one of them is wrong.
 
-    Args:
-        coverage: What each rule matches.
-        layout_map: For its mesh.
-        every_rule_matches: Whether a rule that matches nothing is wrong.
-
+    A rule that matches nothing is wrong if ``every_rule_matches``.
     """
     problems = {rule.pattern: _problem(rule, coverage, every_rule_matches) for rule in coverage.rules}
     found = [problem for problem in problems.values() if problem is not None]
@@ -233,14 +220,8 @@ def judge_replicated(
 ) -> None:
     """Raise ``Failed`` if replicated variables are more than ``share`` of a model.
 
-    Args:
-        replicated: The variables that each device holds whole.
-        nbytes: Bytes of the model.
-        share: Of these bytes that may be replicated.
-        devices: How many hold the variables.
-        remedy: What to try.
-        rules: Path -> the rule that matches it, where a layout map is judged.
-
+    ``nbytes`` are those of the model, and ``devices`` how many hold the variables. Where a layout
+    map is judged, ``rules`` has for each path the rule that matches it.
     """
     held = sum(variable.nbytes for variable in replicated)
     if held <= share * nbytes:

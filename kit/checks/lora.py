@@ -39,7 +39,6 @@ def check_lora_parameters(
     Raises:
         CheckFailed: NOTHING_TO_CHECK (no weights, or no layer with LoRA), LORA_NOTHING_TRAINABLE,
             LORA_WRONG_TARGETS, LORA_WRONG_RANK, LORA_BASE_NOT_FROZEN, LORA_WRONG_COUNT.
-
     """
     if rank < 1:
         raise ValueError(f"rank must be at least 1, not {rank}")

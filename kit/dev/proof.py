@@ -104,16 +104,8 @@ def prove(
 ) -> Proof:
     """Run the checks on stubs, reference and solutions, and look for problems in the material.
 
-    Args:
-        exercises: Their names.
-        solutions_folder: The folder that :func:`kit.dev.solutions.read_solutions` reads.
-        scratch: An empty folder for the solutions that are run.
-        options: What is checked.
-        report: Called with each trial when its checks are done.
-
-    Raises:
-        UserError: if a solution is not described as it must be.
-
+    ``scratch`` is an empty folder for the solutions that are run; ``report`` is called with each
+    trial when its checks are done. Raises UserError if a solution is not described as it must be.
     """
     started = time.perf_counter()
     solutions = read_solutions(solutions_folder)

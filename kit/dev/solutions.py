@@ -84,14 +84,9 @@ class Solution:
 
 
 def read_solutions(folder: Path) -> list[Solution]:
-    """All solutions, by exercise and name.
+    """All solutions in a folder with a TOML file for each exercise, by exercise and name.
 
-    Args:
-        folder: The folder with a TOML file for each exercise.
-
-    Raises:
-        UserError: if a solution is not described as this module says.
-
+    Raises UserError if a solution is not described as this module says.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder. Name a folder with a TOML file for each exercise.")
@@ -105,9 +100,7 @@ def read_solutions(folder: Path) -> list[Solution]:
 def find_solution(folder: Path, exercise: str, name: str) -> Solution:
     """The solution of that name.
 
-    Raises:
-        UserError: if there is none, or if it is not described as this module says.
-
+    Raises UserError if there is none, or if it is not described as this module says.
     """
     entries = _entries(folder, exercise)
     if name not in entries:

@@ -10,9 +10,7 @@ from kit.parts.implementation import EXERCISES, KIT_FOLDER
 def build_stubs() -> list[str]:
     """Write each stub to the folder of its exercise, and to ``exercises/``.
 
-    Returns:
-        Lines to print: the backups of files that were replaced, and the number of stubs.
-
+    Returns lines to print: the backups of files that were replaced, and the number of stubs.
     """
     workspace = Workspace(KIT_FOLDER.parent / EXERCISES)
     workspace.folder.mkdir(exist_ok=True)

@@ -10,15 +10,9 @@ from kit.course.regions import find_regions
 
 
 def fill_tasks(exercise: str, tasks: Mapping[str, str]) -> str:
-    """The stub of an exercise, with code in the place of these tasks.
+    """The stub of an exercise, with code in the place of tasks: their number -> code.
 
-    Args:
-        exercise: Its name.
-        tasks: Number of a task -> code, without the indentation of the function.
-
-    Raises:
-        ValueError: if the stub does not have such a task.
-
+    The code is without the function's indentation. Raises ValueError if the stub has no such task.
     """
     text = catalogue().stub(exercise)
     for task, code in tasks.items():

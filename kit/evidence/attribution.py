@@ -83,7 +83,6 @@ def attribute(
         rules: Pattern, spec and matched paths of each rule.
         layers: Paths of layers, in addition to those of the variables.
         axes: The mesh's axes and sizes, row by row.
-
     """
     return _Tracer(program_text, parameters, rules, layers, axes).run()
 

@@ -108,10 +108,7 @@ _PAIRS = re.compile(r"source_target_pairs=\{(.*?)\}\}")
 def first_group(attributes: str, devices: int) -> tuple[int, ...]:
     """The devices of the first replica group, by their positions in the mesh, row by row.
 
-    Args:
-        attributes: Of an instruction.
-        devices: The number of devices. Without a group, all of them exchange data.
-
+    Without a group, all devices exchange data.
     """
     if match := _LISTED.search(attributes):
         return _numbers(match[1])

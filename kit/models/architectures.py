@@ -119,14 +119,9 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 def find_architecture(name: str) -> dict[str, Any]:
-    """The content of a model's ``config.json``.
+    """The ``config.json`` of one of :data:`ARCHITECTURES`, of "bundled", or in a folder.
 
-    Args:
-        name: One of :data:`ARCHITECTURES`, "bundled", or a folder with a ``config.json``.
-
-    Raises:
-        UserError: if the model is unknown.
-
+    Raises UserError if the model is unknown.
     """
     from kit.models.presets import BUNDLED, BUNDLED_FOLDER, read_config
 

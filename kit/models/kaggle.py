@@ -32,9 +32,7 @@ _NO_NETWORK_NEEDED = "or give a folder with the preset. `--preset bundled` needs
 def has_kaggle_credentials() -> bool:
     """Whether Kaggle's client finds credentials, in any of the places where it looks.
 
-    Raises:
-        UserError: if it finds a credentials file that it cannot read.
-
+    Raises UserError if it finds a credentials file that it cannot read.
     """
     from kagglehub.config import get_kaggle_credentials
 
@@ -48,13 +46,7 @@ def has_kaggle_credentials() -> bool:
 def parse_handle(name: str, handle: str) -> Any:
     """Kaggle's own form of ``kaggle://owner/model/keras/variant[/version]``.
 
-    Args:
-        name: The preset's name, for messages.
-        handle: The handle to parse.
-
-    Raises:
-        UserError: if it is not such a handle.
-
+    Raises UserError, with the preset's name, if it is not such a handle.
     """
     from kagglehub.handle import parse_model_handle
 
@@ -67,18 +59,9 @@ def parse_handle(name: str, handle: str) -> Any:
 def download(name: str, handle: str, path: str, parameters: int | None = None) -> Path:
     """Download one file of a preset, or find it in the cache of Kaggle's client.
 
-    An interrupted download is resumed, until two attempts in a row bring nothing.
-
-    Args:
-        name: The preset's name, for messages.
-        handle: ``kaggle://owner/model/keras/variant[/version]``.
-        path: The file in the preset.
-        parameters: The preset's number of parameters, for messages, if known.
-
-    Raises:
-        UserError: without credentials, an accepted licence or a network; if the file does not
-            exist, is not received completely, or cannot be written.
-
+    An interrupted download is resumed, until two attempts in a row bring nothing. The name and the
+    number of parameters are for messages. Raises UserError without credentials, an accepted licence
+    or a network; if the file does not exist, is not received completely, or cannot be written.
     """
     import kagglehub
     import requests
@@ -109,20 +92,12 @@ def download(name: str, handle: str, path: str, parameters: int | None = None) -
 def download_preset(name: str, handle: str, report: Callable[[str], None]) -> Path | None:
     """Download all files of a preset, or wait while another process does.
 
-    The client shows a progress bar for each file on standard error.
+    The client shows a progress bar for each file on standard error. ``report`` is called with a
+    sentence about what is downloaded, if anything is.
 
-    Args:
-        name: The preset's name, for messages.
-        handle: ``kaggle://owner/model/keras/variant/version``.
-        report: Called with a sentence about what is downloaded, if anything is.
-
-    Returns:
-        The folder with all files; None if the files are not in the cache of Kaggle's client,
-        because a notebook on Kaggle or Colab mounts them.
-
-    Raises:
-        UserError: as :func:`download`, and if the disk has not enough space.
-
+    Returns the folder with all files; None if they are not in the cache of Kaggle's client, because
+    a notebook on Kaggle or Colab mounts them. Raises UserError as :func:`download`, and if the disk
+    has not enough space.
     """
     from filelock import FileLock, Timeout
     from kagglehub.cache import Cache
@@ -163,11 +138,7 @@ def delete_damaged(name: str, handle: str, path: str) -> None:
 def versioned_handle(name: str, handle: str, file: Path) -> str:
     """The handle with the version that a file of its preset was downloaded from.
 
-    Args:
-        name: The preset's name, for messages.
-        handle: ``kaggle://owner/model/keras/variant[/version]``.
-        file: The result of :func:`download` for a file at the top level of the preset.
-
+    The file is the result of :func:`download`, and at the top level of the preset.
     """
     parsed = parse_handle(name, handle)
     version = file.parent.name
@@ -236,11 +207,9 @@ def _size(file: Path) -> int:
 
 
 def _drop_last_byte(partial: Path) -> int:
-    """Remove a partial file's last byte: the client then requests the rest and compares the hash.
+    """Remove a partial file's last byte, and return how many bytes remain.
 
-    Returns:
-        The remaining bytes.
-
+    The client then requests the rest and compares the hash.
     """
     size = _size(partial)
     if size:

@@ -45,12 +45,8 @@ class Preset:
 def find_preset(name: str) -> Preset:
     """Find a preset and read its configuration, from the network if necessary.
 
-    Args:
-        name: ``bundled``, a folder, a name such as ``gemma_7b_en``, or a handle ``kaggle://…``.
-
-    Raises:
-        UserError: if it is unknown, cannot be downloaded or is damaged.
-
+    The name is ``bundled``, a folder, a name such as ``gemma_7b_en``, or a handle ``kaggle://…``.
+    Raises UserError if it is unknown, cannot be downloaded or is damaged.
     """
     if name == BUNDLED:
         preset = _from_folder(name, BUNDLED_FOLDER)
@@ -74,9 +70,7 @@ def _from_folder(name: str, folder: Path) -> Preset:
 def read_config(name: str, file: Path) -> dict[str, Any]:
     """The content of a preset's ``config.json``.
 
-    Raises:
-        UserError: if it is missing, damaged, or not that of a Gemma.
-
+    Raises UserError if it is missing, damaged, or not that of a Gemma.
     """
     if not file.is_file():
         raise UserError(
@@ -165,17 +159,9 @@ def _from_kaggle(name: str) -> Preset:
 def download_all(preset: Preset, report: Callable[[str], None] = lambda text: None) -> Preset:
     """Download the missing files of a preset from Kaggle, and check them.
 
-    Args:
-        preset: What :func:`find_preset` found.
-        report: Called with a sentence about what is downloaded, if anything is.
-
-    Returns:
-        The preset with a folder as its location, so that loading needs no network.
-
-    Raises:
-        UserError: if the download fails, or a file is damaged. A damaged file is deleted, so that
-            the next run downloads it again.
-
+    ``report`` is called with a sentence about what is downloaded, if anything is. Returns the
+    preset with a folder as its location, so that loading needs no network. Raises UserError if the
+    download fails, or a file is damaged; it is deleted, so that the next run downloads it again.
     """
     folder = kaggle.download_preset(preset.name, preset.handle, report) if preset.handle else None
     if preset.handle is None or folder is None:
@@ -196,14 +182,8 @@ def _damaged_download(name: str, handle: str, path: str) -> UserError:
 def require_memory(preset: Preset, nbytes: int, available: int | None = None) -> None:
     """Refuse a preset that does not fit into memory: the system would kill the process.
 
-    Args:
-        preset: Named in the message.
-        nbytes: Bytes of its weights.
-        available: Bytes of the host's memory; read from the system if None.
-
-    Raises:
-        UserError: if the weights do not fit.
-
+    ``nbytes`` are those of the weights. The bytes of the host's memory are read from the system
+    unless they are given. Raises UserError if the weights do not fit.
     """
     if available is None:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

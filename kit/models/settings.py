@@ -48,12 +48,7 @@ class FinetuningSettings:
         return "float32" if self.dtype == "mixed_bfloat16" else self.dtype
 
     def check(self) -> None:
-        """Refuse settings that no run can have.
-
-        Raises:
-            UserError: with the option and its value.
-
-        """
+        """Refuse settings that no run can have: raises UserError with the option and its value."""
         for name in ("batches", "batch_size", "epochs", "max_length"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: it must be at least 1.")
@@ -93,9 +88,7 @@ TUTORIAL_SETTINGS = FinetuningSettings()
 def settings_of_folder(folder: Path) -> FinetuningSettings:
     """The settings in a preset folder's ``finetuning.json``; others are the tutorial's.
 
-    Raises:
-        UserError: if the file is not a JSON object of known settings.
-
+    Raises UserError if the file is not a JSON object of known settings.
     """
     file = folder / SETTINGS_FILE
     if not file.is_file():

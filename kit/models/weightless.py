@@ -55,11 +55,7 @@ def no_weights() -> Iterator[None]:
 def build_backbone(config: Mapping[str, Any], **overrides: Any) -> keras_hub.models.Backbone:
     """A backbone from the content of a preset's ``config.json``; call it within :func:`no_weights`.
 
-    Args:
-        config: With ``registered_name``, ``class_name``, ``module`` and ``config``, as KerasHub
-            writes it.
-        **overrides: Replace entries of ``config["config"]``, for example ``dtype="bfloat16"``.
-
+    ``overrides`` replace entries of ``config["config"]``, for example ``dtype="bfloat16"``.
     """
     return keras.saving.deserialize_keras_object({**config, "config": {**config["config"], **overrides}})
 

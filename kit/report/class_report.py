@@ -33,17 +33,9 @@ class ExerciseDiagnostics:
 
 
 def write_class_report(file: Path, title: str, grades: ClassGrades, when: datetime) -> None:
-    """Write the page.
+    """Write the page about a class, graded at this time.
 
-    Args:
-        file: The page; an earlier one is replaced.
-        title: The name of the class.
-        grades: The grades of the class.
-        when: The time of the grading.
-
-    Raises:
-        UserError: if it cannot be written. Then an earlier page is unchanged.
-
+    Raises UserError if it cannot be written; then an earlier page is unchanged.
     """
     write_page(file, render(title, grades, when))
 

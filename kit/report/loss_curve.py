@@ -56,12 +56,9 @@ class LossCurve:
 
 
 def loss_curve(steps: Sequence[StepRecord], resumed: Sequence[int]) -> LossCurve | None:
-    """The loss curve of these steps; None if no step has a finite loss.
+    """The loss curve of these steps, in their order; None if no step has a finite loss.
 
-    Args:
-        steps: At least one, in their order.
-        resumed: Steps after which the run was resumed.
-
+    ``resumed`` are the steps after which the run was resumed.
     """
     finite = [step for step in steps if math.isfinite(step.loss)]
     if not finite:

@@ -13,13 +13,10 @@ from kit.narrator import as_bytes, as_count, as_share
 
 
 def render_page(template: str, filters: Mapping[str, Callable[..., Any]], **content: Any) -> str:
-    """The text of a page.
+    """The text of a page from a template in this folder.
 
-    Args:
-        template: A file in this folder.
-        filters: In addition to those for bytes, counts and shares.
-        **content: Variables of the template, in addition to the kit's version.
-
+    ``filters`` are in addition to those for bytes, counts and shares, and ``content`` to the kit's
+    version.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -36,12 +33,7 @@ def render_page(template: str, filters: Mapping[str, Callable[..., Any]], **cont
 
 
 def write_page(file: Path, page: str) -> None:
-    """Write a page, over an earlier one.
-
-    Raises:
-        UserError: if it cannot be written. Then an earlier page is unchanged.
-
-    """
+    """Write a page. Raises UserError if it cannot; then an earlier page is unchanged."""
     try:
         write_text(file, page)
     except OSError as error:

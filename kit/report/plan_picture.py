@@ -23,14 +23,7 @@ GIGABYTE = 1e9
 
 
 def draw(plan: Plan, preset: str, file: Path) -> None:
-    """Draw the picture in the format that the file's suffix names.
-
-    Args:
-        plan: The plan to draw.
-        preset: The model's name.
-        file: ``.svg`` or ``.png``.
-
-    """
+    """Draw a plan of the model ``preset`` as ``.svg`` or ``.png``, by the file's suffix."""
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     held, sent = figure.subplots(1, 2, width_ratios=(1, 2))
     settings = plan.settings

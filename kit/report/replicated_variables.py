@@ -24,11 +24,8 @@ class ReplicatedKind:
 def replicated_kinds(result: RunResult, block: Sequence[Variable]) -> list[ReplicatedKind]:
     """The kinds of replicated variables, the largest first.
 
-    Args:
-        result: Of the run. One that has no list of replicated variables has a list of those that no
-            rule matches.
-        block: Variables whose sizes are known.
-
+    A run without a list of replicated variables has a list of those that no rule matches. ``block``
+    has variables whose sizes are known.
     """
     number: Counter[str] = Counter()
     nbytes: Counter[str] = Counter()

@@ -27,19 +27,10 @@ REPLICATED_SHARE = 0.01
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into the folder of a finished run, over an earlier one.
+    """Write ``report.html`` into the folder of a finished run, over an earlier one; return it.
 
-    Args:
-        folder: With ``run.json``, ``metrics.jsonl`` and ``generations.json``, as ``kit run`` writes
-            them.
-
-    Returns:
-        The page.
-
-    Raises:
-        UserError: if the folder is not that of a finished run, a file is missing or damaged, or the
-            page cannot be written. Then an earlier page is unchanged.
-
+    Raises UserError if the folder is not that of a finished run, a file is missing or damaged, or
+    the page cannot be written; then an earlier page is unchanged.
     """
     result = open_finished_run(str(folder)).result
     page = render(result, read_metrics(folder / METRICS_FILE), read_generations(folder))

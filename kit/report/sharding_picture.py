@@ -90,11 +90,8 @@ class ShardingPicture:
 def draw(variable: Variable, mesh: Mapping[str, int], devices: tuple[str, ...]) -> ShardingPicture:
     """Lay out the picture of one variable.
 
-    Args:
-        variable: The variable to draw.
-        mesh: Axes and their sizes, in their order.
-        devices: In the mesh's order; the last axis varies fastest.
-
+    ``mesh`` has the axes and their sizes, in their order; of ``devices`` the last axis varies
+    fastest.
     """
     parts = tuple(math.prod(mesh[axis] for axis in axes) for axes in variable.spec)
     held_by: dict[tuple[int, ...], list[str]] = {index: [] for index in itertools.product(*map(range, parts))}

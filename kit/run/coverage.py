@@ -16,12 +16,7 @@ def coverage_with_and_without_adapters(
 ) -> tuple[RuleCoverage, RuleCoverage]:
     """Rule coverage of a preset with adapters and without: a rule may match only adapters.
 
-    Args:
-        layout_map: With its device mesh.
-        config: The content of the preset's ``config.json``.
-        rank: Of LoRA; 0 for none.
-        dtype: Of the weights.
-
+    ``config`` is the content of the preset's ``config.json``, ``rank`` 0 is without LoRA.
     """
     tuned, loaded = (rule_coverage(layout_map, weightless_variables(config, each, dtype=dtype)) for each in (rank, 0))
     return tuned, loaded

@@ -51,9 +51,7 @@ class ExportOptions:
 def export(options: ExportOptions, runtime: Runtime, parts: Parts, narrator: Narrator) -> None:
     """Load the preset, restore what the run trained, merge the adapters, and write a preset.
 
-    Raises:
-        UserError: for whatever the user can fix. Then nothing is written.
-
+    Raises UserError for whatever the user can fix; then nothing is written.
     """
     model, source = _load(options, runtime, parts, narrator)
     _restore(model, options, parts, narrator)
@@ -111,9 +109,8 @@ def merge_and_compare(
 ) -> None:
     """Merge the adapters, and compare the merged model with the model before.
 
-    Raises:
-        UserError: if the logits change by more than rounding explains, or if the adapters are zero.
-
+    Raises UserError if the logits change by more than rounding explains, or if the adapters are
+    zero.
     """
     narrator.step("Merged adapters")
     result = options.run.result

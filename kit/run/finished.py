@@ -26,14 +26,9 @@ class FinishedRun:
 
 
 def open_finished_run(shown: str) -> FinishedRun:
-    """Read the result of a finished run.
+    """Read the result of a finished run from its folder, named as the user typed it.
 
-    Args:
-        shown: The run's folder as the user typed it.
-
-    Raises:
-        UserError: if it is not the folder of a finished run, or if its ``run.json`` is damaged.
-
+    Raises UserError if it is not the folder of a finished run, or if its ``run.json`` is damaged.
     """
     folder = Path(shown)
     if not folder.is_dir():
@@ -53,14 +48,9 @@ def open_finished_run(shown: str) -> FinishedRun:
 
 
 def open_exportable_run(shown: str) -> FinishedRun:
-    """A finished run with all that an export needs.
+    """A finished run with all that an export needs, from its folder as the user typed it.
 
-    Args:
-        shown: The run's folder as the user typed it.
-
-    Raises:
-        UserError: if it is not the folder of a finished run, or if something is missing.
-
+    Raises UserError if it is not the folder of a finished run, or if something is missing.
     """
     found = open_finished_run(shown)
     result = found.result

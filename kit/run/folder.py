@@ -40,12 +40,7 @@ class Checkpoint:
         return self.folder / "adapters"
 
     def read_progress(self) -> Progress:
-        """Read what else the run resumes from.
-
-        Raises:
-            UserError: if the file is missing or damaged.
-
-        """
+        """Read what else the run resumes from. Raises UserError if it is missing or damaged."""
         return read_record(Progress, self.folder / "progress.json")
 
 
@@ -67,16 +62,10 @@ class RunFolder:
         return max(found, key=lambda checkpoint: checkpoint.step, default=None)
 
     def write_checkpoint(self, step: int, write_state: Callable[[Path], None], progress: Progress) -> None:
-        """Write a checkpoint, then delete the one before.
+        """Write a checkpoint after this many steps, then delete the one before.
 
-        Args:
-            step: Training steps that are done.
-            write_state: Writes the training state to a folder, which it creates.
-            progress: What else the run resumes from.
-
-        Raises:
-            OSError: if it cannot be written. The checkpoint before is still there.
-
+        ``write_state`` writes the training state to a folder, which it creates. Raises OSError if
+        that fails; the checkpoint before is then still there.
         """
         checkpoints = self.path / _CHECKPOINTS
         name = f"step-{step:06}"
@@ -90,10 +79,8 @@ class RunFolder:
     def finish(self, files: Mapping[str, Any], write_state: Callable[[Path], None]) -> None:
         """Write the files of a finished run, then delete what only resuming needs.
 
-        Args:
-            files: Name of a JSON file -> its content.
-            write_state: Writes the training state to a folder, which it creates.
-
+        ``files`` has the content of JSON files by their names; ``write_state`` writes the training
+        state to a folder, which it creates.
         """
         adapters = self.path / "adapters"
         if not adapters.exists():
@@ -121,15 +108,8 @@ class RunFolder:
 def new_run_folder(runs_folder: Path, name: str, request: Any, before: Any) -> RunFolder:
     """Create the folder of a new run. If the name is taken, a number is appended.
 
-    Args:
-        runs_folder: Where the folder is created.
-        name: Its name.
-        request: What was asked for: the content of ``request.json``.
-        before: The style before training: the content of ``before.json``.
-
-    Raises:
-        UserError: if the folder cannot be created.
-
+    ``request`` and ``before`` are the contents of ``request.json`` and ``before.json``. Raises
+    UserError if the folder cannot be created.
     """
     try:
         folder = _create(runs_folder, name)

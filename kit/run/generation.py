@@ -29,14 +29,8 @@ def measure_style(
 ) -> StyleEvidence:
     """Complete the prompts, judge them, and measure the log-likelihood of held-out texts.
 
-    Args:
-        model: The model at this moment.
-        part: Generates text and measures log-likelihoods.
-        judge: Judges each completion without its prompt.
-        prompts: Prompts that ask for lists.
-        own_prompt: The run's own prompt.
-        max_length: Tokens of a completion, the prompt's included.
-
+    The judge gets each completion without its prompt. ``own_prompt`` is the run's own;
+    ``max_length`` counts the tokens of a completion, the prompt's included.
     """
     completions = tuple(complete(model, part, prompt, max_length) for prompt in prompts)
     verdicts = tuple(judge(text[len(prompt) :]) for text, prompt in zip(completions, prompts, strict=True))
@@ -62,9 +56,7 @@ def _log_likelihoods(model: keras_hub.models.CausalLM, part: GenerationPart) -> 
 def complete(model: keras_hub.models.CausalLM, part: GenerationPart, prompt: str, max_length: int) -> str:
     """The prompt and its completion, by the part ``complete``.
 
-    Raises:
-        UserError: if the model generates a token that its tokenizer does not have.
-
+    Raises UserError if the model generates a token that its tokenizer does not have.
     """
     try:
         return part.complete(model, prompt, max_length)

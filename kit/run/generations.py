@@ -31,12 +31,7 @@ class Generations:
 
 
 def read_generations(folder: Path) -> Generations:
-    """Read ``generations.json``.
-
-    Raises:
-        UserError: if it is missing or damaged.
-
-    """
+    """Read ``generations.json``. Raises UserError if it is missing or damaged."""
     file = folder / GENERATIONS_FILE
     with faults_in_one_sentence(file):
         found = from_json(Generations, json.loads(file.read_text(encoding="utf-8")))

@@ -39,9 +39,7 @@ class InterruptedRun:
     def enter_working_folder(self) -> None:
         """Change to the folder that the run was started in, which its relative paths refer to.
 
-        Raises:
-            UserError: if the folder is not there any more.
-
+        Raises UserError if the folder is not there any more.
         """
         working_folder = str(self.request.working_folder)
         try:
@@ -54,16 +52,10 @@ class InterruptedRun:
 
 
 def open_interrupted_run(shown: str, lock: bool = True) -> InterruptedRun:
-    """Open the folder of an interrupted run.
+    """Open the folder of an interrupted run, named as the user typed it.
 
-    Args:
-        shown: The folder as the user typed it.
-        lock: Keep other processes from resuming the same run.
-
-    Raises:
-        UserError: if the folder is not that of an interrupted run, if a file in it is damaged, or
-            if another process has it locked.
-
+    With ``lock``, no other process can resume the same run. Raises UserError if it is not the
+    folder of an interrupted run, if a file in it is damaged, or if another process has it locked.
     """
     folder = Path(shown).absolute()
     if not folder.is_dir():

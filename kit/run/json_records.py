@@ -43,26 +43,16 @@ def as_json(value: Any) -> Any:
 
 
 def from_json(kind: type[Record], content: Any) -> Record:
-    """The value of type ``kind`` that ``content`` holds.
+    """The value of type ``kind`` that ``content`` holds, without keys that the type does not have.
 
-    Keys that the type does not have are ignored.
-
-    Raises:
-        KeyError: for a key that is missing.
-        ValueError: for a value of another type.
-
+    Raises KeyError for a key that is missing, and ValueError for a value of another type.
     """
     found: Record = _read(kind, content)
     return found
 
 
 def read_record(kind: type[Record], file: Path) -> Record:
-    """What a JSON file holds.
-
-    Raises:
-        UserError: if the file is missing, unreadable or damaged.
-
-    """
+    """What a JSON file holds. Raises UserError if it is missing, unreadable or damaged."""
     with faults_in_one_sentence(file):
         return from_json(kind, json.loads(file.read_text(encoding="utf-8")))
 

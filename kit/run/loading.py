@@ -15,9 +15,7 @@ def load_model(
 ) -> keras_hub.models.CausalLM:
     """Load the model of a preset whose configuration has been checked.
 
-    Raises:
-        UserError: if the weights do not fit the configuration.
-
+    Raises UserError if the weights do not fit the configuration.
     """
     try:
         return part.load_distributed(preset.location, layout_map, dtype=dtype)

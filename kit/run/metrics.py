@@ -52,16 +52,10 @@ NO_PROGRESS = Progress((), (), 0.0, (), ())
 
 
 def read_metrics(file: Path, finished: bool = True) -> tuple[StepRecord, ...]:
-    """Read the steps, in their order; of a step that occurs twice, the later line counts.
+    """Read the steps of ``metrics.jsonl``; of a step that occurs twice, the later line counts.
 
-    Args:
-        file: ``metrics.jsonl``.
-        finished: Whether the run is finished. The file of an unfinished run may be missing or
-            empty, and its last line may be cut off.
-
-    Raises:
-        UserError: if the file is missing or damaged.
-
+    The file of an unfinished run may be missing or empty, and its last line may be cut off. Raises
+    UserError if the file is missing or damaged otherwise.
     """
     if not finished and not file.is_file():
         return ()

@@ -15,13 +15,7 @@ from kit.runtime.processes import Processes, wait_for_all
 
 
 def local_rows(device_mesh: keras.distribution.DeviceMesh, batch_size: int) -> list[int]:
-    """The rows of a batch that this process feeds; all rows if the batch is not split.
-
-    Args:
-        device_mesh: With an axis "batch".
-        batch_size: Rows of the whole batch.
-
-    """
+    """The rows of a batch that this process feeds; all rows if the batch is not split."""
     sharding = jax.sharding.NamedSharding(device_mesh.backend_mesh, jax.sharding.PartitionSpec("batch"))
     slices = [index[0] for index in sharding.addressable_devices_indices_map((batch_size,)).values() if index]
     return sorted({row for rows in slices for row in range(*rows.indices(batch_size))})
@@ -62,14 +56,8 @@ def on_main_process(
     """Within this context, process 0 has the whole model on its own devices.
 
     It gets True; the others get False and wait for it at the end. All processes must enter the
-    context. With one process it changes nothing.
-
-    Args:
-        name: A name that is used once per run.
-        model: Sharded over the devices of all processes.
-        part: Makes the layout map of the mesh of process 0.
-        processes: The processes of the run.
-
+    context, with a name that is used once per run. With one process it changes nothing. ``part``
+    makes the layout map of the mesh of process 0.
     """
     if not processes.is_distributed:
         yield True

@@ -35,9 +35,7 @@ class RunOptions:
     def mesh_shape(self, device_count: int) -> tuple[int, int]:
         """The mesh for this number of devices.
 
-        Raises:
-            UserError: if the mesh does not fit the devices, or does not divide a batch.
-
+        Raises UserError if the mesh does not fit the devices, or does not divide a batch.
         """
         batch, model = fitting_mesh(self.mesh, device_count)
         if self.settings.batch_size % batch:
@@ -51,9 +49,7 @@ class RunOptions:
 def fitting_mesh(mesh: tuple[int, int] | None, device_count: int) -> tuple[int, int]:
     """The sizes of the axes "batch" and "model"; by default (1, all devices).
 
-    Raises:
-        UserError: if the mesh does not fit the devices.
-
+    Raises UserError if the mesh does not fit the devices.
     """
     batch, model = mesh or (1, device_count)
     wanted = batch * model
@@ -77,18 +73,8 @@ def prepare_options(
 ) -> RunOptions:
     """Find the preset and the reviews, and check the settings.
 
-    Args:
-        preset_name: What :func:`kit.models.presets.find_preset` takes.
-        given: Settings that replace those of the preset; None for those that are not given.
-        mesh: Sizes of the axes "batch" and "model", if given.
-        control: Train on reviews with shuffled words.
-        runs_folder: The folder in which the run folder is created.
-        save_every: Steps between checkpoints; None: a tenth of all.
-        interrupted: The run to resume.
-
-    Raises:
-        UserError: for whatever the user can fix.
-
+    ``given`` has settings that replace those of the preset, and None for those that are not given;
+    :class:`RunOptions` describes the others. Raises UserError for whatever the user can fix.
     """
     # Values that no preset allows are refused before the preset is looked for.
     TUTORIAL_SETTINGS.with_options(**given)
@@ -111,9 +97,7 @@ def prepare_options(
 def check_options_agree(options: RunOptions) -> None:
     """Make sure that all processes have the same options: otherwise they would wait forever.
 
-    Raises:
-        UserError: if they differ.
-
+    Raises UserError if they differ.
     """
     import hashlib
 

@@ -39,21 +39,10 @@ TRAINING: tuple[Callable[[RunState], None], ...] = (
 
 
 def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator) -> RunResult | None:
-    """Run the tutorial.
+    """Run the tutorial, and return what ``run.json`` holds; None where no run folder is written.
 
-    Args:
-        options: What to run.
-        runtime: The platform, started.
-        parts: The implementation to run.
-        narrator: Reports each step.
-
-    Returns:
-        What ``run.json`` holds; None in a process that does not write the run folder.
-
-    Raises:
-        UserError: for whatever the user can fix. The run folder is kept only if it has a
-            checkpoint.
-
+    Raises UserError for whatever the user can fix. The run folder is kept only if it has a
+    checkpoint.
     """
     state = RunState(options, runtime, parts, narrator, run_inputs(options, parts))
     for step in PREPARATION:

@@ -91,15 +91,8 @@ class StepRecorder(keras.callbacks.Callback):
     ) -> None:
         """Continue after ``checkpoint``, if there is one.
 
-        Args:
-            folder: The run's folder; None in a process that writes nothing.
-            part: Saves the training state.
-            schedule: Steps and checkpoints.
-            narrator: Reports each step.
-            run_started: When this process started the run, by ``time.perf_counter``.
-            checkpoint: The run's newest.
-            processes: The processes of the run.
-
+        ``folder`` is None in a process that writes nothing; ``run_started`` is when this process
+        started the run, by ``time.perf_counter``.
         """
         super().__init__()
         self._folder = folder

@@ -237,12 +237,7 @@ class RunResult(RunInputs):
 
 
 def read_result(folder: Path) -> RunResult:
-    """Read ``run.json``.
-
-    Raises:
-        UserError: if it is missing or damaged.
-
-    """
+    """Read ``run.json``. Raises UserError if it is missing or damaged."""
     file = folder / RESULT_FILE
     with faults_in_one_sentence(file):
         content = json.loads(file.read_text(encoding="utf-8"))

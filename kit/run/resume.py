@@ -13,12 +13,7 @@ from kit.run.result import Checksums
 
 
 def check_inputs_unchanged(interrupted: InterruptedRun, now: Checksums) -> None:
-    """Refuse to resume with other reviews or other weights.
-
-    Raises:
-        UserError: naming what has changed.
-
-    """
+    """Refuse to resume with other reviews or other weights: raises UserError that names them."""
     request = interrupted.request
     for changed, sentence in (
         (
@@ -34,9 +29,7 @@ def check_inputs_unchanged(interrupted: InterruptedRun, now: Checksums) -> None:
 def restore_training(part: CheckpointPart, model: keras_hub.models.CausalLM, checkpoint: Checkpoint | None) -> None:
     """Restore the training state of a checkpoint, and the states of the random generators.
 
-    Raises:
-        UserError: if the checkpoint cannot be read.
-
+    Raises UserError if the checkpoint cannot be read.
     """
     if checkpoint is None:
         return
@@ -53,9 +46,7 @@ def restore_training(part: CheckpointPart, model: keras_hub.models.CausalLM, che
 def keep_or_remove(folder: RunFolder, shown: str, error: BaseException, narrator: Narrator) -> None:
     """Keep the folder of a run that failed if it has a checkpoint; otherwise delete it.
 
-    Raises:
-        UserError: if the run failed because its folder cannot be written to.
-
+    Raises UserError if the run failed because its folder cannot be written to.
     """
     checkpoint = folder.newest_checkpoint()
     if checkpoint is None:

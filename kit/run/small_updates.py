@@ -14,21 +14,12 @@ def keep_small_updates(model: keras_hub.models.CausalLM, parts: Parts, dtype: st
     """Add the adapters of a model that computes in bfloat16 in float32.
 
     Call it between ``enable_lora`` and ``compile``, also before a run resumes. Variables keep their
-    values.
+    values. The parts' ``add_adapters_in_float32`` is used if it is implemented, otherwise the
+    reference's, if this copy of the kit has it. In float32, and without adapters, the model is not
+    changed.
 
-    Args:
-        model: With LoRA enabled unless ``rank`` is 0.
-        parts: Their ``add_adapters_in_float32`` is used if it is implemented, otherwise the
-            reference's, if this copy of the kit has it.
-        dtype: The model's "float32", "bfloat16" or "mixed_bfloat16". In float32 nothing is done.
-        rank: Of LoRA; 0 trains all parameters.
-
-    Returns:
-        A sentence for the user, or "".
-
-    Raises:
-        UserError: if the module ``precision`` of the parts is not Python or does not import.
-
+    Returns a sentence for the user, or "". Raises UserError if the module ``precision`` of the
+    parts is not Python or does not import.
     """
     if dtype == "float32":
         return ""

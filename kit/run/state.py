@@ -80,10 +80,7 @@ class RunState:
     def make_result(self, before: str, after: str) -> RunResult:
         """The result of the run, from what the steps have set.
 
-        Args:
-            before: The completion of the run's own prompt before training.
-            after: The same after training.
-
+        ``before`` and ``after`` are the completions of the run's own prompt.
         """
         return RunResult(
             **vars(self.inputs),

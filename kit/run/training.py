@@ -26,11 +26,8 @@ def train_remaining_steps(
 def training_summary(records: Sequence[StepRecord], seconds: float, first: int) -> TrainingSummary:
     """The training in a few numbers.
 
-    Args:
-        records: All steps.
-        seconds: Of training, in this process.
-        first: Index of this process' first step, which includes compilation.
-
+    ``seconds`` are those of this process, ``first`` is the index of its first step, which includes
+    compilation.
     """
     third = max(1, len(records) // 3)
     after_first = records[-1].seconds - records[first].seconds

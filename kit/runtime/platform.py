@@ -79,11 +79,7 @@ def attached_devices(platform: Platform) -> int:
 def choose_platform_of_checks(wanted: str = "auto") -> Platform:
     """The platform for the course's checks: ``auto`` ignores a single GPU or TPU chip.
 
-    The checks need several devices.
-
-    Raises:
-        UserError: as :func:`choose_platform`.
-
+    The checks need more than one device. Raises UserError as :func:`choose_platform`.
     """
     chosen = choose_platform(wanted)
     return "cpu" if wanted == "auto" and chosen != "cpu" and attached_devices(chosen) < 2 else chosen
@@ -92,11 +88,8 @@ def choose_platform_of_checks(wanted: str = "auto") -> Platform:
 def choose_platform(wanted: str = "auto") -> Platform:
     """The platform: ``auto`` is a TPU if one is attached, then a GPU, then the CPU.
 
-    With ``JAX_PLATFORMS=cpu`` in the environment ``auto`` is the CPU.
-
-    Raises:
-        UserError: if the machine does not have the platform.
-
+    With ``JAX_PLATFORMS=cpu`` in the environment ``auto`` is the CPU. Raises UserError if the
+    machine does not have the platform.
     """
     if wanted == "auto" and os.environ.get("JAX_PLATFORMS") == "cpu":
         return "cpu"
@@ -122,14 +115,8 @@ def prepare_environment(
 ) -> None:
     """Set the variables that jax, XLA and Keras read when they are imported.
 
-    Args:
-        platform: "cpu", "gpu" or "tpu".
-        simulated_devices: The number of devices on the CPU.
-        tensorflow: Whether TensorFlow may be imported, as in the process of another project.
-
-    Raises:
-        UserError: if JAX has already started with other devices.
-
+    ``simulated_devices`` counts for the CPU. With ``tensorflow`` TensorFlow may be imported, as in
+    the process of another project. Raises UserError if JAX has already started with other devices.
     """
     if "jax" in sys.modules and not _jax_can_still_be_set(platform, simulated_devices):
         raise UserError(
@@ -215,9 +202,7 @@ def keep_tensorflow_out() -> None:
 def choose_devices(platform: str, devices: int | None, processes: Processes | None = None) -> tuple[Platform, int]:
     """The platform, and the number of devices to simulate on the CPU.
 
-    Raises:
-        UserError: if the machine does not have the platform, or if the number is not positive.
-
+    Raises UserError if the machine does not have the platform, or if the number is not positive.
     """
     if devices is not None and devices < 1:
         raise UserError(f"--devices {devices}: it must be at least 1.")
@@ -230,16 +215,9 @@ def start(
 ) -> Runtime:
     """Choose a platform, set the environment, import jax and start its backend.
 
-    Args:
-        platform: "auto", "cpu", "gpu" or "tpu".
-        devices: The number of devices to simulate in each process (8 by default); on real hardware,
-            the number that each process must have.
-        seed: For Keras, NumPy and Python, if given.
-        processes: The processes that train together.
-
-    Raises:
-        UserError: if the machine does not have the platform or the devices.
-
+    ``devices`` is the number to simulate in each process (8 by default); on real hardware, the
+    number that each process must have. The seed is for Keras, NumPy and Python. Raises UserError if
+    the machine does not have the platform or the devices.
     """
     processes = processes or SINGLE_PROCESS
     chosen, simulated = choose_devices(platform, devices, processes)

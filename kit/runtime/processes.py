@@ -66,9 +66,7 @@ SINGLE_PROCESS = Processes()
 def processes_of_environment() -> Processes:
     """The processes of Keras' environment variables; one process if they are not set.
 
-    Raises:
-        UserError: if the variables are incomplete or inconsistent.
-
+    Raises UserError if the variables are incomplete or inconsistent.
     """
     given = {name: os.environ.get(name, "") for name in (ADDRESSES, COUNT, ID)}
     if not any(given.values()):
@@ -133,9 +131,7 @@ def keep_standard_output_for_python() -> None:
 def wait_for_all(what: str) -> None:
     """Wait until all processes are here, over the network: the devices may be busy.
 
-    Args:
-        what: A name that is used once per run.
-
+    ``what`` is a name that is used once per run.
     """
     from jax._src import distributed
 
@@ -166,10 +162,8 @@ class Watch:
     def start(self) -> None:
         """Connect all processes at process 0's address, and watch the connections from then on.
 
-        Raises:
-            UserError: if process 0 cannot listen, if a process is missing, or if one does not
-                belong here.
-
+        Raises UserError if process 0 cannot listen, if a process is missing, or if one does not
+        belong here.
         """
         host, _, port = self.processes.addresses.split(",")[0].rpartition(":")
         if self.processes.is_main:

@@ -39,12 +39,7 @@ def has_libtpu() -> bool:
 
 
 def require_libtpu() -> None:
-    """Require libtpu.
-
-    Raises:
-        UserError: if it is not installed, with the command that installs it.
-
-    """
+    """Raises UserError, with the command that installs libtpu, if it is not installed."""
     if not has_libtpu():
         raise UserError(LIBTPU_REMEDY)
 
@@ -59,11 +54,8 @@ def topology_devices(topology: Topology) -> tuple[Any, ...]:
     """The JAX devices of a topology: you can compile for them, but put no array on them.
 
     Call ``kit.runtime.platform.prepare_environment`` before you import jax: otherwise the first
-    call waits minutes for a metadata server.
-
-    Raises:
-        UserError: if libtpu is not installed, or does not know the topology.
-
+    call waits minutes for a metadata server. Raises UserError if libtpu is not installed, or does
+    not know the topology.
     """
     require_libtpu()
     from jax.experimental import topologies
@@ -132,16 +124,11 @@ class DoesNotFit:
 
 
 def compile_for_tpu(lowered: "jax.stages.Lowered", topology: Topology) -> TpuProgram | DoesNotFit:
-    """Compile a program, or report that it does not fit.
+    """Compile a program over devices of :func:`topology_devices`, or report that it does not fit.
 
     With the environment variable ``KIT_TPU_PROGRAMS`` each distinct program is compiled once, and
     what the compiler said is kept in that folder. It is meant for `kit dev check` and CI: code
     under test could write there too.
-
-    Args:
-        lowered: Over devices of :func:`topology_devices`.
-        topology: The topology of these devices.
-
     """
     folder = os.environ.get(PROGRAMS_FOLDER)
     if not folder:

@@ -104,19 +104,11 @@ def make_plan(
 ) -> Plan:
     """Compile a training step for a topology, with all decoder blocks or with few.
 
-    Args:
-        config: The content of a preset's ``config.json``.
-        topology: With as many devices as jax simulates.
-        settings: What to compile.
-        parts: The functions that the step is made of.
-        layers: Empty for all blocks; one number for a model of that many blocks; two numbers to
-            compile both and extrapolate linearly to all blocks: all blocks but the first and the
-            last are alike.
-        report: Called with a sentence before each compilation.
-
-    Raises:
-        UserError: if the layout map cannot be used on this model and mesh.
-
+    ``config`` is the content of a preset's ``config.json``. The topology has as many devices as jax
+    simulates. ``layers`` is empty for all blocks; one number for a model of that many blocks; two
+    numbers to compile both and extrapolate linearly to all blocks: all blocks but the first and the
+    last are alike. ``report`` is called with a sentence before each compilation. Raises UserError
+    if the layout map cannot be used on this model and mesh.
     """
 
     def lower(blocks: int) -> LoweredStep:

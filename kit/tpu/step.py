@@ -85,18 +85,10 @@ def lower_step(
     """Trace Keras' own train step, with donated state that keeps its shardings, and lower it.
 
     No weight is allocated. Each variable has the layout that it would get under ``ModelParallel``,
-    and each moment of the optimizer that of its variable.
-
-    Args:
-        config: The content of a preset's ``config.json``.
-        settings: Of the step. There must be as many simulated devices as ``devices``.
-        parts: The functions that the step is made of.
-        devices: Of a topology, or of this machine; as many as the mesh has.
-        num_layers: Decoder blocks, instead of those of ``config``.
-
-    Raises:
-        UserError: if the layout map cannot be used on this model and mesh.
-
+    and each moment of the optimizer that of its variable. ``config`` is the content of a preset's
+    ``config.json``; ``num_layers`` replaces its number of decoder blocks. The devices are of a
+    topology, or of this machine: as many as the mesh has, and as are simulated. Raises UserError if
+    the layout map cannot be used on this model and mesh.
     """
     distribution = keras.distribution.ModelParallel(
         layout_map=parts.make_layout_map(_keras_mesh(settings.mesh)), batch_dim_name="batch", auto_shard_dataset=False

@@ -55,12 +55,7 @@ TOPOLOGIES = {topology.name: topology for topology in _TOPOLOGIES}
 
 
 def find_topology(name: str) -> Topology:
-    """The topology of that name.
-
-    Raises:
-        UserError: if none has this name.
-
-    """
+    """The topology of that name. Raises UserError if none has this name."""
     if name not in TOPOLOGIES:
         raise UserError(f"--topology {name}: choose one of {', '.join(TOPOLOGIES)}.")
     return TOPOLOGIES[name]

@@ -65,7 +65,6 @@ def made_result(folder: Path, **changes: Any) -> RunResult:
     Args:
         folder: The run's.
         **changes: Fields with another value.
-
     """
     result = RunResult(
         preset="bundled",
