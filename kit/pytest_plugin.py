@@ -157,7 +157,10 @@ def _devices(number: int) -> list[str]:
 
 
 def _prepare(number: int) -> None:
-    """Make JAX simulate this many devices. Raises RuntimeError, with the remedy, if it has started."""
+    """Make JAX simulate this many devices.
+
+    Raises RuntimeError, with the remedy, if it has started.
+    """
     from kit.errors import UserError
     from kit.runtime.platform import prepare_environment
 
