@@ -18,7 +18,7 @@ from kit.parts.protocols import functions_of
 
 #: Layers of checks, cheap ones first.
 LAYERS = {
-    "interface": "is it implemented, do names and signatures fit",
+    "interface": "functions are implemented and have the expected names and signatures",
     "spec": "mesh, sharding specs, rule coverage, bytes per device, data",
     "params": "parameter counts in closed form, at 2B and 7B",
     "program": "collectives of the compiled step",
