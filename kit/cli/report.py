@@ -13,7 +13,7 @@ def command(run: Path, opened: bool) -> None:
     """Write report.html of a finished run into its folder RUN again, and print its path.
 
     The page needs no network: loss, sharding, bytes per device, rule coverage, what the model wrote
-    before and after with the judge's verdicts, settings and versions.
+    before and after with the style classifier's verdicts, settings and versions.
     """
     from kit.report.run_report import write_report
 

@@ -126,7 +126,7 @@ def _show_time(narrator: ConsoleNarrator, plan: "Plan") -> None:
     )
     hbm = f"{as_bytes(plan.bytes_accessed or 0)} on each device, at the published bandwidth"
     compiler = f"its own estimate, without the links: {plan.tokens_per_second:,.0f} tokens per second"
-    narrator.step("Time per step (estimates to compare, no promises)")
+    narrator.step("Time per step (estimates, for comparison only)")
     narrator.table(
         ("", "seconds per step", ""),
         [

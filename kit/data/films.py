@@ -76,7 +76,7 @@ def lists_of_known_films(number: int, seed: int) -> list[str]:
 
 
 def lists_of_held_out_films(number: int, seed: int) -> list[str]:
-    """Lists of films whose genre or decade neither the model nor the judge was trained on."""
+    """Lists of films whose genre or decade neither the model nor the classifier was trained on."""
     return _lists(number, seed, HELD_OUT_GENRES, HELD_OUT_DECADES, [film for film in load_films() if film.held_out])
 
 

@@ -17,7 +17,7 @@ from kit.data.films import lists_of_held_out_films, load_films, numbered_list
 from kit.data.reviews import held_out_reviews, load_movie_reviews, split_of, without_markup
 from kit.evidence.style_verdict import StyleVerdict
 
-#: Words per snippet for the judge: about as many as a generation of 64 tokens has.
+#: Words per snippet for the classifier: about as many as a generation of 64 tokens has.
 SNIPPET_WORDS = 40
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+|[.,!?();:\"-]")
@@ -29,7 +29,9 @@ def words(text: str) -> list[str]:
 
 
 class BigramModel:
-    """How much better the previous word predicts each word of a text than nothing does.
+    """The mean gain in log-likelihood from predicting each word with the previous word.
+
+    The gain is over predicting each word without context.
 
     The likelihood of single words is not enough: frequent words in any order are likely. Their
     order distinguishes a review from its shuffled words.
@@ -63,8 +65,8 @@ class BigramModel:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Classifies texts as lists or reviews. Neither tuning nor evaluation data trained it."""
+class StyleClassifier:
+    """Classifies texts as lists or reviews. It is not trained on tuning or evaluation data."""
 
     classifier: Pipeline
     bigrams: BigramModel
@@ -93,10 +95,10 @@ def shuffled_words(text: str, random: np.random.Generator) -> str:
 
 
 @functools.cache
-def train_judge(seed: int = 0, number: int = 2000) -> Judge:
-    """Train the judge on real reviews of the split "pretraining" and on lists of real films.
+def train_style_classifier(seed: int = 0, number: int = 2000) -> StyleClassifier:
+    """Train the classifier on real reviews of the split "pretraining" and on lists of real films.
 
-    ``number`` is that of the texts per style; the seed is for the choice of snippets and films.
+    ``number`` is the number of texts per style; the seed is for the choice of snippets and films.
     """
     random = np.random.default_rng(seed)
     pool = [without_markup(text) for text, _ in load_movie_reviews() if split_of(text) == "pretraining"]
@@ -115,12 +117,12 @@ def train_judge(seed: int = 0, number: int = 2000) -> Judge:
     classifier.fit(lists + reviews, [0] * len(lists) + [1] * len(reviews))
     bigrams = BigramModel(pool[i] for i in order[number : 3 * number])
     scores = [bigrams.score(text) for text in reviews]
-    return Judge(classifier, bigrams, float(np.percentile(scores, 2)))
+    return StyleClassifier(classifier, bigrams, float(np.percentile(scores, 2)))
 
 
 @dataclass(frozen=True)
-class JudgeAccuracy:
-    """The judge's accuracy on texts that it was not trained on."""
+class StyleClassifierAccuracy:
+    """The classifier's accuracy on texts that it was not trained on."""
 
     #: Share of held-out reviews classified as fluent reviews, and of held-out lists as lists.
     reviews: float
@@ -131,16 +133,16 @@ class JudgeAccuracy:
     number: int
 
 
-def judge_accuracy(judge: Judge, number: int = 300, seed: int = 1) -> JudgeAccuracy:
-    """Test the judge on held-out reviews and on lists of films of held-out genres or decades."""
+def style_classifier_accuracy(classify: StyleClassifier, number: int = 300, seed: int = 1) -> StyleClassifierAccuracy:
+    """Test it on held-out reviews and on lists of films of held-out genres or decades."""
     random = np.random.default_rng(seed)
     reviews = [snippet(text, random) for text in held_out_reviews(number)]
     lists = [text.partition("1. ")[1] + text.partition("1. ")[2] for text in lists_of_held_out_films(number, seed)]
     shuffled = [shuffled_words(text, random) for text in reviews]
-    return JudgeAccuracy(
-        reviews=float(np.mean([judge(text).is_review for text in reviews])),
-        lists=float(np.mean([judge(text).is_list for text in lists])),
-        shuffled=float(np.mean([not judge(text).is_review for text in shuffled])),
+    return StyleClassifierAccuracy(
+        reviews=float(np.mean([classify(text).is_review for text in reviews])),
+        lists=float(np.mean([classify(text).is_list for text in lists])),
+        shuffled=float(np.mean([not classify(text).is_review for text in shuffled])),
         number=number,
     )
 

@@ -1,15 +1,15 @@
-"""What the judge of style says about one text. Imports no framework."""
+"""What the style classifier says about one text. Imports no framework."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class StyleVerdict:
-    """The judge's verdict on one text."""
+    """The style classifier's verdict on one text."""
 
     #: "list" or "review", whichever is more probable.
     style: str
-    #: The judge's probability of "review".
+    #: The classifier's probability of "review".
     probability_of_review: float
     #: Gain in log-likelihood per word from knowing the word before, by a bigram model of real
     #: reviews, in nats; minus infinity for fewer than two words.
@@ -19,12 +19,12 @@ class StyleVerdict:
 
     @property
     def is_review(self) -> bool:
-        """Whether judge and fluency both say review: shuffled words of a review are no review."""
+        """Whether classifier and fluency both say review: shuffled words do not."""
         return self.style == "review" and self.fluent
 
     @property
     def is_list(self) -> bool:
-        """Whether the judge says list."""
+        """Whether the classifier says list."""
         return self.style == "list"
 
     @property

@@ -122,7 +122,7 @@ class ReplicatedRow:
 
 @dataclass(frozen=True)
 class JudgedText:
-    """What follows a prompt, and the judge's verdict on it."""
+    """What follows a prompt, and the style classifier's verdict on it."""
 
     continuation: str
     verdict: StyleVerdict

@@ -7,7 +7,7 @@ import keras_hub
 from kit.data.films import lists_of_known_films
 from kit.data.reviews import held_out_reviews
 from kit.errors import UserError
-from kit.evidence.style import Judge
+from kit.evidence.style import StyleClassifier
 from kit.narrator import as_count
 from kit.parts.protocols import GenerationPart
 from kit.run.result import LogLikelihoods
@@ -22,18 +22,18 @@ HELD_OUT_LENGTH = 128
 def measure_style(
     model: keras_hub.models.CausalLM,
     part: GenerationPart,
-    judge: Judge,
+    classify: StyleClassifier,
     prompts: Sequence[str],
     own_prompt: str,
     max_length: int,
 ) -> StyleEvidence:
-    """Complete the prompts, judge them, and measure the log-likelihood of held-out texts.
+    """Complete prompts, classify the completions, and measure the log-likelihood of held-out texts.
 
-    The judge gets each completion without its prompt. ``own_prompt`` is the run's own;
+    The classifier gets each completion without its prompt. ``own_prompt`` is the run's own;
     ``max_length`` counts the tokens of a completion, the prompt's included.
     """
     completions = tuple(complete(model, part, prompt, max_length) for prompt in prompts)
-    verdicts = tuple(judge(text[len(prompt) :]) for text, prompt in zip(completions, prompts, strict=True))
+    verdicts = tuple(classify(text[len(prompt) :]) for text, prompt in zip(completions, prompts, strict=True))
     scores = _log_likelihoods(model, part)
     if own_prompt in prompts:
         completion = completions[prompts.index(own_prompt)]

@@ -15,7 +15,7 @@ GENERATIONS_FILE = "generations.json"
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedCompletion(StyleVerdict):
-    """A completion and the judge's verdict on what follows its prompt."""
+    """A completion and the style classifier's verdict on what follows its prompt."""
 
     #: With the prompt.
     text: str

@@ -13,7 +13,7 @@ from kit.data.films import list_prompts
 from kit.errors import UserError
 from kit.evidence.placement import nbytes_per_device
 from kit.evidence.rule_coverage import check_coverage
-from kit.evidence.style import share_without_copies, shuffled_words, train_judge
+from kit.evidence.style import share_without_copies, shuffled_words, train_style_classifier
 from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import download_all, require_memory
 from kit.models.sharded_loading import load_slice_by_slice
@@ -294,7 +294,12 @@ def _generate(state: RunState, name: str) -> StyleEvidence | None:
         if not is_main:
             return None
         evidence = measure_style(
-            state.model, state.parts.generation, train_judge(), list_prompts(), settings.prompt, settings.max_length
+            state.model,
+            state.parts.generation,
+            train_style_classifier(),
+            list_prompts(),
+            settings.prompt,
+            settings.max_length,
         )
         state.narrator.text(evidence.completion)
         state.narrator.say(

@@ -16,7 +16,7 @@ class StyleEvidence:
 
     #: The prompts' completions, with the prompts.
     completions: tuple[str, ...]
-    #: The judge's verdict on each, without its prompt.
+    #: The style classifier's verdict on each, without its prompt.
     verdicts: tuple[StyleVerdict, ...]
     #: Of held-out texts.
     scores: LogLikelihoods
@@ -30,7 +30,7 @@ class StyleEvidence:
 
     @property
     def reviews(self) -> int:
-        """How many completions are reviews, by judge and fluency together."""
+        """How many completions are reviews, by classifier and fluency together."""
         return sum(verdict.is_review for verdict in self.verdicts)
 
     @property

@@ -1,15 +1,15 @@
-"""The judge of style."""
+"""The style classifier."""
 
 import numpy as np
 import pytest
 
-from kit.evidence.style import judge_accuracy, share_without_copies, shuffled_words, train_judge
+from kit.evidence.style import share_without_copies, shuffled_words, style_classifier_accuracy, train_style_classifier
 
 
 @pytest.mark.style
-class TestJudge:
+class TestStyleClassifier:
     def test_accuracy_on_held_out_texts(self) -> None:
-        accuracy = judge_accuracy(train_judge())
+        accuracy = style_classifier_accuracy(train_style_classifier())
         assert accuracy.number == 300
         assert accuracy.reviews >= 0.95
         assert accuracy.lists >= 0.95
@@ -29,7 +29,7 @@ class TestJudge:
         ],
     )
     def test_clear_cases(self, text: str, is_list: bool, is_review: bool) -> None:
-        verdict = train_judge()(text)
+        verdict = train_style_classifier()(text)
         assert (verdict.is_list, verdict.is_review) == (is_list, is_review)
 
     def test_copies_are_found(self) -> None:

@@ -134,12 +134,12 @@ def test_what_it_says(run: Path) -> None:
         ["as loaded", "4,400", "4,400"],
         ["with LoRA of rank 4", "321", "4,721"],
     ]
-    assert page.rows("The judge's verdict on each prompt")[1:] == [
+    assert page.rows("The style classifier's verdict on each prompt")[1:] == [
         ["Best films", "≡ list", "¶ review"],
         ["Worst films", "≡ list", "✕ neither"],
         ["Other films", "≡ list", "≡ list"],
     ]
-    assert "judge: 90% review; fluency −∞ nats per word" in page.text
+    assert "style classifier: 90% review; fluency −∞ nats per word" in page.text
     held = page.rows("Bytes on each device. The full width is the whole model.")[1:]
     assert held == [[device, "", "6.8 kB", "38.9%"] for device in DEVICES]
     settings = dict(page.rows("Settings")[1:])
