@@ -4,7 +4,7 @@ The codes of an exercise are in its ``kit/course/<exercise>/exercise.py``. A cod
 name.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -13,13 +13,8 @@ class Code:
 
     #: One sentence: what to try.
     remedy: str
-    #: The lesson and section that explain it, as ``lesson#Section``. An exercise's own codes leave
-    #: out the lesson.
+    #: The lesson and section that explain it, as ``lesson#Section``.
     anchor: str
-
-    def of_exercise(self, name: str) -> "Code":
-        """The code with the exercise's lesson in its anchor."""
-        return self if "#" in self.anchor else replace(self, anchor=f"{name}#{self.anchor}")
 
 
 #: An anchor without a lesson refers to the lesson of the exercise that is checked.

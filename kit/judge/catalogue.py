@@ -4,6 +4,7 @@ Imports no framework.
 """
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -48,8 +49,7 @@ class Check:
     limit: float
     #: What it asks, in one sentence.
     asks: str
-    #: Set by the exercise.
-    exercise: str = ""
+    exercise: str
 
     @property
     def id(self) -> str:
@@ -102,29 +102,40 @@ class Exercise:
     contract: type | None
     #: From a nudge to the outline of the solution.
     hints: tuple[str, ...]
-    #: Its own checks; the catalogue adds one of the layer ``interface`` for each function.
-    checks: tuple[Check, ...]
-    #: Codes of its diagnostics; codes that several exercises share are in ``kit.checks.codes``.
-    codes: dict[str, Code] = field(default_factory=dict)
+    #: Its own checks, by (layer, function, limit): what each asks, by name.
+    questions: dict[tuple[str, str, float], dict[str, str]]
+    #: Codes of its diagnostics, by section of the lesson: the remedy of each. Codes that several
+    #: exercises share are in ``kit.checks.codes``.
+    remedies: dict[str, dict[str, str]] = field(default_factory=dict)
     #: Whether it comes after the core exercises, which `kit run` is made of.
     advanced: bool = False
 
-    def __post_init__(self) -> None:
-        """Add the interface checks, and sort all checks by layer, cheap ones first."""
-        interface = [
+    @functools.cached_property
+    def checks(self) -> tuple[Check, ...]:
+        """One check of the layer ``interface`` per function and its own checks, cheap layers first."""
+        found = [
             Check(
-                f"interface_of_{function.name}",
+                f"interface_of_{name}",
                 "interface",
-                function.name,
+                name,
                 15,
-                f"{function.name} exists, and can be called as the stub says.",
+                f"{name} exists, and can be called as the stub says.",
+                self.name,
             )
-            for function in self.functions
+            for name in (function.name for function in self.functions)
         ]
-        order = list(LAYERS)
-        checks = sorted((*interface, *self.checks), key=lambda check: order.index(check.layer))
-        found = tuple(dataclasses.replace(check, exercise=self.name) for check in checks)
-        object.__setattr__(self, "checks", found)
+        for (layer, function, limit), asks in self.questions.items():
+            found += [Check(name, layer, function, limit, text, self.name) for name, text in asks.items()]
+        return tuple(sorted(found, key=lambda check: list(LAYERS).index(check.layer)))
+
+    @property
+    def codes(self) -> dict[str, Code]:
+        """The codes of its diagnostics."""
+        return {
+            code: Code(remedy, f"{self.name}#{section}")
+            for section, remedies in self.remedies.items()
+            for code, remedy in remedies.items()
+        }
 
     @property
     def functions(self) -> tuple[Function, ...]:
@@ -176,7 +187,7 @@ class Catalogue:
         """All codes of diagnostics."""
         found = dict(COMMON_CODES)
         for exercise in self.everything:
-            found |= {name: code.of_exercise(exercise.name) for name, code in exercise.codes.items()}
+            found |= exercise.codes
         return found
 
     def find(self, name: str | None) -> Exercise:

@@ -38,7 +38,6 @@ class MeshPart(Protocol):
                 numbers.
 
         """
-        ...
 
 
 class LayoutPart(Protocol):
@@ -46,7 +45,6 @@ class LayoutPart(Protocol):
 
     def gemma_layout_map(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
         """Return tensor-parallel rules for Gemma over a mesh with axes "batch" and "model"."""
-        ...
 
 
 class LoadingPart(Protocol):
@@ -59,14 +57,12 @@ class LoadingPart(Protocol):
 
         The distribution stays set.
         """
-        ...
 
     def sharding_table(self, layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...], tuple]]:
         """Return path, shape and spec of each variable.
 
         A spec has a mesh axis or None for each dimension.
         """
-        ...
 
 
 class ReviewsPart(Protocol):
@@ -84,7 +80,6 @@ class ReviewsPart(Protocol):
                 numbers.
 
         """
-        ...
 
 
 class LoraPart(Protocol):
@@ -92,15 +87,12 @@ class LoraPart(Protocol):
 
     def enable_lora(self, model: keras_hub.models.CausalLM, rank: int) -> None:
         """Freeze the model and add adapters of ``rank`` to each query and value projection."""
-        ...
 
     def count_parameters(self, model: keras_hub.models.CausalLM) -> tuple[int, int]:
         """Return the number of elements of the trainable weights, and of all weights."""
-        ...
 
     def expected_lora_parameters(self, architecture: Mapping[str, Any], rank: int) -> int:
         """Return how many parameters LoRA adds, from a backbone's ``get_config()`` alone."""
-        ...
 
 
 class TrainingPart(Protocol):
@@ -113,7 +105,6 @@ class TrainingPart(Protocol):
 
         Loss and accuracy are weighted by the preprocessor's weights.
         """
-        ...
 
     def finetune(
         self,
@@ -124,14 +115,12 @@ class TrainingPart(Protocol):
         callbacks: Iterable[keras.callbacks.Callback] = (),
     ) -> keras.callbacks.History:
         """Train on the batches in order, for ``epochs`` passes, with the callbacks of ``fit``."""
-        ...
 
     def make_train_step(self, model: keras_hub.models.CausalLM) -> TrainStep:
         """Return the compiled step ``step(state, batch) -> (state, loss)`` of a compiled model.
 
         The step donates its state.
         """
-        ...
 
 
 class GenerationPart(Protocol):
@@ -142,15 +131,12 @@ class GenerationPart(Protocol):
 
         The model's compile state is restored.
         """
-        ...
 
     def mean_log_likelihood(self, model: keras_hub.models.CausalLM, texts: Sequence[str]) -> float:
         """Return the mean log-likelihood of the texts, in nats per token without padding."""
-        ...
 
     def style_shift(self, before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
         """Return the change of each score ("reviews", "lists") in nats per token, and "shift"."""
-        ...
 
 
 class CheckpointPart(Protocol):
@@ -158,15 +144,12 @@ class CheckpointPart(Protocol):
 
     def save_training(self, model: keras_hub.models.CausalLM, path: str | Path) -> None:
         """Save the trainable variables and the optimizer state in ``path``, a folder to create."""
-        ...
 
     def resume_training(self, model: keras_hub.models.CausalLM, path: str | Path) -> None:
         """Restore what ``save_training`` saved into a freshly built and compiled model, exactly."""
-        ...
 
     def merge_adapters(self, model: keras_hub.models.CausalLM) -> None:
         """Add each adapter to its kernel in place; outputs are unchanged, nothing is trainable."""
-        ...
 
 
 #: The parts of ``kit run`` by the names of their modules.

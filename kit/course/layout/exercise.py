@@ -1,7 +1,6 @@
 """The exercise ``layout`` as data: its checks, its codes and its hints. Imports no framework."""
 
-from kit.checks.codes import Code
-from kit.judge.catalogue import Check, Exercise
+from kit.judge.catalogue import Exercise
 from kit.parts.protocols import LayoutPart
 
 EXERCISE = Exercise(
@@ -13,80 +12,56 @@ EXERCISE = Exercise(
     prerequisites=("mesh",),
     contract=LayoutPart,
     hints=(
-        "Follow one token through a block. Take two matrices that are applied one after the other. Split "
-        "the first so that each device computes some of its outputs. Split the second so that each device "
-        "takes exactly these as its inputs. Then the devices exchange nothing in between. In the "
-        "attention, split by whole heads.",
-        "A rule is an assignment to the layout map. Its key is a regular expression that must match the "
-        'whole path (re.fullmatch). Its value is a tuple with "model" or None for each dimension. You '
-        "need only alternatives in parentheses, an optional group with a question mark, and .* in the "
-        'patterns. `kit lesson layout "Rules"` shows how a rule can miss a path. The command in '
-        '`kit lesson layout "Predict"` counts the variables that each of your rules matches.',
-        "Five rules are enough. Rule 1, the embeddings: split the vocabulary. Rule 2, query, key and "
-        "value, and rule 3, the attention's output: the heads are the first dimension of all four "
-        "kernels, and you split the heads. Rule 4, both gating matrices, whose names differ in a suffix: "
-        "split their outputs. Rule 5, ffw_linear: split its inputs. End each pattern where the path of "
-        "the kernel ends, and let no two patterns match the same path.",
+        "Follow one token through a block. Take two matrices that are applied one after the other. Split the first so "
+        "that each device computes some of its outputs. Split the second so that each device takes exactly these as "
+        "its inputs. Then the devices exchange nothing in between. In the attention, split by whole heads.",
+        "A rule is an assignment to the layout map. Its key is a regular expression that must match the whole path "
+        '(re.fullmatch). Its value is a tuple with "model" or None for each dimension. You need only alternatives in '
+        'parentheses, an optional group with a question mark, and .* in the patterns. `kit lesson layout "Rules"` '
+        'shows how a rule can miss a path. The command in `kit lesson layout "Predict"` counts the variables that '
+        "each of your rules matches.",
+        "Five rules are enough. Rule 1, the embeddings: split the vocabulary. Rule 2, query, key and value, and rule "
+        "3, the attention's output: the heads are the first dimension of all four kernels, and you split the heads. "
+        "Rule 4, both gating matrices, whose names differ in a suffix: split their outputs. Rule 5, ffw_linear: split "
+        "its inputs. End each pattern where the path of the kernel ends, and let no two patterns match the same path.",
     ),
-    checks=(
-        Check(
-            "small_model",
-            "spec",
-            "gemma_layout_map",
-            limit=45,
-            asks="On each mesh, every matrix of a small model is sharded along the right dimension.",
-        ),
-        Check(
-            "gemma_7b",
-            "spec",
-            "gemma_layout_map",
-            limit=45,
-            asks="On each mesh, every matrix of Gemma 7B is sharded along the right dimension, in all 28 layers.",
-        ),
-        Check(
-            "adapters",
-            "spec",
-            "gemma_layout_map",
-            limit=45,
-            asks="No rule matches a LoRA adapter that its spec does not fit.",
-        ),
-        Check(
-            "collective_bytes",
-            "program",
-            "gemma_layout_map",
-            limit=120,
-            asks="The compiled gradients send no more bytes than tensor parallelism needs.",
-        ),
-        Check(
-            "v3_8",
-            "tpu_compile",
-            "gemma_layout_map",
-            limit=240,
-            asks="Compiled for a TPU v3-8, Gemma 7B's step fits, and it holds and sends no more bytes than necessary.",
-        ),
-    ),
-    codes={
-        "LAYOUT_WRONG_DIMENSION": Code(
-            "Split the first of two matrices along its outputs and the second along its inputs: the heads of the "
-            "attention, the hidden units of the feed-forward.",
-            "Which dimension",
-        ),
-        "LAYOUT_WRONG_AXIS": Code(
-            'Shard the weights over "model": the axis "batch" is for the examples.', "Which axis"
-        ),
-        "LAYOUT_CATCHES_ADAPTERS": Code(
-            "End the pattern with /kernel: then it does not match lora_kernel_a and lora_kernel_b.", "Adapters"
-        ),
-        "LAYOUT_ONLY_FOR_FEW_LAYERS": Code(
-            "Let the pattern match numbers with any count of digits: decoder_block_10 has two digits.", "Rules"
-        ),
-        "LAYOUT_EXTRA_COLLECTIVES": Code(
-            "Check the dimensions first. If they are right, replicate what every device needs in full, such as "
-            "small variables.",
-            "What is sent",
-        ),
-        "LAYOUT_DOES_NOT_FIT": Code(
-            "Shard the variables that take the most bytes, the first rows of the table.", "On a TPU"
-        ),
+    questions={
+        ("spec", "gemma_layout_map", 45): {
+            "small_model": "On each mesh, every matrix of a small model is sharded along the right dimension.",
+            "gemma_7b": "On each mesh, every matrix of Gemma 7B is sharded along the right dimension, in all 28 "
+            "layers.",
+            "adapters": "No rule matches a LoRA adapter that its spec does not fit.",
+        },
+        ("program", "gemma_layout_map", 120): {
+            "collective_bytes": "The compiled gradients send no more bytes than tensor parallelism needs.",
+        },
+        ("tpu_compile", "gemma_layout_map", 240): {
+            "v3_8": "Compiled for a TPU v3-8, Gemma 7B's step fits, and it holds and sends no more bytes than "
+            "necessary.",
+        },
+    },
+    remedies={
+        "Which dimension": {
+            "LAYOUT_WRONG_DIMENSION": "Split the first of two matrices along its outputs and the second along its "
+            "inputs: the heads of the attention, the hidden units of the feed-forward.",
+        },
+        "Which axis": {
+            "LAYOUT_WRONG_AXIS": 'Shard the weights over "model": the axis "batch" is for the examples.',
+        },
+        "Adapters": {
+            "LAYOUT_CATCHES_ADAPTERS": "End the pattern with /kernel: then it does not match lora_kernel_a and "
+            "lora_kernel_b.",
+        },
+        "Rules": {
+            "LAYOUT_ONLY_FOR_FEW_LAYERS": "Let the pattern match numbers with any count of digits: decoder_block_10 "
+            "has two digits.",
+        },
+        "What is sent": {
+            "LAYOUT_EXTRA_COLLECTIVES": "Check the dimensions first. If they are right, replicate what every device "
+            "needs in full, such as small variables.",
+        },
+        "On a TPU": {
+            "LAYOUT_DOES_NOT_FIT": "Shard the variables that take the most bytes, the first rows of the table.",
+        },
     },
 )

@@ -1,7 +1,6 @@
 """The exercise ``reviews`` as data: its checks, its codes and its hints. Imports no framework."""
 
-from kit.checks.codes import Code
-from kit.judge.catalogue import Check, Exercise
+from kit.judge.catalogue import Exercise
 from kit.parts.protocols import ReviewsPart
 
 EXERCISE = Exercise(
@@ -13,60 +12,37 @@ EXERCISE = Exercise(
     prerequisites=(),
     contract=ReviewsPart,
     hints=(
-        "The file is sorted by label. What does the first batch contain if you take reviews first and "
-        "shuffle then? What if you shuffle first? And can you know the number of examples before you "
-        "have read all of them?",
-        "Task 1: use re.sub with a pattern for a whole run of marks and the white space around it. It "
-        "needs \\s, a group, and +. Task 3: random.Random creates your own generator from a seed, and it "
-        "can shuffle a list in place. Task 4: range takes a step.",
-        "Task 1: a list comprehension over the pairs that drops the label and cleans the text. Task 2: an "
-        "`if` that compares the length of the list with the wanted number, and a ValueError whose message "
-        "contains both. Task 3: one line that shuffles the whole list. Task 4: a list of slices of length "
-        "batch_size, whose starts run from 0 to the wanted number.",
+        "The file is sorted by label. What does the first batch contain if you take reviews first and shuffle then? "
+        "What if you shuffle first? And can you know the number of examples before you have read all of them?",
+        "Task 1: use re.sub with a pattern for a whole run of marks and the white space around it. It needs \\s, a "
+        "group, and +. Task 3: random.Random creates your own generator from a seed, and it can shuffle a list in "
+        "place. Task 4: range takes a step.",
+        "Task 1: a list comprehension over the pairs that drops the label and cleans the text. Task 2: an `if` that "
+        "compares the length of the list with the wanted number, and a ValueError whose message contains both. Task "
+        "3: one line that shuffles the whole list. Task 4: a list of slices of length batch_size, whose starts run "
+        "from 0 to the wanted number.",
     ),
-    checks=(
-        Check(
-            "text_alone",
-            "spec",
-            "prepare_reviews",
-            limit=15,
-            asks="Labels are dropped, and each run of markup becomes one space.",
-        ),
-        Check(
-            "too_few",
-            "spec",
-            "prepare_reviews",
-            limit=15,
-            asks="Too few reviews raise a ValueError that names both numbers.",
-        ),
-        Check(
-            "order",
-            "spec",
-            "prepare_reviews",
-            limit=15,
-            asks="All reviews are shuffled, and only the seed decides the order.",
-        ),
-        Check(
-            "full_batches",
-            "spec",
-            "prepare_reviews",
-            limit=15,
-            asks="There are as many batches as requested, each batch is full, and no review appears twice.",
-        ),
-    ),
-    codes={
-        "REVIEWS_LABELS_KEPT": Code("Keep the text of each pair and drop its label.", "Text only"),
-        "REVIEWS_MARKUP_LEFT": Code(
-            "Replace each run of <br />, together with the space around it, by one space.", "Text only"
-        ),
-        "REVIEWS_NOT_SHUFFLED": Code(
-            "Shuffle all reviews before you take some of them: the file is sorted by label.", "The order"
-        ),
-        "REVIEWS_NOT_REPRODUCIBLE": Code("Draw all random numbers from random.Random(seed).", "The order"),
-        "REVIEWS_PARTIAL_BATCH": Code("Return exactly num_batches lists of exactly batch_size texts.", "Full batches"),
-        "REVIEWS_TOO_FEW_ACCEPTED": Code(
-            "Raise a ValueError with both numbers if there are fewer than batch_size x num_batches reviews.",
-            "Full batches",
-        ),
+    questions={
+        ("spec", "prepare_reviews", 15): {
+            "text_alone": "Labels are dropped, and each run of markup becomes one space.",
+            "too_few": "Too few reviews raise a ValueError that names both numbers.",
+            "order": "All reviews are shuffled, and only the seed decides the order.",
+            "full_batches": "There are as many batches as requested, each batch is full, and no review appears twice.",
+        },
+    },
+    remedies={
+        "Text only": {
+            "REVIEWS_LABELS_KEPT": "Keep the text of each pair and drop its label.",
+            "REVIEWS_MARKUP_LEFT": "Replace each run of <br />, together with the space around it, by one space.",
+        },
+        "The order": {
+            "REVIEWS_NOT_SHUFFLED": "Shuffle all reviews before you take some of them: the file is sorted by label.",
+            "REVIEWS_NOT_REPRODUCIBLE": "Draw all random numbers from random.Random(seed).",
+        },
+        "Full batches": {
+            "REVIEWS_PARTIAL_BATCH": "Return exactly num_batches lists of exactly batch_size texts.",
+            "REVIEWS_TOO_FEW_ACCEPTED": "Raise a ValueError with both numbers if there are fewer than batch_size x "
+            "num_batches reviews.",
+        },
     },
 )

@@ -14,8 +14,7 @@ EXERCISE = '''
 
 from typing import Protocol
 
-from kit.checks.codes import Code
-from kit.judge.catalogue import Check, Exercise
+from kit.judge.catalogue import Exercise
 
 
 class ToyExercise(Protocol):
@@ -37,8 +36,8 @@ EXERCISE = Exercise(
     prerequisites=(),
     contract=ToyExercise,
     hints=("Add the number to itself.", "Multiply by two.", "Return the product."),
-    checks=(Check("doubles", "spec", "double", limit=15, asks="It returns twice the number."),),
-    codes={"TOY_WRONG": Code("Multiply by two.", "Doubling")},
+    questions={("spec", "double", 15): {"doubles": "It returns twice the number."}},
+    remedies={"Doubling": {"TOY_WRONG": "Multiply by two."}},
     advanced=True,
 )
 '''

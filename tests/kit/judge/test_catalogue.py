@@ -5,10 +5,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from kit.checks.codes import Code
 from kit.checks.diagnosis import Failed
 from kit.errors import UserError
-from kit.judge.catalogue import WHOLE_RUN, Catalogue, Check, Exercise, Function
+from kit.judge.catalogue import WHOLE_RUN, Catalogue, Exercise, Function
 
 
 class Contract(Protocol):
@@ -26,13 +25,13 @@ EXERCISE = Exercise(
     prerequisites=(),
     contract=Contract,
     hints=(),
-    checks=(
-        Check("learns", "train", "first", limit=10, asks="It must learn."),
-        Check("counts", "params", "second", limit=10, asks="It must count."),
-    ),
-    codes={"TOY_WRONG": Code("Do it right.", "Doing")},
+    questions={
+        ("train", "first", 10): {"learns": "It must learn."},
+        ("params", "second", 10): {"counts": "It must count."},
+    },
+    remedies={"Doing": {"TOY_WRONG": "Do it right."}},
 )
-RUN = Exercise(2, WHOLE_RUN, "The run", 1, 0, (), None, (), (Check("shift", "style", "", 900, "It must shift."),))
+RUN = Exercise(2, WHOLE_RUN, "The run", 1, 0, (), None, (), {("style", "", 900): {"shift": "It must shift."}})
 CATALOGUE = Catalogue("here:CATALOGUE", "here", Path(), (EXERCISE, RUN))
 
 
