@@ -11,21 +11,14 @@ REFERENCE_FOLDER = KIT_FOLDER / "reference"
 
 
 def lesson(name: str) -> str:
-    """The lesson of an exercise, as Markdown.
-
-    Raises:
-        UserError: if there is no such exercise.
-
-    """
+    """The lesson of an exercise, as Markdown. Raises UserError if there is no such exercise."""
     return catalogue().lesson_file(catalogue().find(name).name).read_text(encoding="utf-8")
 
 
 def sections(name: str) -> dict[str, str]:
     """The sections of a lesson: heading of level 2 -> the section as Markdown, heading included.
 
-    Raises:
-        UserError: if there is no such exercise.
-
+    Raises UserError if there is no such exercise.
     """
     found: dict[str, list[str]] = {}
     within_code = False
@@ -44,9 +37,7 @@ def sections(name: str) -> dict[str, str]:
 def section(name: str, heading: str) -> str:
     """One section of a lesson, as Markdown. Case and final punctuation of the heading are ignored.
 
-    Raises:
-        UserError: if there is no such exercise, or if its lesson has no such heading.
-
+    Raises UserError if there is no such exercise, or if its lesson has no such heading.
     """
     found = sections(name)
     for candidate, text in found.items():
@@ -58,9 +49,7 @@ def section(name: str, heading: str) -> str:
 def solution(name: str) -> str:
     """The solution of an exercise as text, without the tags of its tasks. It is not imported.
 
-    Raises:
-        UserError: if there is no such exercise, or if this copy of the kit has no solutions.
-
+    Raises UserError if there is no such exercise, or if this copy of the kit has no solutions.
     """
     file = REFERENCE_FOLDER / f"{catalogue().find(name).name}.py"
     try:

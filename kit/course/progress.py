@@ -18,9 +18,7 @@ class Progress:
     def hints_shown(self, exercise: str) -> int:
         """The number of hints of an exercise that were shown.
 
-        Raises:
-            UserError: if the file cannot be read or is damaged.
-
+        Raises UserError if the file cannot be read or is damaged.
         """
         shown: int = self._read()["hints"].get(exercise, 0)
         return shown
@@ -28,9 +26,7 @@ class Progress:
     def show_hints(self, exercise: str, number: int) -> None:
         """Write the number of hints of an exercise that were shown.
 
-        Raises:
-            UserError: if the file cannot be read or written, or is damaged.
-
+        Raises UserError if the file cannot be read or written, or is damaged.
         """
         content = self._read()
         content["hints"][exercise] = number

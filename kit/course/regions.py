@@ -31,9 +31,7 @@ class Region:
 def find_regions(source: str) -> list[Region]:
     """The regions of a module of the reference, in their order.
 
-    Raises:
-        ValueError: if a region is not closed, has no text, or is out of order.
-
+    Raises ValueError if a region is not closed, has no text, or is out of order.
     """
     lines = source.splitlines()
     found: list[Region] = []

@@ -35,10 +35,7 @@ class Workspace:
         """The state of an exercise, found by reading the file; only the tests check the code.
 
         "to do" is a stub, "begun" has an open task, "written" has none.
-
-        Raises:
-            UserError: if the file cannot be read.
-
+        Raises UserError if the file cannot be read.
         """
         content = self._read_bytes(exercise)
         if content is None:
@@ -56,9 +53,7 @@ class Workspace:
     def is_stub(self, exercise: str) -> bool:
         """Whether the file is the stub, byte for byte.
 
-        Raises:
-            UserError: if the file cannot be read.
-
+        Raises UserError if the file cannot be read.
         """
         return self._read_bytes(exercise) == stub(exercise).encode()
 

@@ -191,12 +191,7 @@ class Catalogue:
         return found
 
     def find(self, name: str | None) -> Exercise:
-        """The exercise of that name.
-
-        Raises:
-            UserError: if there is none, or if no name was given.
-
-        """
+        """The exercise of that name. Raises UserError if there is none, or if no name was given."""
         for exercise in self.exercises:
             if exercise.name == name:
                 return exercise
@@ -235,9 +230,7 @@ class Catalogue:
     def explain(self, diagnosis: Diagnosis) -> Diagnosis:
         """The diagnosis with the remedy and the section of its code, where it has none of its own.
 
-        Raises:
-            KeyError: if there is no such code.
-
+        Raises KeyError if there is no such code.
         """
         code = self.codes[diagnosis.code]
         return dataclasses.replace(

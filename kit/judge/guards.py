@@ -34,10 +34,6 @@ def expect_libraries_unchanged(folder: Path) -> None:
     """Make sure that no library has a function or class from a folder.
 
     Other code would use it.
-
-    Raises:
-        Failed: naming what is replaced, and by what.
-
     """
     # There are a hundred thousand values to compare in each process of a check, so unchanged
     # namespaces are skipped without a line of Python per value.

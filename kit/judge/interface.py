@@ -59,12 +59,7 @@ def signature_of(function: Callable[..., Any]) -> Signature | None:
 
 
 def expect_signature(found: Signature | None, wanted: Function) -> None:
-    """Make sure that a signature, if there is one, accepts the calls of an exercise.
-
-    Raises:
-        Failed: for the first call that it does not accept.
-
-    """
+    """Make sure that a signature, if there is one, accepts the calls of an exercise."""
     if found is None:
         return
     kinds = {int(kind): kind for kind in inspect._ParameterKind}

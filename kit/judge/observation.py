@@ -45,10 +45,8 @@ Outcome = Returned[Value] | Raised | Stopped
 def returned(outcome: Outcome[Value]) -> Value:
     """The data of a call that returned.
 
-    Raises:
-        Failed: with the diagnosis, if the call was stopped.
-        ValueError: if it raised an expected error, which the judge must look at first.
-
+    Raises Failed, with the diagnosis, if the call was stopped. Raises ValueError if it raised an
+    expected error, which the judge must look at first.
     """
     expect_not_stopped(outcome)
     if isinstance(outcome, Raised):
@@ -58,12 +56,7 @@ def returned(outcome: Outcome[Value]) -> Value:
 
 
 def expect_not_stopped(outcome: Outcome[Any]) -> None:
-    """Pass on the diagnosis of a call that was stopped.
-
-    Raises:
-        Failed: if it was.
-
-    """
+    """Pass on the diagnosis of a call that was stopped."""
     if isinstance(outcome, Stopped):
         raise Failed.of(outcome.diagnosis)
 
@@ -71,9 +64,7 @@ def expect_not_stopped(outcome: Outcome[Any]) -> None:
 def expect_plain(value: Any, where: str = "the observation") -> None:
     """Make sure that an observation is plain data.
 
-    Raises:
-        TypeError: naming the first value that is not.
-
+    Raises TypeError, naming the first value that is not.
     """
     # A verdict on a stub imports no NumPy, and only NumPy makes its arrays.
     np = sys.modules.get("numpy")

@@ -21,12 +21,7 @@ class Submission:
     """One exercise of one implementation, imported in this process."""
 
     def __init__(self, parts: Parts, exercise: Exercise) -> None:
-        """Import the module.
-
-        Raises:
-            Failed: if it does not import.
-
-        """
+        """Import the module."""
         self.exercise = exercise.name
         self._functions = {function.name: function for function in exercise.functions}
         self.parts = parts
@@ -59,12 +54,7 @@ class Submission:
         return self._functions[name]
 
     def function(self, name: str) -> Callable[..., Any]:
-        """A function of the solution.
-
-        Raises:
-            Failed: if there is none of that name.
-
-        """
+        """A function of the solution. Raises Failed if there is none of that name."""
         found = getattr(self._module, name, None)
         if not callable(found):
             others = [key for key, value in vars(self._module).items() if callable(value) and not key.startswith("_")]
@@ -126,12 +116,7 @@ class Submission:
             return Stopped(failed.diagnosis)
 
     def expect_type(self, name: str, value: Any, returns: type | tuple[type, ...]) -> None:
-        """Make sure that a function returned the right type.
-
-        Raises:
-            Failed: if not.
-
-        """
+        """Make sure that a function returned the right type."""
         if not isinstance(value, returns):
             kinds = returns if isinstance(returns, tuple) else (returns,)
             wanted = " or ".join(dict.fromkeys(kind.__name__ for kind in kinds))

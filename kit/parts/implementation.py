@@ -86,9 +86,7 @@ class Parts:
     def module(self, name: str) -> Any:
         """The module of a part or of an advanced exercise.
 
-        Raises:
-            UserError: if there is no such file, or if it does not import.
-
+        Raises UserError if there is no such file, or if it does not import.
         """
         if name not in self._modules:
             module = self._import(name)
@@ -98,20 +96,14 @@ class Parts:
     def open_functions(self) -> list[str]:
         """The functions of the parts that have open tasks, such as ``layout.gemma_layout_map``.
 
-        Nothing is imported.
-
-        Raises:
-            UserError: if a file is missing or is not Python.
-
+        Nothing is imported. Raises UserError if a file is missing or is not Python.
         """
         return [f"{part}.{function}" for part in PARTS for function in self._open_in(part)]
 
     def is_open(self, name: str, function: str) -> bool:
         """Whether a function of a module has an open task. Nothing is imported.
 
-        Raises:
-            UserError: if the file is missing or is not Python.
-
+        Raises UserError if the file is missing or is not Python.
         """
         if self.name == REFERENCE:
             return False
@@ -123,9 +115,7 @@ class Parts:
     def check(self) -> None:
         """Import all parts, and make sure that each has its functions.
 
-        Raises:
-            UserError: naming everything that is missing, in one sentence.
-
+        Raises UserError, naming everything that is missing, in one sentence.
         """
         missing = [
             f"{part}.{function}"

@@ -11,9 +11,7 @@ from typing import TypeGuard
 def functions_in(source: str) -> dict[str, ast.FunctionDef]:
     """The functions at the top of a module, by name.
 
-    Raises:
-        SyntaxError: if the source is not Python.
-
+    Raises SyntaxError if the source is not Python.
     """
     return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
 
@@ -22,11 +20,7 @@ def untouched_functions(source: str, stub: str) -> dict[str, int]:
     """The functions that are unchanged from the stub, each with the line of its first task.
 
     Whether any other function is implemented can only be known by running it: a name may come from
-    anywhere.
-
-    Raises:
-        SyntaxError: if the source is not Python.
-
+    anywhere. Raises SyntaxError if the source is not Python.
     """
     here = functions_in(source)
     found = {}
@@ -41,9 +35,7 @@ def untouched_functions(source: str, stub: str) -> dict[str, int]:
 def open_functions(source: str, exercise: str) -> dict[str, int]:
     """The functions with an open task, or that use such a function, each with the task's line.
 
-    Raises:
-        SyntaxError: if the source is not Python.
-
+    Raises SyntaxError if the source is not Python.
     """
     functions = functions_in(source)
     is_open = {

@@ -33,10 +33,8 @@ class MeshPart(Protocol):
     ) -> keras.distribution.DeviceMesh:
         """Arrange devices row by row in a grid (batch, model) with axes "batch" and "model".
 
-        Raises:
-            ValueError: unless ``batch * model`` is the number of devices; the message names both
-                numbers.
-
+        Raises ValueError unless ``batch * model`` is the number of devices; the message names both
+        numbers.
         """
 
 
@@ -74,11 +72,8 @@ class ReviewsPart(Protocol):
         """Return ``num_batches`` full batches of ``batch_size`` texts, shuffled with ``seed``.
 
         The shuffle is over all examples.
-
-        Raises:
-            ValueError: for fewer than ``batch_size * num_batches`` examples; the message names both
-                numbers.
-
+        Raises ValueError for fewer than ``batch_size * num_batches`` examples; the message names
+        both numbers.
         """
 
 

@@ -280,12 +280,7 @@ def _text(outcome: Outcome[str], mesh_shape: tuple[int, int]) -> str:
 
 
 def _expect_divisible(outcome: Outcome[Any], mesh_shape: tuple[int, int]) -> None:
-    """Make sure that a call did not fail because of a batch that the mesh cannot split.
-
-    Raises:
-        Failed: if it did.
-
-    """
+    """Make sure that a call did not fail because of a batch that the mesh cannot split."""
     if isinstance(outcome, Stopped) and "divisible" in outcome.diagnosis.cause.lower():
         call, _, error = outcome.diagnosis.cause.partition(" failed: ")
         raise Failed(

@@ -26,12 +26,7 @@ from kit.judge.observation import Raised, returned
 
 
 def judge_end(training: TwoProcesses) -> None:
-    """Both processes finished.
-
-    Raises:
-        Failed: if one ended or stopped, or if they waited for each other.
-
-    """
+    """Both processes finished."""
     if death := training.death:
         raise Failed(
             "EXERCISE_ENDED_THE_PROCESS",
@@ -68,12 +63,7 @@ def _judge_report(number: int, report: Report) -> None:
 
 
 def judge_seen(seen: Seen) -> None:
-    """Compare an observation with what JAX or the environment says.
-
-    Raises:
-        Failed: if they differ, or if the call was stopped.
-
-    """
+    """Compare an observation with what JAX or the environment says."""
     _JUDGES[type(seen)](seen)
 
 

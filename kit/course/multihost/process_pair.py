@@ -39,9 +39,7 @@ class TrainingProcesses:
     def wait(self) -> TwoProcesses:
         """Wait until both finish, one ends or stops, or neither makes progress.
 
-        Raises:
-            UserError: if the training failed for a reason that is not the solution's.
-
+        Raises UserError if the training failed for a reason that is not the solution's.
         """
         # When the last line of each report was written, and the number of lines then.
         heard = [(time.monotonic(), 0)] * len(self.requests)

@@ -30,12 +30,7 @@ def read_saved(file: Path) -> SavedFile:
 
 
 def judge_saved(saved: SavedFile, expected: Mapping[str, np.ndarray], tolerance: float = 0.0) -> None:
-    """The file has these arrays under these names.
-
-    Raises:
-        Failed: if not.
-
-    """
+    """The file has these arrays under these names."""
     rows = [("names", ", ".join(sorted(expected)), ", ".join(sorted(saved.arrays)) or saved.problem)]
     wrong = saved.arrays.keys() != expected.keys()
     for name in expected.keys() & saved.arrays.keys():

@@ -58,9 +58,7 @@ class Reporter:
     def seen(self, seen: Seen) -> None:
         """Report an observation.
 
-        Raises:
-            Failed: if the judge will not accept it; to continue would block the other process.
-
+        Raises Failed if the judge will not accept it; to continue would block the other process.
         """
         self.write(seen=encode(seen))
         judge_seen(seen)
@@ -80,12 +78,7 @@ class TrainingProcess:
         self._submission = Submission(find_parts(request.impl), catalogue().find("multihost"))
 
     def work(self) -> None:
-        """Connect, gather arrays, train, and save.
-
-        Raises:
-            Failed: if the process must not continue.
-
-        """
+        """Connect, gather arrays, train, and save."""
         import jax
         import numpy as np
 

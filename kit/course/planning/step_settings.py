@@ -46,9 +46,7 @@ def _plain(value: Any) -> Any:
 def chosen_settings(settings: dict[str, Setting]) -> ChosenSettings:
     """The settings, if a step can be made of them.
 
-    Raises:
-        Failed: if a name is missing or unknown, or a value is of no use.
-
+    Raises Failed if a name is missing or unknown, or a value is of no use.
     """
     if set(settings) != set(NAMES):
         raise Failed(

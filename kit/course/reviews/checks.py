@@ -206,12 +206,7 @@ def _call(
 
 
 def _texts(batches: Batches) -> list[str]:
-    """All texts in their order.
-
-    Raises:
-        Failed: if an item is not a text.
-
-    """
+    """All texts in their order. Raises Failed if an item is not a text."""
     texts = []
     for batch in batches:
         for item in batch:
@@ -229,9 +224,7 @@ def _texts(batches: Batches) -> list[str]:
 def _numbers(batches: Batches) -> list[int]:
     """The numbers of the reviews in their order.
 
-    Raises:
-        Failed: if there are no reviews, or if one is changed.
-
+    Raises Failed if there are no reviews, or if one is changed.
     """
     texts = _texts(batches)
     numbers = [int(match[1]) for match in map(_NUMBER.fullmatch, texts) if match]

@@ -155,9 +155,6 @@ def expect_compiled(model: keras_hub.models.CausalLM, given: keras.optimizers.Op
         given: The optimizer that it had before.
         function: Name of the function.
 
-    Raises:
-        Failed: if the model has the same optimizer as before, or none.
-
     """
     if model.optimizer is None or model.optimizer is given:
         raise Failed(
@@ -185,9 +182,6 @@ def compare_loss(found: float, variants: dict[str, float]) -> None:
     Args:
         found: The loss of the solution.
         variants: The loss by each variant of :data:`kit.course.shared.unsharded_twin.Variant`.
-
-    Raises:
-        Failed: if it is not the right one.
 
     """
     if np.isclose(found, variants["right"], rtol=LOSS_TOLERANCE):

@@ -92,9 +92,7 @@ class LayoutCall:
     def layout_map(self, mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
         """The layout map, rebuilt for this mesh.
 
-        Raises:
-            Failed: if the call failed, or if the layout map has another mesh than the one given.
-
+        Raises Failed if the call failed, or if the layout map has another mesh than the one given.
         """
         seen = returned(self.outcome)
         if not seen.has_given_mesh:
@@ -134,9 +132,6 @@ def judge_layout(calls: Sequence[LayoutCall], model: str, config: Mapping[str, A
         config: The content of a preset's ``config.json``.
         rank: Of LoRA; 0 for none.
 
-    Raises:
-        Failed: if a variable is sharded in another way, or not sharded.
-
     """
     assert calls, "no layout map was asked for"
     variables = weightless_variables(config, rank)
@@ -159,12 +154,7 @@ def judge_layout(calls: Sequence[LayoutCall], model: str, config: Mapping[str, A
 
 
 def judge_collectives(calls: Sequence[LayoutCall]) -> None:
-    """Compare the collectives of a small Gemma's gradients with those of tensor parallelism.
-
-    Raises:
-        Failed: if their results have more bytes.
-
-    """
+    """Compare the collectives of a small Gemma's gradients with those of tensor parallelism."""
     assert calls, "no layout map was asked for"
     for call in calls:
         yours = _collectives(call.layout_map(call.mesh))

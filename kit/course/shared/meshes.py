@@ -33,9 +33,7 @@ class MeshSeen:
 def all_devices() -> list[str]:
     """The names of all devices.
 
-    Raises:
-        UserError: if there is only one device: then no check can observe sharding.
-
+    With only one device no check can observe sharding: raises UserError.
     """
     names: list[str] = keras.distribution.list_devices()
     if len(names) < 2:

@@ -45,9 +45,7 @@ def right_parts() -> StepParts:
 def plan(parts: StepParts, rank: int) -> Plan:
     """Plan a step of :data:`LAYERS` blocks of Gemma 7B on a v3-8, with the tutorial's batch.
 
-    Raises:
-        UserError: if libtpu is not installed, or if the layout map cannot be used.
-
+    Raises UserError if libtpu is not installed, or if the layout map cannot be used.
     """
     topology = find_topology(TOPOLOGY)
     return make_plan(GEMMA_7B, topology, StepSettings((1, topology.devices), rank=rank), parts, (LAYERS,))
