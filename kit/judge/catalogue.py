@@ -112,7 +112,7 @@ class Exercise:
 
     @functools.cached_property
     def checks(self) -> tuple[Check, ...]:
-        """One check of the layer ``interface`` per function and its own checks, cheap layers first."""
+        """An interface check for each function and its own checks, cheap layers first."""
         found = [
             Check(
                 f"interface_of_{name}",

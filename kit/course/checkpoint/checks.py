@@ -137,10 +137,7 @@ def _save_and_resume(
         small_models.set_distribution(*other_mesh)
         fresh = fresh_model(rank, name, built=False, other_values=True)
         resume = submission.observe(
-            "resume_training",
-            fresh,
-            folder,
-            reads=lambda _: Resumed(state_of(fresh), training_run.train(fresh, after)),
+            "resume_training", fresh, folder, reads=lambda _: Resumed(state_of(fresh), training_run.train(fresh, after))
         )
         same_name: list[Outcome[None]] = []
         for built in (False, True) if isinstance(resume, Stopped) else ():

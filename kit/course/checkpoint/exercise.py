@@ -34,13 +34,13 @@ EXERCISE = Exercise(
             "resume_bfloat16": "The state of a bfloat16 model is bit-identical after resuming.",
         },
         ("train", "merge_adapters", 180): {
-            "merge": "The merged model computes the same logits and has no trainable variables.",
+            "merge": "The merged model computes the same logits and has no trainable variables."
         },
     },
     remedies={
         "What save_weights does": {
             "CHECKPOINT_ADAPTERS_LOST": "Save `lora_kernel_a` and `lora_kernel_b` themselves: `save_weights` adds "
-            "them to the kernels.",
+            "them to the kernels."
         },
         "What a step needs": {
             "CHECKPOINT_RESUME_OFF_TRAJECTORY": "Save and restore the optimizer's variables too, including its step "
@@ -55,11 +55,11 @@ EXERCISE = Exercise(
         },
         "Stable names": {
             "CHECKPOINT_NAMES_NOT_STABLE": "Leave the first part of the optimizer's variable paths, its own name, out "
-            "of the saved names.",
+            "of the saved names."
         },
         "bfloat16 in files": {
             "CHECKPOINT_BFLOAT16_LOST": "Convert bfloat16 values to float32 before you write them; `assign` converts "
-            "them back exactly.",
+            "them back exactly."
         },
     },
 )

@@ -57,24 +57,24 @@ EXERCISE = Exercise(
     questions={
         ("spec", "too_much_on_each_core", 60): {
             "memory": "Every matrix of a small model and of Gemma 7B is sharded, and no rule matches an adapter that "
-            "its spec does not fit.",
+            "its spec does not fit."
         },
         ("spec", "twice_the_collectives", 60): {
-            "dimensions": "Every matrix is split along the dimension that costs least.",
+            "dimensions": "Every matrix is split along the dimension that costs least."
         },
         ("spec", "nothing_is_split", 60): {
-            "rules": "In the current version of Keras, every rule matches the variables that it is for, and no others.",
+            "rules": "In the current version of Keras, every rule matches the variables that it is for, and no others."
         },
         ("spec", "one_head_on_eight_cores", 60): {
             "one_head": "Keras can build Gemma 2B with and without LoRA: key and value are replicated, all other "
-            "matrices are sharded.",
+            "matrices are sharded."
         },
         ("spec", "moments_on_every_core", 90): {
             "moments": "The optimizer is the one asked for, and its moments are sharded like their variables.",
             "loss": "The loss and the accuracy are unchanged.",
         },
         ("program", "twice_the_collectives", 120): {
-            "collectives": "The compiled gradients send no more bytes than tensor parallelism needs.",
+            "collectives": "The compiled gradients send no more bytes than tensor parallelism needs."
         },
     },
 )

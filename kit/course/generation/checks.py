@@ -179,10 +179,7 @@ def judge_same_each_time(seen: list[CompiledSeen]) -> None:
                 "GENERATION_STATE_CHANGED",
                 "complete changes what the model is compiled with.",
                 ("", "before", "after"),
-                [
-                    ("sampler", compiled.sampler, compiled.sampler_after),
-                    ("optimizer", "SGD", compiled.optimizer_after),
-                ],
+                [("sampler", compiled.sampler, compiled.sampler_after), ("optimizer", "SGD", compiled.optimizer_after)],
             )
         if compiled.generated_after != compiled.generated_before:
             raise Failed(

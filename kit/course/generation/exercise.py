@@ -31,7 +31,7 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "style_shift", 30): {
-            "shift": "Changes are differences of the scores, and the shift is above 0 for a run and not for a control.",
+            "shift": "Changes are differences of the scores, and the shift is above 0 for a run and not for a control."
         },
         ("spec", "complete", 120): {
             "completes": "The text is the prompt with its most probable continuation and has max_length tokens, also "
@@ -40,7 +40,7 @@ EXERCISE = Exercise(
             "is unchanged.",
         },
         ("spec", "mean_log_likelihood", 120): {
-            "likelihood": "The result is the mean log-likelihood per token without padding, for any number of texts.",
+            "likelihood": "The result is the mean log-likelihood per token without padding, for any number of texts."
         },
     },
     remedies={
@@ -57,7 +57,7 @@ EXERCISE = Exercise(
         },
         "On a mesh": {
             "GENERATION_BATCH_NOT_DIVISIBLE": 'Pass a number of prompts to `generate` that the axis "batch" divides, '
-            "and return the first text.",
+            "and return the first text."
         },
         "How probable is a text?": {
             "LIKELIHOOD_COUNTS_PADDING": "Multiply by the preprocessor's weight, and divide by its sum.",

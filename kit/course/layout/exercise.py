@@ -33,35 +33,33 @@ EXERCISE = Exercise(
             "adapters": "No rule matches a LoRA adapter that its spec does not fit.",
         },
         ("program", "gemma_layout_map", 120): {
-            "collective_bytes": "The compiled gradients send no more bytes than tensor parallelism needs.",
+            "collective_bytes": "The compiled gradients send no more bytes than tensor parallelism needs."
         },
         ("tpu_compile", "gemma_layout_map", 240): {
             "v3_8": "Compiled for a TPU v3-8, Gemma 7B's step fits, and it holds and sends no more bytes than "
-            "necessary.",
+            "necessary."
         },
     },
     remedies={
         "Which dimension": {
             "LAYOUT_WRONG_DIMENSION": "Split the first of two matrices along its outputs and the second along its "
-            "inputs: the heads of the attention, the hidden units of the feed-forward.",
+            "inputs: the heads of the attention, the hidden units of the feed-forward."
         },
-        "Which axis": {
-            "LAYOUT_WRONG_AXIS": 'Shard the weights over "model": the axis "batch" is for the examples.',
-        },
+        "Which axis": {"LAYOUT_WRONG_AXIS": 'Shard the weights over "model": the axis "batch" is for the examples.'},
         "Adapters": {
             "LAYOUT_CATCHES_ADAPTERS": "End the pattern with /kernel: then it does not match lora_kernel_a and "
-            "lora_kernel_b.",
+            "lora_kernel_b."
         },
         "Rules": {
             "LAYOUT_ONLY_FOR_FEW_LAYERS": "Let the pattern match numbers with any count of digits: decoder_block_10 "
-            "has two digits.",
+            "has two digits."
         },
         "What is sent": {
             "LAYOUT_EXTRA_COLLECTIVES": "Check the dimensions first. If they are right, replicate what every device "
-            "needs in full, such as small variables.",
+            "needs in full, such as small variables."
         },
         "On a TPU": {
-            "LAYOUT_DOES_NOT_FIT": "Shard the variables that take the most bytes, the first rows of the table.",
+            "LAYOUT_DOES_NOT_FIT": "Shard the variables that take the most bytes, the first rows of the table."
         },
     },
 )

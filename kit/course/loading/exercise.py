@@ -30,13 +30,13 @@ EXERCISE = Exercise(
             "options": "Options such as dtype reach from_preset.",
         },
         ("spec", "sharding_table", 60): {
-            "table": "The table has path, shape and spec of each variable, and the specs are those of the arrays.",
+            "table": "The table has path, shape and spec of each variable, and the specs are those of the arrays."
         },
     },
     remedies={
         "ModelParallel": {
             "LOADING_WRONG_DISTRIBUTION": 'Set ModelParallel(layout_map=…, batch_dim_name="batch", '
-            "auto_shard_dataset=False).",
+            "auto_shard_dataset=False)."
         },
         "From the preset": {
             "LOADING_WEIGHTS_MISSING": "Let from_preset load the weights.",
@@ -44,7 +44,7 @@ EXERCISE = Exercise(
         },
         "What the arrays say": {
             "SHARDING_TABLE_WRONG": "Read variable.value.sharding.spec, convert it to a tuple, and append None for "
-            "missing dimensions.",
+            "missing dimensions."
         },
     },
 )

@@ -128,12 +128,6 @@ def _call(
 ) -> Call:
     given = () if devices is None and expects == () else (devices,)
     outcome = submission.observe(
-        FUNCTION,
-        batch,
-        model,
-        *given,
-        reads=MeshSeen.of,
-        returns=keras.distribution.DeviceMesh,
-        expects=expects,
+        FUNCTION, batch, model, *given, reads=MeshSeen.of, returns=keras.distribution.DeviceMesh, expects=expects
     )
     return Call(batch, model, None if devices is None else tuple(devices), outcome)

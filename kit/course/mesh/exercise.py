@@ -29,16 +29,14 @@ EXERCISE = Exercise(
             "refuses": "Sizes that do not fit the devices raise a ValueError that names both numbers.",
             "shape": "The mesh has the requested sizes, and its axes are named batch and model.",
             "devices": "The mesh uses the given devices in their order, and all devices by default.",
-        },
+        }
     },
     remedies={
         "The grid": {
             "MESH_WRONG_SHAPE": "Give the first axis the size `batch` and the second axis the size `model`.",
             "MESH_WRONG_AXIS_NAMES": 'Name the axes "batch" and "model", in this order.',
         },
-        "Which devices": {
-            "MESH_DEVICES_IGNORED": "Use the devices that are passed, in their order.",
-        },
+        "Which devices": {"MESH_DEVICES_IGNORED": "Use the devices that are passed, in their order."},
         "Sizes that do not fit": {
             "MESH_TRUNCATES_DEVICES": "Raise a ValueError unless batch x model is the number of devices: you also pay "
             "for idle devices.",

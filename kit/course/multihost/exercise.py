@@ -59,22 +59,22 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "process_settings", 30): {
-            "settings": "Valid settings are returned; for invalid ones, a ValueError names the variable.",
+            "settings": "Valid settings are returned; for invalid ones, a ValueError names the variable."
         },
         ("spec", "own_rows", 30): {
-            "rows": "On each mesh, each process feeds the rows that JAX places on its devices, in JAX' order.",
+            "rows": "On each mesh, each process feeds the rows that JAX places on its devices, in JAX' order."
         },
         ("spec", "rows_of_whole_batch", 30): {
-            "counts": "The rows of the whole batch follow from the rows that one process feeds.",
+            "counts": "The rows of the whole batch follow from the rows that one process feeds."
         },
         ("spec", "whole_value", 30): {
-            "whole": "In one process: arrays that are sharded over either axis, both or none, or have no mesh.",
+            "whole": "In one process: arrays that are sharded over either axis, both or none, or have no mesh."
         },
         ("spec", "save_once", 30): {
-            "saves": "All processes gather the same arrays in the same order, and only process 0 writes.",
+            "saves": "All processes gather the same arrays in the same order, and only process 0 writes."
         },
         ("train", "whole_value", 240): {
-            "two_processes": "Two processes of four devices train as an unsharded twin does, and finish.",
+            "two_processes": "Two processes of four devices train as an unsharded twin does, and finish."
         },
     },
     remedies={
@@ -95,11 +95,11 @@ EXERCISE = Exercise(
         },
         "Predict": {
             "MULTIHOST_WRONG_COUNT": "Divide by the number of rows of the mesh in which this process has a device, "
-            "and multiply by the number of all rows.",
+            "and multiply by the number of all rows."
         },
         "What no single process can read": {
             "MULTIHOST_NOT_WHOLE": "Let all processes make a replicated copy of an array that spans processes; then "
-            "each can read its own.",
+            "each can read its own."
         },
         "The same collectives in the same order": {
             "MULTIHOST_COLLECTIVES_DIFFER": "Call `gather` for each array in every process, in an order that depends "

@@ -50,25 +50,24 @@ EXERCISE = Exercise(
     ),
     questions={
         ("params", "argument_nbytes", 60): {
-            "arguments": "The bytes on a device are exact: five configurations of Gemma 7B, and a smaller model.",
+            "arguments": "The bytes on a device are exact: five configurations of Gemma 7B, and a smaller model."
         },
         ("params", "all_reduce_nbytes", 30): {
-            "all_reduces": "The bytes of a step's all-reduces are those of the TPU compiler, for 1 to 28 blocks.",
+            "all_reduces": "The bytes of a step's all-reduces are those of the TPU compiler, for 1 to 28 blocks."
         },
         ("params", "make_it_fit", 30): {
-            "settings": "The step has enough tokens, its weights and moments fit on a core, and it changes the "
-            "weights.",
+            "settings": "The step has enough tokens, its weights and moments fit on a core, and it changes the weights."
         },
         ("tpu_compile", "argument_nbytes", 240): {
             "compiled_arguments": "The compiler agrees about the bytes on a core, for one block of Gemma 7B in "
-            "bfloat16.",
+            "bfloat16."
         },
         ("tpu_compile", "all_reduce_nbytes", 240): {
             "compiled_all_reduces": "The compiler agrees about the all-reduces, for one block of Gemma 7B and longer "
-            "texts.",
+            "texts."
         },
         ("tpu_compile", "make_it_fit", 240): {
-            "v3_8": "A step that trains all of Gemma 7B, compiled with these settings, fits on a TPU v3-8.",
+            "v3_8": "A step that trains all of Gemma 7B, compiled with these settings, fits on a TPU v3-8."
         },
     },
     remedies={
@@ -78,16 +77,14 @@ EXERCISE = Exercise(
             "PLANNING_WRONG_SPLIT": 'Divide only matrices, and only by the size of the axis "model": scales and '
             "adapters are replicated.",
         },
-        "Moments": {
-            "PLANNING_WRONG_MOMENTS": "Count two moments for each trained element, and none for a frozen one.",
-        },
+        "Moments": {"PLANNING_WRONG_MOMENTS": "Count two moments for each trained element, and none for a frozen one."},
         "Dtypes": {
             "PLANNING_WRONG_DTYPE": "For the model, the adapters and the moments of each, use the dtype in which they "
-            "are stored, not the dtype of the computation.",
+            "are stored, not the dtype of the computation."
         },
         "What is sent": {
             "PLANNING_WRONG_COLLECTIVES": "Follow the activations forward and backward through one block. Then add "
-            "what happens before the first block and after the last.",
+            "what happens before the first block and after the last."
         },
         "What fits": {
             "PLANNING_TOO_FEW_TOKENS": "Use more examples, and free the memory that they need.",
@@ -96,7 +93,7 @@ EXERCISE = Exercise(
         },
         "What learns": {
             "PLANNING_DOES_NOT_LEARN": "Store the weights in a dtype in which AdamW can change them, and save memory "
-            "on the activations.",
+            "on the activations."
         },
     },
 )

@@ -68,10 +68,7 @@ def chosen_settings(settings: dict[str, Setting]) -> ChosenSettings:
         wrong = [("batch_size", f"a multiple of {mesh[0]}, the size of the batch axis", repr(batch_size))]
     if wrong:
         raise Failed(
-            "NOT_AS_EXPECTED",
-            "These settings do not make a step for a v3-8.",
-            ("setting", "expected", "yours"),
-            wrong,
+            "NOT_AS_EXPECTED", "These settings do not make a step for a v3-8.", ("setting", "expected", "yours"), wrong
         )
     return ChosenSettings(mesh, dtype, batch_size, remat)
 

@@ -73,11 +73,7 @@ def observe_effects(submission: Submission) -> dict[str, Outcome[float]]:
     """Name of the change -> its kept share."""
     return {
         case.name: submission.observe(
-            "effect_kept",
-            case.change.copy(),
-            case.before,
-            case.after,
-            reads=_number_of(submission, "effect_kept"),
+            "effect_kept", case.change.copy(), case.before, case.after, reads=_number_of(submission, "effect_kept")
         )
         for case in changes()
     }

@@ -52,27 +52,25 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "share_unchanged", 30): {
-            "shares": "The share of unchanged entries is exact, also for negative numbers, ties, and powers of two.",
+            "shares": "The share of unchanged entries is exact, also for negative numbers, ties, and powers of two."
         },
-        ("spec", "effect_kept", 30): {
-            "effects": "The kept share of the change is right, also with noise.",
-        },
+        ("spec", "effect_kept", 30): {"effects": "The kept share of the change is right, also with noise."},
         ("spec", "adapted_outputs", 60): {
             "outputs": "For each kind of layer in Gemma, outputs are right, have the dtype of the inputs, and keep a "
-            "small update.",
+            "small update."
         },
         ("spec", "add_adapters_in_float32", 60): {
-            "layers": "On a mesh, each layer with LoRA keeps a small update, and the variables do not change.",
+            "layers": "On a mesh, each layer with LoRA keeps a small update, and the variables do not change."
         },
         ("train", "add_adapters_in_float32", 120): {
             "gradients": "The gradients of adapters in bfloat16 have direction and length of those of a twin in "
-            "float32.",
+            "float32."
         },
     },
     remedies={
         "What bfloat16 represents": {
             "PRECISION_WRONG_SHARE": "Add, round to eight significant bits, and compare. Ties go to the even "
-            "significand, and numbers below a power of two are closer to each other.",
+            "significand, and numbers below a power of two are closer to each other."
         },
         "A change and noise": {
             "PRECISION_WRONG_EFFECT": "Divide the sum of difference x change by the sum of change x change, both in "
@@ -82,7 +80,7 @@ EXERCISE = Exercise(
         },
         "The rank's letter": {
             "PRECISION_WRONG_OUTPUTS": "Compare your einsum with x W + scale (x A) B, term by term: the rank takes "
-            "the place of the kernel's last dimension.",
+            "the place of the kernel's last dimension."
         },
         "Replacing a layer's computation": {
             "PRECISION_WRONG_LAYER": "Read `_kernel`, A, B and the scale of this layer within the call: `kernel` "

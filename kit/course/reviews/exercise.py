@@ -28,7 +28,7 @@ EXERCISE = Exercise(
             "too_few": "Too few reviews raise a ValueError that names both numbers.",
             "order": "All reviews are shuffled, and only the seed decides the order.",
             "full_batches": "There are as many batches as requested, each batch is full, and no review appears twice.",
-        },
+        }
     },
     remedies={
         "Text only": {

@@ -18,7 +18,7 @@ EXERCISE = Exercise(
             "control": "A third of the steps on reviews with shuffled words: the style does not shift.",
         },
         ("tpu", "", 3600): {
-            "tutorial": "Gemma 7B: 11,067,392 parameters are trained, the style shifts, and the loss decreases.",
+            "tutorial": "Gemma 7B: 11,067,392 parameters are trained, the style shifts, and the loss decreases."
         },
     },
 )

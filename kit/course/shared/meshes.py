@@ -20,9 +20,7 @@ class MeshSeen:
     def of(cls, mesh: keras.distribution.DeviceMesh) -> "MeshSeen":
         """Read a mesh."""
         return cls(
-            tuple(map(int, mesh.shape)),
-            tuple(map(str, mesh.axis_names)),
-            tuple(map(str, mesh.devices.flatten())),
+            tuple(map(int, mesh.shape)), tuple(map(str, mesh.axis_names)), tuple(map(str, mesh.devices.flatten()))
         )
 
     def rebuilt(self) -> keras.distribution.DeviceMesh:

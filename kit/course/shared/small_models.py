@@ -88,11 +88,7 @@ def _value(variable: keras.Variable) -> np.ndarray:
 
 
 def compile_model(
-    model: keras_hub.models.CausalLM,
-    learning_rate: float,
-    weight_decay: float,
-    name: str = "adamw",
-    built: bool = True,
+    model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float, name: str = "adamw", built: bool = True
 ) -> None:
     """Compile with the tutorial's loss, optimizer and metric.
 

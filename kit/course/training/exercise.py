@@ -35,17 +35,17 @@ EXERCISE = Exercise(
         },
         ("train", "finetune", 180): {
             "fit": "Batches are trained unchanged and in order, for the given epochs and with the callbacks; each "
-            "step matches the unsharded twin.",
+            "step matches the unsharded twin."
         },
         ("train", "make_train_step", 180): {
-            "step": "Five steps match the unsharded twin on two meshes, and the state is donated.",
+            "step": "Five steps match the unsharded twin on two meshes, and the state is donated."
         },
         ("train", "compile_for_finetuning", 240): {
-            "learns": "With your `compile_for_finetuning` and `finetune`, the loss of the bundled model goes down.",
+            "learns": "With your `compile_for_finetuning` and `finetune`, the loss of the bundled model goes down."
         },
         ("tpu_compile", "make_train_step", 240): {
             "v3_8": "Compiled for a TPU v3-8, a step that trains all of Gemma 7B needs no extra memory and sends no "
-            "extra bytes.",
+            "extra bytes."
         },
     },
     remedies={
@@ -54,9 +54,7 @@ EXERCISE = Exercise(
             "TRAINING_TARGETS_NOT_SHIFTED": "The target of a token is the next token: use y as the preprocessor "
             "returns it.",
         },
-        "Padding": {
-            "TRAINING_COUNTS_PADDING": "Pass `sample_weight`, which is 0 at padding, to the loss function.",
-        },
+        "Padding": {"TRAINING_COUNTS_PADDING": "Pass `sample_weight`, which is 0 at padding, to the loss function."},
         "The optimizer": {
             "TRAINING_DECAYS_NORMS": 'Exclude variables named "bias" and "scale" from weight decay: pass the two '
             "words as `var_names`.",
@@ -77,11 +75,7 @@ EXERCISE = Exercise(
             "TRAINING_ARGUMENT_IGNORED": "Pass `epochs` and `callbacks` to `fit`.",
             "TRAINING_BATCHES_CHANGED": "Pass each batch to `fit` unchanged, in the given order.",
         },
-        "Is it learning?": {
-            "TRAINING_LOSS_FLAT": "Check what you pass to the optimizer besides its rate.",
-        },
-        "The twin": {
-            "TRAINING_OFF_THE_TWIN": "Compare each part of the step with the formula in the lesson.",
-        },
+        "Is it learning?": {"TRAINING_LOSS_FLAT": "Check what you pass to the optimizer besides its rate."},
+        "The twin": {"TRAINING_OFF_THE_TWIN": "Compare each part of the step with the formula in the lesson."},
     },
 )

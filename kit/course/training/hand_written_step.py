@@ -137,11 +137,7 @@ def _judge_shapes(model: keras_hub.models.CausalLM, state: EndState) -> None:
 
 
 def _judge_optimizer_state(
-    model: keras_hub.models.CausalLM,
-    before: Values,
-    losses: tuple[float, ...],
-    state: EndState,
-    right: twin.Trajectory,
+    model: keras_hub.models.CausalLM, before: Values, losses: tuple[float, ...], state: EndState, right: twin.Trajectory
 ) -> None:
     """The optimizer's variables change from step to step, and the step count with them."""
     shapes = [tuple(variable.shape) for variable in model.optimizer.variables]
