@@ -1,4 +1,4 @@
-"""The folder of a run: files and checkpoints that are complete or not there. Imports no framework.
+"""The folder of a run. Files and checkpoints are written atomically. Imports no framework.
 
 During the run the folder has ``request.json`` (what was asked for), ``before.json`` (the style
 before training), ``metrics.jsonl`` and ``saves/step-000120/`` (the newest checkpoint). A finished
@@ -19,7 +19,7 @@ from kit.errors import UserError
 from kit.files import new_folder, write_json
 from kit.run.json_records import as_json, read_record
 from kit.run.metrics import Progress
-from kit.run.result import RESULT_FILE
+from kit.run.result import RESULT_FILE, RunResult
 
 REQUEST_FILE, BEFORE_FILE = "request.json", "before.json"
 _CHECKPOINTS = "saves"
@@ -76,11 +76,11 @@ class RunFolder:
             if other.name != name:
                 shutil.rmtree(other, ignore_errors=True)
 
-    def finish(self, files: Mapping[str, Any], write_state: Callable[[Path], None]) -> None:
+    def finish(self, files: Mapping[str, Any], result: RunResult, write_state: Callable[[Path], None]) -> None:
         """Write the files of a finished run, then delete what only resuming needs.
 
-        ``files`` has the content of JSON files by their names; ``write_state`` writes the training
-        state to a folder, which it creates.
+        ``files`` has the content of JSON files by their names; the result's ``run.json`` is written
+        after them. ``write_state`` writes the training state to a folder, which it creates.
         """
         adapters = self.path / "adapters"
         if not adapters.exists():
@@ -88,8 +88,9 @@ class RunFolder:
                 # The part creates the folder itself.
                 unfinished.rmdir()
                 write_state(unfinished)
-        for name, content in sorted(files.items(), key=lambda item: item[0] == RESULT_FILE):
+        for name, content in files.items():
             write_json(self.path / name, as_json(content))
+        result.write(self.path / RESULT_FILE)
         shutil.rmtree(self.path / _CHECKPOINTS, ignore_errors=True)
         for name in (REQUEST_FILE, BEFORE_FILE):
             (self.path / name).unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kit.files import write_json
 from kit.models.settings import DTYPES, FinetuningSettings
 from kit.run.json_records import as_json, faults_in_one_sentence, from_json
 
@@ -234,6 +235,10 @@ class RunResult(RunInputs):
         """The content of ``run.json``."""
         content: dict[str, Any] = as_json(self)
         return content
+
+    def write(self, file: Path) -> None:
+        """Write ``run.json``, completely or not at all."""
+        write_json(file, self.as_json())
 
 
 def read_result(folder: Path) -> RunResult:

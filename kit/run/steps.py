@@ -26,7 +26,6 @@ from kit.run.loading import load_model
 from kit.run.multi_process import gathered_values, local_batches, on_main_process
 from kit.run.recorder import Schedule, StepRecorder, prepare_for_recording
 from kit.run.result import (
-    RESULT_FILE,
     Devices,
     LoadedBytes,
     OptimizerFacts,
@@ -280,8 +279,8 @@ def save(state: RunState) -> None:
                 "settings.json": result.settings,
                 "versions.json": result.versions,
                 GENERATIONS_FILE: Generations(tuple(list_prompts()), *judged),
-                RESULT_FILE: result,
             },
+            result,
             lambda path: state.parts.checkpoint.save_training(state.model, path),
         )
     state.result = result

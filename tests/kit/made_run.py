@@ -106,7 +106,7 @@ def made_run(folder: Path, **changes: Any) -> Path:
     """
     folder.mkdir(exist_ok=True)
     steps = [StepRecord(step, 4.02 - 0.02 * step, 4.01 - 0.01 * step, 0.2, 2 + 0.1 * step) for step in range(1, 41)]
-    write_json(folder / RESULT_FILE, made_result(folder, **changes).as_json())
+    made_result(folder, **changes).write(folder / RESULT_FILE)
     write_json(folder / GENERATIONS_FILE, as_json(made_generations()))
     (folder / METRICS_FILE).write_text("".join(step.line for step in steps), encoding="utf-8")
     return folder

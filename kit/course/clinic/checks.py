@@ -13,7 +13,7 @@ def observe_memory(submission: Submission) -> list[LayoutCall]:
     return observe_layout_maps(submission, "too_much_on_each_core")
 
 
-def judge_memory(calls: list[LayoutCall]) -> None:
+def judge_tensor_parallelism(calls: list[LayoutCall]) -> None:
     """A small Gemma, Gemma 7B and a model with LoRA are sharded by tensor parallelism."""
     for model, config, rank in (
         ("a small Gemma of 2 layers", oracle.small_config(), 0),
@@ -23,13 +23,20 @@ def judge_memory(calls: list[LayoutCall]) -> None:
         judge_layout(calls, model, config, rank)
 
 
-def observe_dimensions(submission: Submission) -> list[LayoutCall]:
+# Three checks compare with the same oracle.
+judge_memory = judge_tensor_parallelism
+judge_dimensions = judge_tensor_parallelism
+judge_rules = judge_tensor_parallelism
+
+
+def observe_layout_maps_with_twice_the_collectives(submission: Submission) -> list[LayoutCall]:
     """The second function's layout map for each mesh."""
     return observe_layout_maps(submission, "twice_the_collectives")
 
 
-judge_dimensions = judge_memory
-observe_collectives = observe_dimensions
+# Two checks judge the same observation.
+observe_dimensions = observe_layout_maps_with_twice_the_collectives
+observe_collectives = observe_layout_maps_with_twice_the_collectives
 
 
 def judge_collectives(calls: list[LayoutCall]) -> None:
@@ -40,9 +47,6 @@ def judge_collectives(calls: list[LayoutCall]) -> None:
 def observe_rules(submission: Submission) -> list[LayoutCall]:
     """The third function's layout map for each mesh."""
     return observe_layout_maps(submission, "nothing_is_split")
-
-
-judge_rules = judge_memory
 
 
 def observe_one_head(submission: Submission) -> list[LayoutCall]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_run import made_result
 
 from kit.run.folder import RunFolder, new_run_folder
 from kit.run.metrics import NO_PROGRESS
@@ -79,12 +80,13 @@ def test_an_unfinished_folder_is_no_checkpoint(folder: RunFolder) -> None:
 
 
 def test_run_json_comes_last(folder: RunFolder) -> None:
-    files: dict[str, Any] = {"run.json": {}, "settings.json": {}, "generations.json": object()}
+    result = made_result(folder.path)
+    files: dict[str, Any] = {"settings.json": {}, "generations.json": object()}
     with pytest.raises(TypeError):
-        folder.finish(files, lambda path: path.mkdir())
+        folder.finish(files, result, lambda path: path.mkdir())
     assert not (folder.path / "run.json").exists()
     assert folder.newest_checkpoint() is not None
-    folder.finish({**files, "generations.json": []}, lambda path: path.mkdir())
+    folder.finish({**files, "generations.json": []}, result, lambda path: path.mkdir())
     assert {path.name for path in folder.path.iterdir()} == {
         "adapters",
         "generations.json",

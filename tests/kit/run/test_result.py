@@ -50,7 +50,7 @@ def complete_result(folder: Path) -> RunResult:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     result = complete_result(tmp_path)
-    write(tmp_path / RESULT_FILE, result.as_json())
+    result.write(tmp_path / RESULT_FILE)
     assert read_result(tmp_path) == result
 
 
