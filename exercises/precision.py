@@ -25,7 +25,7 @@ def share_unchanged(kernel: np.ndarray, update: np.ndarray) -> float:
 
 
 def effect_kept(change: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
-    """Return the kept share of a change in rounded outputs: 1 for all of it, 0 for nothing.
+    """Return the fraction of a change that is preserved after the outputs are rounded, from 0 to 1.
 
     Rounding adds noise, which can be larger than the change and has no fixed direction. So the
     result is the least-squares fit of k in ``after - before = k * change + noise``.

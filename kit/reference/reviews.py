@@ -11,7 +11,7 @@ def prepare_reviews(
     """Turn labelled reviews into ``num_batches`` batches of ``batch_size`` texts each.
 
     Labels are dropped, and each run of ``<br />`` becomes one space. All of the input is shuffled,
-    because the file is sorted by label: the first 12,500 reviews have one opinion.
+    because the file is sorted by label: the first 12,500 reviews all have the same label.
 
     Args:
         examples: Pairs of a review and its label.

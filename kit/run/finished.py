@@ -21,7 +21,7 @@ class FinishedRun:
 
     @property
     def training_state(self) -> Path:
-        """The folder that the part ``save_training`` wrote."""
+        """The folder that ``save_training`` of the part ``checkpoint`` wrote."""
         return self.folder / "adapters"
 
 

@@ -36,7 +36,7 @@ class Checkpoint:
 
     @property
     def training_state(self) -> Path:
-        """The folder that the part ``save_training`` wrote."""
+        """The folder that ``save_training`` of the part ``checkpoint`` wrote."""
         return self.folder / "adapters"
 
     def read_progress(self) -> Progress:

@@ -1,4 +1,4 @@
-"""Loading of a run's preset, by the part ``load_distributed``."""
+"""Loading of a run's preset, by ``load_distributed`` of the part ``loading``."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The training of a run, by the part ``finetune``, and its summary."""
+"""The training of a run, by ``finetune`` of the part ``training``, and its summary."""
 
 from collections.abc import Sequence
 

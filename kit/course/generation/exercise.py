@@ -16,8 +16,8 @@ EXERCISE = Exercise(
     contract=GenerationPart,
     hints=(
         "Task 1: leave the model unchanged. Whatever you change for the call, restore it afterwards, also if an error "
-        "is raised. Task 2: which positions count, what do you divide by, and when do you divide? Task 3: which "
-        "scores would a model have that has only forgotten lists?",
+        "is raised. Task 2: which positions count, what do you divide by, and when do you divide? Task 3: what would "
+        "the scores of a model be that had only become worse at lists?",
         "Task 1: a model has the attributes sampler and generate_function. keras_hub.samplers has a GreedySampler. "
         "generate also accepts a list of prompts. Task 2: the log-probability of a token is its logit minus the "
         "logarithm of the sum of exponentials. numpy.take_along_axis selects one entry per position. Task 3: min.",

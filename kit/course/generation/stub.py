@@ -41,7 +41,8 @@ def mean_log_likelihood(model: keras_hub.models.CausalLM, texts: Sequence[str]) 
         texts: At least one text.
 
     """
-    # All batches have the same size, which the mesh divides, so that only one program is compiled.
+    # All batches have the same size, a multiple of the mesh's batch axis, so that only one program
+    # is compiled.
     # The fillers of the last batch do not count.
     size = 8 * _batch_axis_size()
     total = tokens = 0.0

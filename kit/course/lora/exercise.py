@@ -1,4 +1,4 @@
-"""The exercise ``lora`` as data: its checks, its codes and its hints. Imports no framework."""
+"""The exercise ``lora`` as data: its checks and its hints. Imports no framework."""
 
 from kit.judge.catalogue import Exercise
 from kit.parts.protocols import LoraPart

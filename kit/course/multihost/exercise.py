@@ -44,9 +44,9 @@ EXERCISE = Exercise(
     contract=MultihostExercise,
     advanced=True,
     hints=(
-        "Draw the mesh, and write into each field the number of the process, not of the device. Which rows of the "
-        "drawing contain a 1? For the last two functions, imagine both processes side by side, line by line: at which "
-        "line does one need the other?",
+        "Draw the mesh, and label each cell with its process number, not with the device's. Which rows of the drawing "
+        "contain a 1? For the last two functions, imagine both processes side by side, line by line: at which line "
+        "does one process wait for the other?",
         "Task 1: `get` of a mapping returns None for a missing name; catch the error of `int`. Tasks 2 and 3: `len` "
         "of the array is the number of parts, and `process in row` works for a row of it. Task 4: "
         "is_fully_addressable, NamedSharding, an empty PartitionSpec, and jax.jit with out_shardings. Task 5: sorted, "

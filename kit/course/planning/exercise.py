@@ -44,9 +44,9 @@ EXERCISE = Exercise(
         "moments as arguments, and the rest as temporaries.",
         "Tasks 1 and 2 are sums of products of sizes. Task 3: with LoRA, count the model once in its dtype and the "
         "adapters three times in theirs; without, count the model three times. Task 4: the number of activations is "
-        "linear in the number of blocks, plus two outside the blocks, minus one with LoRA; multiply it by the bytes "
-        "of one. Task 5: choose the mesh that shards the weights over all cores, the dtype that only the computation "
-        "is in, just enough examples, and remat.",
+        "linear in the number of blocks, plus two outside the blocks, minus one with LoRA; multiply it by the bytes of "
+        "one. Task 5: choose the mesh that shards the weights over all cores, the dtype that uses bfloat16 only for "
+        "computation, the smallest sufficient batch, and remat.",
     ),
     questions={
         ("params", "argument_nbytes", 60): {
