@@ -16,8 +16,8 @@ import click
 def command(folder: Path, python: str | None, platform: str | None, tpu: bool) -> None:
     """Collect in FOLDER everything that a workshop without a network needs.
 
-    That is wheels, reviews, model, lessons and the course's source tree. Run the command again to
-    complete an unfinished bundle, to update a finished one, or, with another --python or
+    This includes wheels, reviews, model, lessons and the course's source tree. Run the command
+    again to complete an unfinished bundle, to update a finished one, or, with another --python or
     --platform, to add the wheels for other machines.
     """
     from kit.bundle.folder import make_bundle

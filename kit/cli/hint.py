@@ -12,7 +12,7 @@ WIDTH = 100
 
 @click.command("hint", context_settings={"show_default": True})
 @click.argument("exercise", required=False)
-@click.option("--number", type=int, help="Show this hint, and do not count it.  [default: the next one]")
+@click.option("--number", type=int, help="Show this hint, without marking it as shown.  [default: the next one]")
 @click.option(
     "--folder",
     default=EXERCISES,

@@ -13,7 +13,7 @@ from kit.errors import UserError
 COMMANDS = {
     "run": ("kit.cli.run", "Fine-tune a Gemma on several devices, step by step, with the evidence."),
     "export": ("kit.cli.export", "Write the tuned model of a run as a preset that loads without the kit."),
-    "report": ("kit.cli.report", "Write the report of a run again: one page to read and to share."),
+    "report": ("kit.cli.report", "Regenerate the report of a finished run: one page to read and to share."),
     "plan": ("kit.cli.plan", "Compile a training step for a TPU, without a TPU: memory and collectives."),
     "lesson": ("kit.cli.lesson", "List the exercises and your progress, or show a lesson."),
     "watch": ("kit.cli.watch", "Check an exercise whenever you save it."),

@@ -10,7 +10,7 @@ import click
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--open", "opened", is_flag=True, help="Also open the page in a browser.")
 def command(run: Path, opened: bool) -> None:
-    """Write report.html of a finished run into its folder RUN again, and print its path.
+    """Regenerate report.html in the folder of a finished RUN, and print its path.
 
     The page needs no network: loss, sharding, bytes per device, rule coverage, what the model wrote
     before and after with the style classifier's verdicts, settings and versions.

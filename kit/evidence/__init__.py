@@ -1,10 +1,10 @@
-"""What can be observed of a model, a layout and a run. Nothing here judges.
+"""Measures of a model, a layout and a run; only ``check_coverage`` refuses a layout map.
 
 - ``rule_coverage``: what each rule of a layout map matches
 - ``placement``: where the arrays of a model are
-- ``adapters``, ``merging``: LoRA in a model, and how much of it survives merging
+- ``adapters``, ``merging``: LoRA in a model, and how much of its update survives merging
 - ``program``, ``hlo``, ``attribution``: collectives of a compiled program, and the rules that cause
-  them
+  these collectives
 - ``invariance``: the training of a model on a mesh and on one device
 - ``style``: list or review, by a classifier of what a model writes
 

@@ -11,7 +11,7 @@ _BLOCK = re.compile(r"decoder_block_\d+")
 _PARAMETER = re.compile(r"^state\[(\d+)\]\[(\d+)\]$")
 #: JAX wraps names of scopes: jvp(x), transpose(jvp(x)), checkpoint and so on.
 _AROUND = re.compile(r"^\w+\((.*)\)$")
-#: Instructions to search back from a collective without a layer of its own.
+#: Maximum number of instructions to search backward from a collective that names no layer.
 _SEARCH_LIMIT = 400
 
 #: Instead of a rule, if the split of the data causes a collective.

@@ -57,7 +57,7 @@ class RuleCoverage:
     rules: tuple[RuleMatch, ...]
     #: Variables that no rule matches. They are replicated.
     unmatched: tuple[VariableInfo, ...]
-    #: Variables that several regular expressions match, with these. Keras refuses them.
+    #: Paths that several patterns match, each with its patterns. Keras refuses such a layout map.
     overlaps: tuple[tuple[str, tuple[str, ...]], ...]
     indivisible: tuple[Indivisible, ...]
     #: Bytes of all variables, each counted once.
@@ -154,7 +154,7 @@ class LayoutError(UserError):
 def check_coverage(coverage: RuleCoverage, mesh: tuple[int, int]) -> None:
     """Refuse a layout map that Keras would refuse.
 
-    Raises LayoutError, with the first variable that it does not fit.
+    Raises LayoutError, with the first variable that the layout map does not fit.
     """
     if coverage.overlaps:
         path, patterns = coverage.overlaps[0]

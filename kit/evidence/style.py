@@ -29,9 +29,10 @@ def words(text: str) -> list[str]:
 
 
 class BigramModel:
-    """The mean gain in log-likelihood from predicting each word with the previous word.
+    """Predicts each word of a text with the previous word, and without context.
 
-    The gain is over predicting each word without context.
+    :meth:`score` is the mean gain in log-likelihood from predicting each word with the previous
+    word instead of without context.
 
     The likelihood of single words is not enough: frequent words in any order are likely. Their
     order distinguishes a review from its shuffled words.

@@ -36,14 +36,14 @@ WHOLE_RUN = "run"
 
 @dataclass(frozen=True)
 class Check:
-    """One question to a solution.
+    """One question about a solution.
 
     Its ``observe_<name>`` and ``judge_<name>`` are in the exercise's ``checks.py``.
     """
 
     name: str
     layer: str
-    #: The function of the exercise that it is about; empty where it is about all of them.
+    #: The function that the check is about; empty if it is about the whole exercise.
     function: str
     #: Seconds until it is stopped; many times what the reference takes.
     limit: float
@@ -94,7 +94,7 @@ class Exercise:
     title: str
     #: 1 to 3.
     difficulty: int
-    #: For a Python programmer to whom sharding is new, reading the lesson included.
+    #: For a Python programmer who is new to sharding, including the time to read the lesson.
     minutes: int
     #: Exercises whose lessons are assumed to be known.
     prerequisites: tuple[str, ...]

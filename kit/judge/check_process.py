@@ -19,11 +19,11 @@ from kit.judge.submission import Submission
 from kit.parts.implementation import KIT_FOLDER, Parts, find_parts
 
 UNOPTIMIZED = "--xla_backend_optimization_level=0"
-#: Layers whose programs run for a moment only. Whole runs would take twice as long without
-#: optimization, and the TPU compiler is asked for its real answer.
+#: Layers whose programs are compiled without LLVM's optimization, because they run only briefly.
+#: Complete runs would take twice as long, and the TPU compiler's figures need optimized programs.
 QUICKLY_COMPILED = ("interface", "spec", "params", "program", "train")
 
-# Two edits of the same length within a second would leave the bytecode of the first in use.
+# Python would run old bytecode if a file is edited twice within a second and keeps its length.
 sys.dont_write_bytecode = True
 
 
@@ -112,9 +112,9 @@ def _observe_and_judge(checks: ModuleType, check: Check, solution: Submission | 
 
 
 def _unforeseen(error: BaseException, submission: Submission, check: Check) -> Exception:
-    """What to raise for an error that no call of a learner's function has raised."""
+    """The exception for an error that was not raised by a call of a learner's function."""
     if isinstance(error, AssertionError) and _is_of_the_kit(error):
-        # What a check assumes about its own models does not hold: no solution is to blame for that.
+        # An assumption of the check about its own models is wrong; the solution is not the cause.
         return UserError(f"The check {check.exercise}: {check.name} could not be made: {error}.")
     if (not_implemented := submission.as_not_implemented(error, check.name)) is not None:
         return not_implemented

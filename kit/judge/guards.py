@@ -31,10 +31,7 @@ def remember_libraries() -> None:
 
 
 def expect_libraries_unchanged(folder: Path) -> None:
-    """Make sure that no library has a function or class from a folder.
-
-    Other code would use it.
-    """
+    """Fail if a library attribute was replaced by a function or class defined in this folder."""
     # There are a hundred thousand values to compare in each process of a check, so unchanged
     # namespaces are skipped without a line of Python per value.
     changed = [

@@ -1,7 +1,7 @@
 """What ``observe`` returns to ``judge``: plain data, and the outcome of each call.
 
-Plain are numbers, text, bytes, None, NumPy arrays, and tuples, lists, dictionaries and dataclasses
-of them. So an observation can cross to a process in which no learner code ever ran.
+Plain data is numbers, text, bytes, None, NumPy arrays, and tuples, lists, dictionaries and
+dataclasses of these. So an observation can cross to a process in which no learner code ever ran.
 """
 
 import dataclasses
@@ -66,7 +66,7 @@ def expect_plain(value: Any, where: str = "the observation") -> None:
 
     Raises TypeError, naming the first value that is not.
     """
-    # A verdict on a stub imports no NumPy, and only NumPy makes its arrays.
+    # Checking a stub does not import NumPy; if NumPy is not imported, there can be no NumPy arrays.
     np = sys.modules.get("numpy")
     if np is not None and (type(value) is np.ndarray or isinstance(value, np.generic)):
         if value.dtype == object:

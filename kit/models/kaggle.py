@@ -2,8 +2,8 @@
 
 This module adds what the client lacks. The client sets no time limit, so that it hangs if a server
 stalls. It ignores the status of the answer when it resumes, and would append an error page to the
-weights. And it takes a file of the right size from an earlier process for complete, without
-comparing its hash.
+weights. It also treats a file of the right size from an earlier process as complete, without
+checking its hash.
 """
 
 import contextlib

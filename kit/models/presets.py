@@ -161,7 +161,8 @@ def download_all(preset: Preset, report: Callable[[str], None] = lambda text: No
 
     ``report`` is called with a sentence about what is downloaded, if anything is. Returns the
     preset with a folder as its location, so that loading needs no network. Raises UserError if the
-    download fails, or a file is damaged; it is deleted, so that the next run downloads it again.
+    download fails, or a file is damaged; the file is deleted, so that the next run downloads it
+    again.
     """
     folder = kaggle.download_preset(preset.name, preset.handle, report) if preset.handle else None
     if preset.handle is None or folder is None:

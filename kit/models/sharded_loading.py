@@ -43,12 +43,12 @@ class LoadingReport:
 
 @contextlib.contextmanager
 def load_slice_by_slice() -> Iterator[LoadingReport]:
-    """Load what Keras and KerasHub load in this context slice by slice, to where its layout says.
+    """Make Keras and KerasHub load each variable slice by slice, to the devices of its layout.
 
     Plain Keras creates random initial values, and puts each tensor on the first device before it
     shards it. That device needs memory for the largest tensor in addition to its share: 3.1 GB for
     the embeddings of Gemma 7B in float32. In this context a variable has no value until one is
-    assigned, of which each device reads its slice from the file. Variables without a value are
+    assigned; each device then reads its own slice from the file. Variables without a value are
     initialized at the end.
     """
     report = LoadingReport()

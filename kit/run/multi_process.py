@@ -80,7 +80,8 @@ def on_main_process(
     model.train_function = model.test_function = model.predict_function = model.generate_function = None
     try:
         yield processes.is_main
-        # A process that ran ahead would send to devices that run another program.
+        # Otherwise a process could start its next collective while process 0 still runs another
+        # program.
         wait_for_all(name)
     finally:
         keras.distribution.set_distribution(distribution)

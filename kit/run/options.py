@@ -1,4 +1,4 @@
-"""The options of a run, checked before jax starts: an error costs no waiting for a model."""
+"""The options of a run, checked early so that invalid options fail before a model is loaded."""
 
 import os
 from collections.abc import Mapping

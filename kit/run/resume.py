@@ -13,7 +13,7 @@ from kit.run.result import Checksums
 
 
 def check_inputs_unchanged(interrupted: InterruptedRun, now: Checksums) -> None:
-    """Refuse to resume with other reviews or other weights: raises UserError that names them."""
+    """Raise a UserError that names the changed inputs, if reviews or weights have changed."""
     request = interrupted.request
     for changed, sentence in (
         (

@@ -11,7 +11,7 @@ EXERCISE, FUNCTION = "precision", "add_adapters_in_float32"
 
 
 def keep_small_updates(model: keras_hub.models.CausalLM, parts: Parts, dtype: str, rank: int) -> str:
-    """Add the adapters of a model that computes in bfloat16 in float32.
+    """For a model that computes in bfloat16, add the adapters to the outputs in float32.
 
     Call it between ``enable_lora`` and ``compile``, also before a run resumes. Variables keep their
     values. The parts' ``add_adapters_in_float32`` is used if it is implemented, otherwise the

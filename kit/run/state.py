@@ -1,4 +1,4 @@
-"""What the steps of a run share, and the result that comes of it."""
+"""The state shared by the steps of a run, and the result built from it."""
 
 import os
 import time
