@@ -152,8 +152,8 @@ def golden() -> None:
 def layouts(presets: tuple[str, ...], topology: str | None) -> None:
     """Search layouts for PRESETS with few heads.
 
-    That is fewer heads than the mesh has devices. The default is all such presets. The command uses
-    the TPU compiler, writes kit/models/layouts.json, and takes a quarter of an hour for all of them.
+    That is fewer heads than the mesh has devices. The default is all such presets. The command
+    uses the TPU compiler, writes kit/models/layouts.json, and takes a quarter of an hour for all.
     """
     from kit.runtime.platform import prepare_environment
     from kit.tpu.compiler import require_libtpu
