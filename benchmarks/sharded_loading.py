@@ -95,8 +95,8 @@ def main() -> None:
         folder = str(Path(parent) / "preset")
         subprocess.run([sys.executable, __file__, "make", folder], check=True)
         print(
-            "| loading | host, without the imports | more than the weights, in largest tensors | peak of device 0 | "
-            "of the others |"
+            "| loading | host memory (excluding imports) | excess over the weights (in units of the largest tensor) | "
+            "peak of device 0 | peak of the other devices |"
         )
         print("|---|---|---|---|---|", flush=True)
         for how in ("from_preset", "kit"):

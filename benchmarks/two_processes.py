@@ -55,7 +55,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="two-") as name:
         scratch = Path(name)
         print(
-            "| mesh | first loss | last loss | relative difference | from one process without the variables "
+            "| mesh | first loss | last loss | relative difference | "
+            "relative difference to one process that does not set the environment variables "
             "|\n|---|---|---|---|---|",
             flush=True,
         )
