@@ -1,4 +1,6 @@
-"""Measures of a model, a layout and a run; only ``check_coverage`` refuses a layout map.
+"""Measures a model, a layout and a run.
+
+Only ``check_coverage`` refuses a layout map, as Keras would.
 
 - ``rule_coverage``: what each rule of a layout map matches
 - ``placement``: where the arrays of a model are

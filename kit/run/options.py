@@ -1,4 +1,7 @@
-"""The options of a run, checked early so that invalid options fail before a model is loaded."""
+"""The options of a run.
+
+They are checked before jax starts, so that invalid options fail before a model is loaded.
+"""
 
 import os
 from collections.abc import Mapping
