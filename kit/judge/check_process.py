@@ -76,12 +76,8 @@ def _run(catalogue: Catalogue, impl: str, check: Check) -> dict[str, float]:
     # The checks of the whole run import the parts themselves, as `kit run` does.
     submission = Submission(parts, catalogue.find(check.exercise)) if check.function else None
     if place := backend_started():
-        raise Failed(
-            "EXERCISE_STARTS_JAX",
-            f"{check.exercise}.py starts JAX when it is imported, before a program has chosen its devices.",
-            ("line", "text"),
-            [(place["line"], place["text"])],
-        )
+        cause = f"{check.exercise}.py starts JAX when it is imported, before a program has chosen its devices."
+        raise Failed("EXERCISE_STARTS_JAX", cause, ("line", "text"), [(place["line"], place["text"])])
     import keras
 
     # A progress bar would be printed over and over beside a diagnosis.

@@ -45,12 +45,8 @@ def expect_libraries_unchanged(folder: Path) -> None:
     for namespace, shown in changed:
         for key, value in list(namespace.items()):
             if place := _place_in(value, folder):
-                raise Failed(
-                    "EXERCISE_PATCHES_A_LIBRARY",
-                    f"Your file replaces {shown}.{key}, which other code relies on.",
-                    ("replaced", "by"),
-                    [(f"{shown}.{key}", place)],
-                )
+                cause = f"Your file replaces {shown}.{key}, which other code relies on."
+                raise Failed("EXERCISE_PATCHES_A_LIBRARY", cause, ("replaced", "by"), [(f"{shown}.{key}", place)])
 
 
 def watch_backend() -> Callable[[], dict[str, Any]]:

@@ -79,9 +79,7 @@ def expect_signature(found: Signature | None, wanted: Function) -> None:
         try:
             signature.bind(*args, **arguments)
         except TypeError as error:
+            cause = f"{wanted.name} cannot be called as {call}: {error}."
             raise Failed(
-                "SIGNATURE_DOES_NOT_FIT",
-                f"{wanted.name} cannot be called as {call}: {error}.",
-                ("called as", "yours"),
-                [(call, f"{wanted.name}{found.text}")],
+                "SIGNATURE_DOES_NOT_FIT", cause, ("called as", "yours"), [(call, f"{wanted.name}{found.text}")]
             ) from None

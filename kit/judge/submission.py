@@ -42,12 +42,8 @@ class Submission:
             raise self._ended(error, "when it is imported") from None
         except BaseException as error:
             line, text = self.their_line(error)
-            raise Failed(
-                "EXERCISE_DOES_NOT_IMPORT",
-                f"{self._shown} does not import: {described(error)}.",
-                ("line", "text"),
-                [(line or "-", text)],
-            ) from None
+            cause = f"{self._shown} does not import: {described(error)}."
+            raise Failed("EXERCISE_DOES_NOT_IMPORT", cause, ("line", "text"), [(line or "-", text)]) from None
 
     def wanted(self, name: str) -> Function:
         """What the exercise asks of a function."""
@@ -58,12 +54,8 @@ class Submission:
         found = getattr(self._module, name, None)
         if not callable(found):
             others = [key for key, value in vars(self._module).items() if callable(value) and not key.startswith("_")]
-            raise Failed(
-                "FUNCTION_MISSING",
-                f"{self._shown} has no function {name}.",
-                ("wanted", "found"),
-                [(name, ", ".join(others) or "none")],
-            )
+            cause = f"{self._shown} has no function {name}."
+            raise Failed("FUNCTION_MISSING", cause, ("wanted", "found"), [(name, ", ".join(others) or "none")])
         return found
 
     def call(self, name: str, *args: Any, returns: type | tuple[type, ...] | None = None, **kwargs: Any) -> Any:
@@ -120,12 +112,8 @@ class Submission:
         if not isinstance(value, returns):
             kinds = returns if isinstance(returns, tuple) else (returns,)
             wanted = " or ".join(dict.fromkeys(kind.__name__ for kind in kinds))
-            raise Failed(
-                "WRONG_RETURN_TYPE",
-                f"{name} returned {_kind(value)} instead of {_with_article(wanted)}.",
-                ("expected", "returned"),
-                [(wanted, _shown_value(value))],
-            )
+            cause = f"{name} returned {_kind(value)} instead of {_with_article(wanted)}."
+            raise Failed("WRONG_RETURN_TYPE", cause, ("expected", "returned"), [(wanted, _shown_value(value))])
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a function that the solution returned: its errors are diagnoses too."""

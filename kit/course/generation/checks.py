@@ -280,12 +280,8 @@ def _expect_divisible(outcome: Outcome[Any], mesh_shape: tuple[int, int]) -> Non
     """Make sure that a call did not fail because of a batch that the mesh cannot split."""
     if isinstance(outcome, Stopped) and "divisible" in outcome.diagnosis.cause.lower():
         call, _, error = outcome.diagnosis.cause.partition(" failed: ")
-        raise Failed(
-            "GENERATION_BATCH_NOT_DIVISIBLE",
-            f"{call} passes the model a batch that cannot be split over the mesh.",
-            ("mesh (batch, model)", "error"),
-            [(mesh_shape, error)],
-        )
+        cause = f"{call} passes the model a batch that cannot be split over the mesh."
+        raise Failed("GENERATION_BATCH_NOT_DIVISIBLE", cause, ("mesh (batch, model)", "error"), [(mesh_shape, error)])
 
 
 def _model_for_texts() -> keras_hub.models.CausalLM:

@@ -77,11 +77,8 @@ def judge_v3_8(call: LayoutCall) -> None:
     )
     needed = tpu_step.nbytes_with_all_blocks(parts, plan)
     if not plan.fits or needed > plan.usable:
-        raise Failed(
-            "LAYOUT_DOES_NOT_FIT",
-            f"Gemma 7B needs {as_bytes(needed)} on each core of a v3-8, which has {as_bytes(plan.usable)}.",
-            *evidence,
-        )
+        cause = f"Gemma 7B needs {as_bytes(needed)} on each core of a v3-8, which has {as_bytes(plan.usable)}."
+        raise Failed("LAYOUT_DOES_NOT_FIT", cause, *evidence)
     if plan.arguments > 1.01 * right.arguments:
         raise Failed(
             "LAYOUT_MATRIX_REPLICATED",

@@ -121,12 +121,8 @@ def judge_distribution(outcome: Outcome[LoadedSeen]) -> None:
     if any(found_value != expected_value for _, expected_value, found_value in settings):
         raise Failed("LOADING_WRONG_DISTRIBUTION", "The ModelParallel has other settings.", columns, rows)
     if wrong:
-        raise Failed(
-            "LOADING_DISTRIBUTION_TOO_LATE",
-            f"{len(wrong)} of {len(expected)} variables are not placed as the current distribution says.",
-            columns,
-            rows,
-        )
+        cause = f"{len(wrong)} of {len(expected)} variables are not placed as the current distribution says."
+        raise Failed("LOADING_DISTRIBUTION_TOO_LATE", cause, columns, rows)
 
 
 def observe_weights(submission: Submission) -> Outcome[dict[str, np.ndarray]]:
@@ -163,12 +159,8 @@ def judge_options(outcome: Outcome[list[str]]) -> None:
     """All variables are bfloat16."""
     dtypes = returned(outcome)
     if dtypes != ["bfloat16"]:
-        raise Failed(
-            "LOADING_OPTIONS_IGNORED",
-            f'{FUNCTION}(…, dtype="bfloat16") loads variables of another dtype.',
-            ("expected", "yours"),
-            [("bfloat16", ", ".join(dtypes))],
-        )
+        cause = f'{FUNCTION}(…, dtype="bfloat16") loads variables of another dtype.'
+        raise Failed("LOADING_OPTIONS_IGNORED", cause, ("expected", "yours"), [("bfloat16", ", ".join(dtypes))])
 
 
 def observe_table(submission: Submission) -> dict[str, Outcome[list[Row]]]:
@@ -206,12 +198,8 @@ def judge_table(tables: dict[str, Outcome[list[Row]]]) -> None:
                 for position, (row, right) in enumerate(zip_longest(found, expected))
                 if row is None or row.comparable != repr(right)
             ]
-            raise Failed(
-                "SHARDING_TABLE_WRONG",
-                f"{len(rows)} of {len(expected)} rows of the table of {name} do not match its arrays.",
-                ("row", "what", "expected", "yours"),
-                rows,
-            )
+            cause = f"{len(rows)} of {len(expected)} rows of the table of {name} do not match its arrays."
+            raise Failed("SHARDING_TABLE_WRONG", cause, ("row", "what", "expected", "yours"), rows)
 
 
 def _load(

@@ -191,12 +191,8 @@ def judge_arithmetic(calls: list[FormulaCall]) -> None:
         shapes = _expected_adapters(0, call.rank, call.architecture).values()
         expected, found = _elements(shapes) * call.architecture["num_layers"], returned(call.outcome)
         if found != expected:
-            raise Failed(
-                "LORA_WRONG_COUNT",
-                f"expected_lora_parameters returns a wrong number for {call.model} at rank {call.rank}.",
-                ("expected", "yours"),
-                [(f"{expected:,}", f"{found:,}")],
-            )
+            cause = f"expected_lora_parameters returns a wrong number for {call.model} at rank {call.rank}."
+            raise Failed("LORA_WRONG_COUNT", cause, ("expected", "yours"), [(f"{expected:,}", f"{found:,}")])
 
 
 def _expected_adapters(

@@ -93,18 +93,14 @@ def judge_settings(calls: SettingsCalls) -> None:
     for (name, value), refusal in zip(INVALID_SETTINGS, calls.invalid, strict=True):
         shown = f"no {name}" if value is None else f"{name}={value}"
         if not isinstance(refusal, Raised):
+            cause = f"`process_settings` accepts invalid settings: {shown}."
             raise Failed(
-                "MULTIHOST_SETTINGS_NOT_REFUSED",
-                f"`process_settings` accepts invalid settings: {shown}.",
-                ("expected", "returned"),
-                [("ValueError", returned(refusal))],
+                "MULTIHOST_SETTINGS_NOT_REFUSED", cause, ("expected", "returned"), [("ValueError", returned(refusal))]
             )
         if name not in refusal.text:
+            cause = f"The error about {shown} does not name the variable."
             raise Failed(
-                "MULTIHOST_ERROR_WITHOUT_NAME",
-                f"The error about {shown} does not name the variable.",
-                ("expected in the message", "yours"),
-                [(name, refusal.text)],
+                "MULTIHOST_ERROR_WITHOUT_NAME", cause, ("expected in the message", "yours"), [(name, refusal.text)]
             )
 
 

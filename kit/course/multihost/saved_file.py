@@ -39,12 +39,8 @@ def judge_saved(saved: SavedFile, expected: Mapping[str, np.ndarray], tolerance:
             wrong = True
             rows.append((f"largest difference in {name}", f"at most {tolerance:g}", f"{difference:.2g}"))
     if wrong:
-        raise Failed(
-            "MULTIHOST_WRONG_FILE",
-            "The file of process 0 does not contain the arrays that `save_once` was given, under their names.",
-            ("", "expected", "yours"),
-            rows[:5],
-        )
+        cause = "The file of process 0 does not contain the arrays that `save_once` was given, under their names."
+        raise Failed("MULTIHOST_WRONG_FILE", cause, ("", "expected", "yours"), rows[:5])
 
 
 def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:

@@ -131,18 +131,10 @@ def _fail_for_bytes(found: int, expected: int, configuration: Configuration) -> 
         # A device's share is a floor division, here of each variable and there of a sum: they
         # differ by a few bytes.
         if nbytes != expected and abs(found - nbytes) <= 64:
-            raise Failed(
-                code,
-                f"For {configuration}, `argument_nbytes` returns the result of a common mistake: {mistake}.",
-                ("", "bytes"),
-                [*rows, (mistake, f"{nbytes:,}")],
-            )
-    raise Failed(
-        "PLANNING_WRONG_BYTES",
-        f"`argument_nbytes` returns the wrong number for {configuration}.",
-        ("", "bytes"),
-        [*rows, ("yours / expected", f"{found / expected:.4f}")],
-    )
+            cause = f"For {configuration}, `argument_nbytes` returns the result of a common mistake: {mistake}."
+            raise Failed(code, cause, ("", "bytes"), [*rows, (mistake, f"{nbytes:,}")])
+    cause = f"`argument_nbytes` returns the wrong number for {configuration}."
+    raise Failed("PLANNING_WRONG_BYTES", cause, ("", "bytes"), [*rows, ("yours / expected", f"{found / expected:.4f}")])
 
 
 # All-reduces.
@@ -210,12 +202,8 @@ def judge_settings(outcome: Outcome[dict[str, Setting]]) -> None:
     chosen = chosen_settings(returned(outcome))
     tokens = chosen.batch_size * SEQUENCE_LENGTH
     if tokens < TOKENS:
-        raise Failed(
-            "PLANNING_TOO_FEW_TOKENS",
-            f"A step of {chosen.batch_size} examples has {tokens:,} tokens.",
-            ("expected at least", "yours"),
-            [(f"{TOKENS:,}", f"{tokens:,}")],
-        )
+        cause = f"A step of {chosen.batch_size} examples has {tokens:,} tokens."
+        raise Failed("PLANNING_TOO_FEW_TOKENS", cause, ("expected at least", "yours"), [(f"{TOKENS:,}", f"{tokens:,}")])
     state = expected_nbytes(Configuration("Gemma 7B", GEMMA_7B, chosen.mesh, 0, chosen.dtype))
     if state > USABLE:
         raise Failed(

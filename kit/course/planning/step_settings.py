@@ -49,11 +49,9 @@ def chosen_settings(settings: dict[str, Setting]) -> ChosenSettings:
     Raises Failed if a name is missing or unknown, or a value is of no use.
     """
     if set(settings) != set(NAMES):
+        cause = "`make_it_fit` returned the wrong settings."
         raise Failed(
-            "NOT_AS_EXPECTED",
-            "`make_it_fit` returned the wrong settings.",
-            ("expected", "yours"),
-            [(", ".join(NAMES), ", ".join(settings) or "none")],
+            "NOT_AS_EXPECTED", cause, ("expected", "yours"), [(", ".join(NAMES), ", ".join(settings) or "none")]
         )
     values: list[Any] = [settings[name].value for name in NAMES]
     mesh, dtype, batch_size, remat = values

@@ -130,12 +130,8 @@ def expect_outputs(seen: OutputsSeen, layer: AdaptedLayer, dtype: str, wrong_cod
     slight, outputs = layer.with_adapter_of(SMALL), returned(seen.slight).astype("float64")
     share = effect_kept(slight.change, slight.base, outputs)
     if not KEPT <= share <= 2 - KEPT:
-        raise Failed(
-            "PRECISION_UPDATE_LOST",
-            f"Of an update of {SMALL:g} of the kernel, the outputs of {layer.name} keep {share:.2f} instead of all.",
-            ("", "expected", "yours"),
-            _lost_rows(slight, outputs, share),
-        )
+        cause = f"Of an update of {SMALL:g} of the kernel, the outputs of {layer.name} keep {share:.2f} instead of all."
+        raise Failed("PRECISION_UPDATE_LOST", cause, ("", "expected", "yours"), _lost_rows(slight, outputs, share))
     return abs(1 - share)
 
 

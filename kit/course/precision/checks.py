@@ -61,12 +61,8 @@ def judge_shares(shares: dict[str, Outcome[float]]) -> None:
         rows.append((case.name, f"{expected:.4f}", f"{found:.4f}"))
     assert rows, "no sums were tried"
     if wrong:
-        raise Failed(
-            "PRECISION_WRONG_SHARE",
-            "share_unchanged returns other shares than sums in float64 that are rounded to eight significant bits.",
-            ("kernel and update", "expected", "yours"),
-            rows,
-        )
+        cause = "share_unchanged returns other shares than sums in float64 that are rounded to eight significant bits."
+        raise Failed("PRECISION_WRONG_SHARE", cause, ("kernel and update", "expected", "yours"), rows)
 
 
 def observe_effects(submission: Submission) -> dict[str, Outcome[float]]:
@@ -191,12 +187,8 @@ def judge_gradients(outcome: Outcome[dict[str, np.ndarray]]) -> dict[str, float]
         rows.append((path, f"{cosine:.4f}", f"{length:.4f}"))
     # A comparison with NaN is false.
     if not (all(cosine > COSINE for cosine in cosines) and all(error < LENGTH for error in errors)):
-        raise Failed(
-            "PRECISION_GRADIENT_LOST",
-            "The gradients of the adapters differ from those of the same model in float32.",
-            ("variable", f"cosine, above {COSINE}", "length, about 1"),
-            rows,
-        )
+        cause = "The gradients of the adapters differ from those of the same model in float32."
+        raise Failed("PRECISION_GRADIENT_LOST", cause, ("variable", f"cosine, above {COSINE}", "length, about 1"), rows)
     return {"cosine of a gradient below 1": 1 - min(cosines), "length of a gradient off 1": max(errors)}
 
 

@@ -211,12 +211,8 @@ def _texts(batches: Batches) -> list[str]:
     for batch in batches:
         for item in batch:
             if isinstance(item, NotText):
-                raise Failed(
-                    "REVIEWS_LABELS_KEPT",
-                    "A batch contains an item that is not a text.",
-                    ("expected", "yours"),
-                    [("a text", item.shown)],
-                )
+                cause = "A batch contains an item that is not a text."
+                raise Failed("REVIEWS_LABELS_KEPT", cause, ("expected", "yours"), [("a text", item.shown)])
             texts.append(item)
     return texts
 
@@ -230,11 +226,9 @@ def _numbers(batches: Batches) -> list[int]:
     numbers = [int(match[1]) for match in map(_NUMBER.fullmatch, texts) if match]
     if len(numbers) != len(texts) or not texts:
         changed = [text for text in texts if not _NUMBER.fullmatch(text)]
+        cause = "A review without markup is changed." if texts else f"{FUNCTION} returned no review."
         raise Failed(
-            "NOT_AS_EXPECTED",
-            "A review without markup is changed." if texts else f"{FUNCTION} returned no review.",
-            ("expected", "yours"),
-            [("Review …: I saw it.", changed[0] if changed else "[]")],
+            "NOT_AS_EXPECTED", cause, ("expected", "yours"), [("Review …: I saw it.", changed[0] if changed else "[]")]
         )
     return numbers
 

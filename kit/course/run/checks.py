@@ -56,12 +56,8 @@ def judge_control(outcome: Outcome[RunFigures]) -> None:
     """
     style = returned(outcome).style
     if style.shifted or style.gain.shift > 0 or style.after.share_of_reviews > 0.2:
-        raise Failed(
-            "STYLE_CONTROL_SHIFTS_TOO",
-            "After training on reviews with shuffled words, the style counts as shifted to reviews.",
-            ("", "before", "after"),
-            _style_rows(style),
-        )
+        cause = "After training on reviews with shuffled words, the style counts as shifted to reviews."
+        raise Failed("STYLE_CONTROL_SHIFTS_TOO", cause, ("", "before", "after"), _style_rows(style))
 
 
 def observe_tutorial(parts: Parts) -> Outcome[RunFigures]:
@@ -73,11 +69,9 @@ def judge_tutorial(outcome: Outcome[RunFigures]) -> None:
     """The trained parameters are the tutorial's, the style shifts, and the loss decreases."""
     figures = returned(outcome)
     if figures.trainable != TRAINABLE_PARAMETERS:
+        cause = "The number of trained parameters of Gemma 7B is not that of the tutorial."
         raise Failed(
-            "LORA_WRONG_COUNT",
-            "The number of trained parameters of Gemma 7B is not that of the tutorial.",
-            ("expected", "yours"),
-            [(f"{TRAINABLE_PARAMETERS:,}", f"{figures.trainable:,}")],
+            "LORA_WRONG_COUNT", cause, ("expected", "yours"), [(f"{TRAINABLE_PARAMETERS:,}", f"{figures.trainable:,}")]
         )
     _judge_shift(figures)
 

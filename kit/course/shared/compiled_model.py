@@ -78,12 +78,8 @@ def judge_optimizer(outcome: Outcome[OptimizerSeen]) -> None:
     """AdamW with this rate, decay and exclusions; moments are sharded like their variable."""
     seen = returned(outcome)
     if not np.isclose(seen.learning_rate, RATE, rtol=1e-6):
-        raise Failed(
-            "TRAINING_RATE_IGNORED",
-            "The optimizer has a different learning rate from the one that was given.",
-            ("expected", "yours"),
-            [(RATE, f"{seen.learning_rate:g}")],
-        )
+        cause = "The optimizer has a different learning rate from the one that was given."
+        raise Failed("TRAINING_RATE_IGNORED", cause, ("expected", "yours"), [(RATE, f"{seen.learning_rate:g}")])
     _judge_moments(seen)
     assert seen.after is not None, "no update was tried"
     _judge_decay(seen.before, seen.after)
@@ -258,12 +254,8 @@ def _judge_decay(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) ->
     columns = ("variable", "expected decay", "yours")
     rows = [(matrices[0], DECAY, f"{decays[matrices[0]]:.4g}"), (scales[0], 0, f"{decays[scales[0]]:.4g}")]
     if any(abs(decays[path] - DECAY) > 1e-3 for path in matrices):
-        raise Failed(
-            "TRAINING_DECAY_IGNORED",
-            f"The weight decay of the matrices is not the one that was given, {DECAY}.",
-            columns,
-            rows,
-        )
+        cause = f"The weight decay of the matrices is not the one that was given, {DECAY}."
+        raise Failed("TRAINING_DECAY_IGNORED", cause, columns, rows)
     if any(abs(decays[path]) > 1e-3 for path in scales):
         raise Failed("TRAINING_DECAYS_NORMS", "The normalization scales decay too.", columns, rows)
 

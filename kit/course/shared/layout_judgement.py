@@ -299,11 +299,8 @@ def _judge_replicated(layout: _Layout) -> None:
     sharded = {without_block_number(path) for path, (_, spec) in layout.rules.items() if any(spec)}
     if all(without_block_number(variable.path) in sharded for variable in replicated):
         blocks = sorted({int(match[1]) for variable in replicated if (match := _BLOCK.search(variable.path))})
-        raise Failed(
-            "LAYOUT_ONLY_FOR_FEW_LAYERS",
-            f"The rules shard the matrices of some blocks of {layout.where}, but not of {_ranges(blocks)}.",
-            *evidence,
-        )
+        cause = f"The rules shard the matrices of some blocks of {layout.where}, but not of {_ranges(blocks)}."
+        raise Failed("LAYOUT_ONLY_FOR_FEW_LAYERS", cause, *evidence)
     raise Failed(
         "LAYOUT_MATRIX_REPLICATED",
         f"The layout replicates {_number(len(replicated), 'matrix')} of {layout.where}: {as_bytes(nbytes)} on each "

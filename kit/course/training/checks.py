@@ -160,22 +160,14 @@ def judge_v3_8(plan: "Plan") -> None:
     ]
     columns = (f"on one core, {plan.layers} blocks, all parameters", "needed", "yours")
     if plan.kept > 0.05 * plan.arguments:
-        raise Failed(
-            "TRAINING_STATE_NOT_DONATED",
-            "Compiled for a v3-8, the step needs memory for the new state besides the old one.",
-            columns,
-            rows,
-        )
+        cause = "Compiled for a v3-8, the step needs memory for the new state besides the old one."
+        raise Failed("TRAINING_STATE_NOT_DONATED", cause, columns, rows)
     # AdamW written out in the step takes a tenth more than Keras' own. Replicated gradients take
     # seven times as much.
     if plan.temporaries > 1.5 * right.temporaries:
         times = plan.temporaries / right.temporaries
-        raise Failed(
-            "TRAINING_EXTRA_MEMORY",
-            f"Compiled for a v3-8, the step needs {times:.1f} times the temporaries of the right step.",
-            columns,
-            rows,
-        )
+        cause = f"Compiled for a v3-8, the step needs {times:.1f} times the temporaries of the right step."
+        raise Failed("TRAINING_EXTRA_MEMORY", cause, columns, rows)
     if sent > 1.02 * least:
         raise Failed(
             "TRAINING_EXTRA_COLLECTIVES",
@@ -199,19 +191,13 @@ def _judge_calls(fitted: Fitted) -> None:
     if fitted.batches == 0:
         raise Failed("TRAINING_ARGUMENT_IGNORED", "`finetune` never called its callbacks.", *evidence)
     if fitted.epochs != EPOCHS and fitted.batches != steps:
-        raise Failed(
-            "TRAINING_ARGUMENT_IGNORED",
-            f"`finetune` was called with epochs={EPOCHS} and trained for {fitted.epochs}.",
-            *evidence,
-        )
+        cause = f"`finetune` was called with epochs={EPOCHS} and trained for {fitted.epochs}."
+        raise Failed("TRAINING_ARGUMENT_IGNORED", cause, *evidence)
     if not fitted.same_optimizer or (fitted.steps < fitted.batches and fitted.steps != steps):
         raise Failed("TRAINING_OPTIMIZER_STATE_LOST", "The optimizer's state was reset during training.", *evidence)
     if fitted.batches != steps or fitted.epochs != EPOCHS:
-        raise Failed(
-            "TRAINING_BATCHES_CHANGED",
-            f"`finetune` was given {BATCHES} batches for {EPOCHS} epochs and trained {fitted.batches} batches.",
-            *evidence,
-        )
+        cause = f"`finetune` was given {BATCHES} batches for {EPOCHS} epochs and trained {fitted.batches} batches."
+        raise Failed("TRAINING_BATCHES_CHANGED", cause, *evidence)
 
 
 def _losses_of_steps(logged: Sequence[float], expected: Sequence[float]) -> list[float]:

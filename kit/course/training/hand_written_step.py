@@ -107,11 +107,9 @@ def _run_steps(submission: Submission, model: keras_hub.models.CausalLM, losses:
         result = step(state, twin.tokenized(model, texts))
         submission.expect_type(STEP, result, tuple)
         if len(result) != 2 or not isinstance(result[0], tuple | list) or len(result[0]) != 3:
+            cause = "A step returns (state, loss), where state is (trainable, non_trainable, optimizer_variables)."
             raise Failed(
-                "WRONG_RETURN_TYPE",
-                "A step returns (state, loss), where state is (trainable, non_trainable, optimizer_variables).",
-                ("expected", "returned"),
-                [("((…, …, …), loss)", repr(result)[:200])],
+                "WRONG_RETURN_TYPE", cause, ("expected", "returned"), [("((…, …, …), loss)", repr(result)[:200])]
             )
         state, loss = result
         losses.append(float(np.asarray(loss)))
@@ -128,12 +126,8 @@ def _judge_shapes(model: keras_hub.models.CausalLM, state: EndState) -> None:
         expected_shapes = [tuple(variable.shape) for variable in variables]
         shapes = [value.shape for value in found]
         if shapes != expected_shapes:
-            raise Failed(
-                "NOT_AS_EXPECTED",
-                f"The {name} arrays of the new state have other shapes than those of the old state.",
-                ("expected shapes", "yours"),
-                [(expected_shapes[:4], shapes[:4])],
-            )
+            cause = f"The {name} arrays of the new state have other shapes than those of the old state."
+            raise Failed("NOT_AS_EXPECTED", cause, ("expected shapes", "yours"), [(expected_shapes[:4], shapes[:4])])
 
 
 def _judge_optimizer_state(

@@ -58,12 +58,8 @@ def expect_twin(losses: Sequence[float], trainable: Values, right: twin.Trajecto
         for number, (found, expected) in enumerate(zip(losses, right.losses, strict=True), 1)
     ]
     rows.append(("largest difference of an adapter", f"below {ADAPTER_TOLERANCE:g}", f"{distance:.2g}"))
-    raise Failed(
-        "TRAINING_OFF_THE_TWIN",
-        f"Training differs from the training of the unsharded twin ({where}).",
-        ("", "twin", "yours"),
-        rows,
-    )
+    cause = f"Training differs from the training of the unsharded twin ({where})."
+    raise Failed("TRAINING_OFF_THE_TWIN", cause, ("", "twin", "yours"), rows)
 
 
 def expect_trained(before: Values, after: Values, steps: int) -> None:
