@@ -11,12 +11,18 @@ import numpy as np
 
 from kit.checks.diagnosis import Failed
 from kit.course.multihost import shared_training as training
-from kit.course.multihost.process_judge import judge_end, judge_seen
-from kit.course.multihost.process_meshes import ProcessMesh, process_meshes
 from kit.course.multihost.process_pair import observe_training
-from kit.course.multihost.process_report import Report, RowsSeen, StepSeen, TwoProcesses
-from kit.course.multihost.reading import read_array, read_number, read_rows, read_settings
-from kit.course.multihost.saved_file import SavedFile, judge_saved, read_saved, relative_difference
+from kit.course.multihost.process_report import Report, RowsSeen, StepSeen, TwoProcesses, judge_end
+from kit.course.multihost.reading import (
+    SavedFile,
+    judge_saved,
+    read_array,
+    read_number,
+    read_rows,
+    read_saved,
+    read_settings,
+    relative_difference,
+)
 from kit.course.shared import unsharded_twin
 from kit.course.shared.meshes import all_devices, mesh_shapes
 from kit.judge.observation import Outcome, Raised, returned
@@ -108,6 +114,44 @@ def judge_settings(calls: SettingsCalls) -> None:
 
 
 @dataclass(frozen=True)
+class ProcessMesh:
+    """A mesh, and which process has which device."""
+
+    description: str
+    #: The process of each device, of shape (batch, model).
+    process_of_device: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Sizes of the axes "batch" and "model"."""
+        batch, model = self.process_of_device.shape
+        return batch, model
+
+    @property
+    def processes(self) -> list[int]:
+        """The numbers of the processes."""
+        return sorted({int(number) for number in self.process_of_device.ravel()})
+
+
+def _process_meshes() -> Iterator[ProcessMesh]:
+    """Each grid of all devices, divided among processes in different ways."""
+    for batch, model in mesh_shapes():
+        count = batch * model
+        positions = np.arange(count)
+        half = max(1, count // 2)
+        for division, numbers in (
+            ("one half per process", positions // half),
+            ("alternating devices", positions % 2),
+            ("one half per process, in reverse order", (count - 1 - positions) // half),
+            ("alternating pairs", positions // 2 % 2),
+            ("three processes", positions * 3 // count),
+            ("a single process", positions * 0),
+        ):
+            if numbers.max() < count:
+                yield ProcessMesh(f"({batch}, {model}), {division}", numbers.reshape(batch, model))
+
+
+@dataclass(frozen=True)
 class RowsCalls:
     """Calls of ``own_rows``."""
 
@@ -119,7 +163,7 @@ class RowsCalls:
 
 def _batches_to_feed() -> Iterator[tuple[ProcessMesh, int, int]]:
     """Mesh, rows of the batch, and process."""
-    for mesh in process_meshes():
+    for mesh in _process_meshes():
         for batch_size in (mesh.shape[0], 3 * mesh.shape[0]):
             for process in mesh.processes:
                 yield mesh, batch_size, process
@@ -189,7 +233,7 @@ def _rows_held(mesh: ProcessMesh, batch_size: int, process: int) -> list[int]:
 
 def _rows_to_count() -> Iterator[tuple[ProcessMesh, int, int, int]]:
     """Mesh, process, the rows that it feeds, and those of the whole batch."""
-    for mesh in process_meshes():
+    for mesh in _process_meshes():
         for process in mesh.processes:
             own_parts = len(np.unique(np.argwhere(mesh.process_of_device == process)[:, 0]))
             for rows_per_part in (1, 4):
@@ -344,7 +388,7 @@ def judge_two_processes(observation: TwoProcesses) -> dict[str, float]:
     judge_end(observation)
     for report in observation.reports:
         for seen in report.seen:
-            judge_seen(seen)
+            seen.judge()
     # The processes are on the CPU, whatever this process uses.
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         twin = unsharded_twin.train(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kit.course.multihost.process_report import Death, Report, Request, TwoProcesses, decode
-from kit.course.multihost.saved_file import read_saved
+from kit.course.multihost.reading import read_saved
 from kit.course.multihost.shared_training import PROCESSES
 from kit.errors import UserError
 from kit.judge.submission import Submission

@@ -1,6 +1,8 @@
-"""What a training process reports: its observations, and a file with one JSON object per line.
+"""What a training process reports: its observations, in a file with one JSON object per line.
 
-The process runs learner code, so its report is never unpickled.
+The process runs learner code, so its report is never unpickled. It judges its observations too: it
+stops after one that fails, because its next collective would wait for the other process, or the
+other for it. The verdict is that of the check.
 """
 
 import base64
@@ -13,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from kit.checks.diagnosis import Diagnosis
-from kit.course.multihost.saved_file import SavedFile
-from kit.judge.observation import Outcome, Raised, Returned, Stopped
+from kit.checks.diagnosis import Diagnosis, Failed
+from kit.course.multihost.reading import SavedFile
+from kit.course.multihost.shared_training import BATCH, PROCESSES
+from kit.judge.observation import Outcome, Raised, Returned, Stopped, returned
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,16 @@ class SettingsSeen:
     #: Values as plain data.
     outcome: Outcome[tuple[Any, ...]]
 
+    def judge(self) -> None:
+        """The settings are those of the environment."""
+        if returned(self.outcome) != self.expected:
+            raise Failed(
+                "MULTIHOST_WRONG_SETTINGS",
+                f"In process {self.process} of {PROCESSES}, `process_settings` returned the wrong settings.",
+                ("", "expected", "yours"),
+                [("addresses, processes, this process", repr(self.expected), repr(returned(self.outcome)))],
+            )
+
 
 @dataclass(frozen=True)
 class WholeSeen:
@@ -72,6 +85,28 @@ class WholeSeen:
     expected: np.ndarray | None
     outcome: Outcome[np.ndarray]
 
+    def judge(self) -> None:
+        """It is the whole of the array, as far as this process knows it."""
+        number, shard = self.shards
+        rows: list[tuple[str, str]] = [("array", self.array), ("shards in this process", f"{number} of shape {shard}")]
+        if isinstance(self.outcome, Raised):
+            rows.append(("error", " ".join(self.outcome.text.split())[:80]))
+        else:
+            found = returned(self.outcome)
+            fits = found.shape == self.shape
+            if fits and (self.expected is None or np.array_equal(found, self.expected)):
+                return
+            rows += [("shape of the whole", str(self.shape)), ("shape, yours", str(found.shape))]
+            if fits:
+                rows.append(("entries that are right", f"{np.mean(found == self.expected):.0%}"))
+        raise Failed(
+            "MULTIHOST_NOT_WHOLE",
+            f"In process {self.process} of {PROCESSES}, `whole_value` does not return the whole of an array "
+            "that is sharded over both processes.",
+            ("", "yours"),
+            rows,
+        )
+
 
 @dataclass(frozen=True)
 class RowsSeen:
@@ -81,6 +116,17 @@ class RowsSeen:
     #: The rows that the devices of this process hold, according to JAX.
     expected: list[int]
     outcome: Outcome[list[int]]
+
+    def judge(self) -> None:
+        """The rows are those that the devices hold, in any order."""
+        rows = returned(self.outcome)
+        if sorted(rows) != self.expected:
+            raise Failed(
+                "MULTIHOST_WRONG_ROWS",
+                f"Process {self.process} of {PROCESSES} feeds other rows than its devices hold.",
+                ("", "expected", "yours"),
+                [(f"rows of {BATCH}", str(self.expected), str(rows))],
+            )
 
 
 @dataclass(frozen=True)
@@ -94,6 +140,18 @@ class CountSeen:
     #: Text if it is no number.
     outcome: Outcome[float | str]
 
+    def judge(self) -> None:
+        """JAX makes a batch of as many rows."""
+        found = returned(self.outcome)
+        if found != self.expected:
+            raise Failed(
+                "MULTIHOST_WRONG_COUNT",
+                f"Process {self.process} feeds {self.rows_fed} rows. `rows_of_whole_batch` and JAX disagree about "
+                "the rows of the whole batch.",
+                ("JAX", "yours"),
+                [(self.expected, found)],
+            )
+
 
 @dataclass(frozen=True)
 class StepSeen:
@@ -102,6 +160,9 @@ class StepSeen:
     process: int
     loss: float
 
+    def judge(self) -> None:
+        """The losses of all steps are judged together, against the twin."""
+
 
 @dataclass(frozen=True)
 class SaveSeen:
@@ -109,6 +170,10 @@ class SaveSeen:
 
     process: int
     outcome: Outcome[None]
+
+    def judge(self) -> None:
+        """It returned; the file is judged at the end."""
+        returned(self.outcome)
 
 
 Seen = SettingsSeen | WholeSeen | RowsSeen | CountSeen | StepSeen | SaveSeen
@@ -151,6 +216,43 @@ class TwoProcesses:
     sizes: tuple[int | None, ...] = ()
     #: The content of the file of process 0.
     saved: SavedFile | None = None
+
+
+def judge_end(training: TwoProcesses) -> None:
+    """Both processes finished."""
+    if death := training.death:
+        raise Failed(
+            "EXERCISE_ENDED_THE_PROCESS",
+            f"Process {death.process} of {PROCESSES} ended with exit code {death.exit_code} "
+            "before your functions returned.",
+            ("while it ran", "printed last"),
+            [(training.reports[death.process].doing, death.printed)],
+        )
+    for number, report in enumerate(training.reports):
+        _judge_report(number, report)
+    if training.waited is not None:
+        raise Failed(
+            "MULTIHOST_PROCESSES_HANG",
+            f"The processes wait for each other: neither made progress for {training.waited:g} s.",
+            ("process", "is running"),
+            [(number, report.doing) for number, report in enumerate(training.reports)],
+        )
+
+
+def _judge_report(number: int, report: Report) -> None:
+    if report.end == "stopped":
+        for seen in report.seen:
+            seen.judge()
+        assert report.diagnosis, "a process stopped without a diagnosis"
+        raise Failed.of(report.diagnosis)
+    if report.end == "crashed":
+        raise Failed(
+            "EXERCISE_CRASHED",
+            f"Process {number} of {PROCESSES} failed with what your functions returned: {report.error}.",
+            ("while it ran",),
+            [(report.doing,)],
+            advice="Look at what your functions return in two processes, and at the other diagnostics.",
+        )
 
 
 _TYPES: dict[str, type] = {

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kit.checks.diagnosis import Failed
 from kit.course.multihost import shared_training as training
-from kit.course.multihost.process_judge import judge_seen
 from kit.course.multihost.process_report import (
     CountSeen,
     Request,
@@ -61,7 +60,7 @@ class Reporter:
         Raises Failed if the judge will not accept it; to continue would block the other process.
         """
         self.write(seen=encode(seen))
-        judge_seen(seen)
+        seen.judge()
 
 
 class TrainingProcess:

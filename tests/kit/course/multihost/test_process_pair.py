@@ -65,7 +65,7 @@ FAILED = Diagnosis("MULTIHOST_NOT_WHOLE", "It is not.", ("yours",), (("0",),))
 
 def diagnosis_of(processes: Any) -> Any:
     from kit.checks.diagnosis import Failed
-    from kit.course.multihost.process_judge import judge_end
+    from kit.course.multihost.process_report import judge_end
 
     observation = processes.wait()
     with pytest.raises(Failed) as raised:
