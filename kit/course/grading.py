@@ -104,14 +104,10 @@ class ClassGrades:
 
 
 def find_learners(class_folder: Path) -> tuple[list[Learner], list[str]]:
-    """The learners of a class: a folder each, with modules in it or in an ``exercises`` below it.
+    """The learners of a class by name, and the names of folders without modules.
 
-    Returns:
-        The learners by name, and the names of folders without such modules.
-
-    Raises:
-        UserError: if the folder does not exist or has no modules.
-
+    A learner is a folder with modules in it or in an ``exercises`` below it. Raises UserError if
+    the class folder does not exist or has no modules.
     """
     if not class_folder.is_dir():
         raise UserError(f"{class_folder}: there is no such folder. Name a folder with one folder for each learner.")
@@ -145,13 +141,8 @@ def checks_to_ask(exercise: str, layers: Sequence[str]) -> list[Check]:
 def exercises_to_ask(names: Sequence[str], layers: Sequence[str]) -> tuple[str, ...]:
     """The exercises that have checks in these layers, in order; the whole run comes last.
 
-    Args:
-        names: Names of exercises; empty for all.
-        layers: Layers of checks.
-
-    Raises:
-        UserError: for an unknown name or layer, or if no check is left.
-
+    No names mean all exercises. Raises UserError for an unknown name or layer, or if no check is
+    left.
     """
     for given, known, what in ((names, (*catalogue().names, WHOLE_RUN), "exercise"), (layers, tuple(LAYERS), "layer")):
         for name in given:
@@ -178,18 +169,9 @@ def grade_class(
 ) -> ClassGrades:
     """Grade a class, and write each grade to a file, so that only changes are judged again.
 
-    Args:
-        learners: The learners.
-        exercises: Names of the exercises to judge.
-        layers: Layers of checks.
-        file: The file with the grades.
-        report: Called with each grade, and with whether it was in the file.
-        at_once: Number of exercises that are judged at the same time.
-        judge_all: Whether to judge unchanged exercises too.
-
-    Raises:
-        UserError: if the file is damaged or cannot be written.
-
+    ``report`` is called with each grade, and with whether it was in the file. ``at_once`` exercises
+    are judged at the same time; ``judge_all`` judges unchanged ones too. Raises UserError if the
+    file is damaged or cannot be written.
     """
     grades_file = _GradesFile(file, judge_all)
     found: dict[tuple[str, str], Grade] = {}

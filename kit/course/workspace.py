@@ -58,14 +58,10 @@ class Workspace:
         return self._read_bytes(exercise) == stub(exercise).encode()
 
     def reset(self, exercise: str) -> Path | None:
-        """Replace the file by the stub, and keep a copy of the file.
+        """Replace the file by the stub, and return a copy of the file.
 
-        Returns:
-            The copy; None if there was no file, or if it was the stub.
-
-        Raises:
-            UserError: if a file cannot be read or written. Then the exercise is unchanged.
-
+        Returns None if there was no file, or if it was the stub. Raises UserError if a file cannot
+        be read or written. Then the exercise is unchanged.
         """
         file = self.file_of(exercise)
         before = self._read_bytes(exercise)
@@ -113,13 +109,8 @@ class Workspace:
 def find_workspace(folder: str = EXERCISES) -> Workspace:
     """The folder with the learner's exercises.
 
-    Args:
-        folder: A folder; "exercises" means the one in the current folder, else the one beside the
-            kit.
-
-    Raises:
-        UserError: if there is no such folder, or if it belongs to the kit.
-
+    "exercises" means the one in the current folder, else the one beside the kit. Raises UserError
+    if there is no such folder, or if it belongs to the kit.
     """
     try:
         found = find_parts(folder).folder

@@ -42,18 +42,9 @@ def import_for(catalogue: Catalogue, exercise: str) -> ModuleType:
 def execute(source: str, impl: str, exercise: str, check: str) -> dict[str, Any]:
     """Run one check in this process, which must not be used afterwards.
 
-    The solution may leave anything behind.
-
-    Args:
-        source: Of the catalogue, as "module:function".
-        impl: The implementation, as ``--impl`` takes it.
-        exercise: The exercise.
-        check: The name of the check.
-
-    Returns:
-        ``diagnosis`` (None if the check passes), ``seconds`` and ``measured``; or ``error``, where
-        nothing could be checked.
-
+    ``source`` is that of the catalogue, as "module:function"; ``impl`` is as ``--impl`` takes it.
+    Returns ``diagnosis`` (None if the check passes), ``seconds`` and ``measured``; or ``error``,
+    where nothing could be checked.
     """
     started = time.perf_counter()
     catalogue = Catalogue.from_source(source)

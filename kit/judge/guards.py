@@ -52,10 +52,8 @@ def expect_libraries_unchanged(folder: Path) -> None:
 def watch_backend() -> Callable[[], dict[str, Any]]:
     """Watch JAX's backend from now on.
 
-    Returns:
-        A function that ends the watch, and returns "line" and "text" of the line that started the
-        backend; empty if it was not started.
-
+    Returns a function that ends the watch, and returns "line" and "text" of the line that started
+    the backend; empty if it was not started.
     """
     from jax._src import xla_bridge
 

@@ -131,13 +131,9 @@ class Runner:
         return found[0]
 
     def run_jobs(self, jobs: Iterable[tuple[str, "Job"]], at_once: int = 1) -> None:
-        """Run the checks of several solutions, ``at_once`` solutions at a time.
+        """Run the checks of several solutions, ``at_once`` solutions at a time, one check of each.
 
-        Args:
-            jobs: An implementation, and a generator that yields one check after the other and
-                receives their verdicts.
-            at_once: Solutions at a time, each with one running check.
-
+        A job is an implementation, and a generator that yields checks and receives their verdicts.
         """
         waiting = iter(jobs)
         running: dict[int, tuple[str, Check, Job]] = {}

@@ -59,17 +59,9 @@ class Submission:
         return found
 
     def call(self, name: str, *args: Any, returns: type | tuple[type, ...] | None = None, **kwargs: Any) -> Any:
-        """Call a function of the solution.
+        """Call a function of the solution, whose value must be an instance of ``returns``.
 
-        Args:
-            name: The function.
-            *args: Passed to the function.
-            returns: What the value must be an instance of.
-            **kwargs: Passed to the function.
-
-        Raises:
-            Failed: if it raises an error, ends the process, or returns something else.
-
+        Raises Failed if it raises an error, ends the process, or returns something else.
         """
         value = self._call(name, args, kwargs, ())
         if returns is not None:

@@ -21,15 +21,10 @@ State = dict[str, np.ndarray]
 def fresh_model(
     rank: int, optimizer_name: str, built: bool = True, other_values: bool = False, dtype: str = "float32"
 ) -> keras_hub.models.CausalLM:
-    """A small compiled model under the distribution that is set.
+    """A small compiled model under the distribution that is set; with rank 0 all parameters train.
 
-    Args:
-        rank: Of LoRA; 0 trains all parameters.
-        optimizer_name: The first part of the paths of the optimizer's variables.
-        built: Whether the optimizer has its variables already.
-        other_values: Whether trainable variables differ from those of a trained model.
-        dtype: Of the model's variables.
-
+    The paths of the optimizer's variables begin with ``optimizer_name``. With ``other_values``, the
+    trainable variables differ from those of a trained model.
     """
     model = small_models.small_model(rank=rank, num_layers=1, dtype=dtype)
     if other_values:

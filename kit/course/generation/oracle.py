@@ -16,13 +16,9 @@ def token_ids(tokens: Any) -> list[int]:
 
 
 def greedy_completion(model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> str:
-    """The most probable continuation, with a whole forward pass for each token.
+    """The most probable text of ``max_length`` tokens, start token and prompt included.
 
-    Args:
-        model: The model, under any distribution.
-        prompt: The beginning of the text.
-        max_length: Number of tokens of the text, including the start token and the prompt.
-
+    Computed with a whole forward pass for each token.
     """
     tokenizer = model.preprocessor.tokenizer
     ids: Sequence[int] = [tokenizer.start_token_id, *token_ids(tokenizer(prompt))]
@@ -39,17 +35,7 @@ def greedy_completion(model: keras_hub.models.CausalLM, prompt: str, max_length:
 
 
 def log_likelihoods(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray], y: np.ndarray) -> np.ndarray:
-    """The log-likelihood of each next token in nats.
-
-    Args:
-        model: The model, under any distribution.
-        x: Inputs of the model, each of shape (batch, length).
-        y: The next tokens, of shape (batch, length).
-
-    Returns:
-        Shape (batch, length).
-
-    """
+    """The log-likelihood of each next token ``y`` in nats; all shapes are (batch, length)."""
     with twin.on_one_device(model) as values:
         logits = jax.jit(lambda values, x: model.stateless_call(*values, x)[0])(values, x)
     return np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), y[..., None], axis=-1)[..., 0]

@@ -73,16 +73,7 @@ class OutputsSeen:
 def compute_outputs(
     submission: Submission, function: str, layer: AdaptedLayer, dtype: str, compute: Callable[[AdaptedLayer], Any]
 ) -> OutputsSeen:
-    """Compute the outputs of a layer with the solution.
-
-    Args:
-        submission: The solution.
-        function: Its function that computes the outputs.
-        layer: The layer.
-        dtype: The dtype that the layer computes in.
-        compute: Calls the solution.
-
-    """
+    """Outputs of a layer that computes in ``dtype``; ``compute`` calls the solution's function."""
 
     def outcome(size: float) -> Outcome[np.ndarray]:
         try:
@@ -99,15 +90,8 @@ def compute_outputs(
 def expect_outputs(seen: OutputsSeen, layer: AdaptedLayer, dtype: str, wrong_code: str) -> float:
     """Make sure that outputs are right with a large adapter, and keep a small one.
 
-    Args:
-        seen: The outputs.
-        layer: The layer.
-        dtype: The dtype that the layer computes in.
-        wrong_code: The code for outputs that are wrong in any dtype.
-
-    Returns:
-        The lost share of the small update.
-
+    Returns the lost share of the small update. ``wrong_code`` is for outputs that are wrong in any
+    dtype.
     """
     large = layer.with_adapter_of(1.0)
     found, exact = returned(seen.large), large.base + large.change

@@ -144,14 +144,7 @@ def judge_loss(outcome: Outcome[LossSeen]) -> None:
 
 
 def expect_compiled(model: keras_hub.models.CausalLM, given: keras.optimizers.Optimizer | None, function: str) -> None:
-    """Make sure that a function compiled the model.
-
-    Args:
-        model: After the call.
-        given: The optimizer that it had before.
-        function: Name of the function.
-
-    """
+    """Make sure that a function compiled the model, which had the optimizer ``given`` before."""
     if model.optimizer is None or model.optimizer is given:
         raise Failed(
             "NOT_AS_EXPECTED",
@@ -173,13 +166,7 @@ _MISTAKES = {
 
 
 def compare_loss(found: float, variants: dict[str, float]) -> None:
-    """Compare a loss with the right one, and with the results of common mistakes.
-
-    Args:
-        found: The loss of the solution.
-        variants: The loss by each variant of :data:`kit.course.shared.unsharded_twin.Variant`.
-
-    """
+    """Compare a loss with the right variant, and with those of common mistakes."""
     if np.isclose(found, variants["right"], rtol=LOSS_TOLERANCE):
         return
     rows = [("yours", f"{found:.6f}"), *((name, f"{value:.6f}") for name, value in variants.items())]

@@ -126,12 +126,7 @@ def observe_layout_maps(submission: Submission, function: str) -> list[LayoutCal
 def judge_layout(calls: Sequence[LayoutCall], model: str, config: Mapping[str, Any], rank: int) -> None:
     """Compare the sharding of a model's variables with :func:`tensor_parallel.expected_layout`.
 
-    Args:
-        calls: One for each mesh.
-        model: Name of the model, for diagnostics.
-        config: The content of a preset's ``config.json``.
-        rank: Of LoRA; 0 for none.
-
+    ``config`` is the content of a preset's ``config.json``; with rank 0 there is no LoRA.
     """
     assert calls, "no layout map was asked for"
     variables = weightless_variables(config, rank)

@@ -53,11 +53,8 @@ def set_distribution(batch: int, model: int) -> keras.distribution.ModelParallel
 def small_model(rank: int, dtype: str = "float32", **sizes: Any) -> keras_hub.models.CausalLM:
     """A small Gemma under the distribution that is set, whose values depend on its paths alone.
 
-    Args:
-        rank: Rank of LoRA on query and value; with 0 all parameters are trainable.
-        dtype: Of its variables and of its computations.
-        **sizes: Replace those of :data:`kit.course.shared.tensor_parallel.SMALL_SIZES`.
-
+    LoRA of this rank is on query and value; with 0 all parameters are trainable. ``sizes`` replace
+    those of :data:`kit.course.shared.tensor_parallel.SMALL_SIZES`.
     """
     # Without values first: Keras' random initializers are compiled for each shape, which takes
     # seconds.
@@ -90,15 +87,10 @@ def _value(variable: keras.Variable) -> np.ndarray:
 def compile_model(
     model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float, name: str = "adamw", built: bool = True
 ) -> None:
-    """Compile with the tutorial's loss, optimizer and metric.
+    """Compile with the tutorial's loss, optimizer and metric; biases and scales do not decay.
 
-    Args:
-        model: The model.
-        learning_rate: Of AdamW.
-        weight_decay: Of AdamW; biases and scales are excluded.
-        name: Of the optimizer, which the paths of its variables begin with.
-        built: Whether to create the optimizer's variables, which needs memory for them.
-
+    The paths of the optimizer's variables begin with ``name``. ``built`` creates these variables,
+    which needs memory for them.
     """
     optimizer = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay, name=name)
     optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])

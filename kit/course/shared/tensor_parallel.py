@@ -52,16 +52,11 @@ def kind_of(path: str) -> str | None:
 
 
 def expected_layout(sizes: Mapping[str, Any], model_axis: int) -> dict[str, tuple[str | None, ...]]:
-    """The table :data:`TENSOR_PARALLEL`, adapted to a model's number of heads.
+    """The table :data:`TENSOR_PARALLEL` for a backbone's ``get_config()`` and the size of "model".
 
     If the axis does not divide the number of key and value heads, both kernels are replicated. The
     TPU compiler shows that no other layout of Gemma 2B exchanges fewer bytes
     (``kit/models/layouts.json``).
-
-    Args:
-        sizes: The backbone's ``get_config()``.
-        model_axis: Number of devices of the axis "model".
-
     """
     table = dict(TENSOR_PARALLEL)
     if sizes["num_key_value_heads"] % model_axis:
@@ -89,12 +84,7 @@ def tensor_parallel_map(device_mesh: keras.distribution.DeviceMesh, paths: list[
 
 
 def small_config(**sizes: Any) -> dict[str, Any]:
-    """The configuration of the small Gemma, as in a preset's ``config.json``.
-
-    Args:
-        **sizes: Replace entries of :data:`SMALL_SIZES`.
-
-    """
+    """The configuration of the small Gemma, as in a preset's ``config.json``, with other sizes."""
     return gemma_config(**{**SMALL_SIZES, **sizes})
 
 

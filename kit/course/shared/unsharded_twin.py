@@ -38,15 +38,10 @@ def tokenized(model: keras_hub.models.CausalLM, batch: Sequence[str]) -> tuple[A
 
 
 def cross_entropy(logits: Any, x: Any, y: Any, sample_weight: Any, variant: Variant = "right") -> Any:
-    """The loss of a batch, in nats per position.
+    """The loss of a batch, in nats per position, or what a common mistake computes.
 
-    Args:
-        logits: Shape (batch, length, vocabulary).
-        x: Inputs, with "token_ids" of shape (batch, length).
-        y: The next tokens, shape (batch, length).
-        sample_weight: 0 at padding, shape (batch, length).
-        variant: The right loss, or that of a common mistake.
-
+    The logits have the shape (batch, length, vocabulary); the token ids in ``x``, the next tokens
+    ``y`` and the weights, which are 0 at padding, have the shape (batch, length).
     """
     targets = x["token_ids"] if variant == "targets not shifted" else y
     weight = jnp.ones_like(sample_weight, dtype="float32") if variant == "counts padding" else sample_weight
@@ -62,12 +57,7 @@ def cross_entropy(logits: Any, x: Any, y: Any, sample_weight: Any, variant: Vari
 
 @contextlib.contextmanager
 def on_one_device(model: keras_hub.models.CausalLM) -> Iterator[tuple[list[Any], list[Any]]]:
-    """Set no distribution meanwhile, and give copies of the model's values on one device.
-
-    Yields:
-        The trainable values and the other values.
-
-    """
+    """Set no distribution meanwhile, and give the trainable and the other values on one device."""
     distribution = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
     try:
@@ -89,15 +79,8 @@ def train(
 ) -> Trajectory:
     """Train a copy of the model's trainable variables on one device; the model is not changed.
 
-    All variables decay, so the model must have no trainable bias and no trainable scale.
-
-    Args:
-        model: The model, under any distribution.
-        batches: One batch of texts per step.
-        learning_rate: Of AdamW.
-        weight_decay: Of AdamW.
-        variant: Of the loss.
-
+    All variables decay, so the model must have no trainable bias and no trainable scale. It may be
+    under any distribution. There is one batch of texts per step.
     """
     with on_one_device(model) as (trainable, rest):
 

@@ -21,11 +21,7 @@ Values = Mapping[str, np.ndarray]
 def loss_variants(model: keras_hub.models.CausalLM, batch: Sequence[str], values: Values) -> dict[str, float]:
     """The loss of a batch by each variant of :data:`kit.course.shared.unsharded_twin.Variant`.
 
-    Args:
-        model: Its trainable variables are replaced by ``values``; nothing is assigned.
-        batch: Texts.
-        values: Of the trainable variables.
-
+    Its trainable variables are replaced by ``values``; nothing is assigned.
     """
     x, y, sample_weight = twin.tokenized(model, batch)
     logits, _ = model.stateless_call(
@@ -63,14 +59,7 @@ def expect_twin(losses: Sequence[float], trainable: Values, right: twin.Trajecto
 
 
 def expect_trained(before: Values, after: Values, steps: int) -> None:
-    """Make sure that all adapters have changed, and nothing else.
-
-    Args:
-        before: Values of all variables before training.
-        after: And after it.
-        steps: Number of steps.
-
-    """
+    """Make sure that training changed all adapters, and nothing else."""
     adapters = [path for path in before if "lora_" in path]
     # The states of random numbers change too.
     base = [path for path in before if path not in adapters and "seed" not in path]
