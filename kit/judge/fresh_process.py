@@ -21,16 +21,9 @@ def run(request: dict[str, Any], platform: Platform, devices: int) -> dict[str, 
     with tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
         verdict, printed = Path(folder, "verdict.json"), Path(folder, "printed")
         with printed.open("wb") as output:
+            arguments = (platform, str(devices), json.dumps(request), str(verdict))
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "kit.judge.fresh_process",
-                    platform,
-                    str(devices),
-                    json.dumps(request),
-                    str(verdict),
-                ],
+                [sys.executable, "-m", "kit.judge.fresh_process", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -46,11 +39,9 @@ def run(request: dict[str, Any], platform: Platform, devices: int) -> dict[str, 
             if result:
                 os.killpg(process.pid, signal.SIGKILL)
             exit_code = process.wait()
-        if not result:
-            if verdict.is_file():
-                result = json.loads(verdict.read_text(encoding="utf-8"))
-            else:
-                result = {"ended": "without a verdict", "exit_code": exit_code}
+        if not result and verdict.is_file():
+            result = json.loads(verdict.read_text(encoding="utf-8"))
+        result = result or {"ended": "without a verdict", "exit_code": exit_code}
         with printed.open("rb") as lines:
             lines.seek(max(0, printed.stat().st_size - OUTPUT_KEPT))
             text = lines.read().decode(errors="replace")

@@ -14,20 +14,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """A parameter of a function."""
-
-    name: str
-    #: A value of ``inspect._ParameterKind``.
-    kind: int
-    has_default: bool
-
-
-@dataclass(frozen=True)
 class Signature:
     """The signature of a function as data."""
 
-    parameters: tuple[Parameter, ...]
+    #: Name, value of ``inspect._ParameterKind``, and whether there is a default.
+    parameters: tuple[tuple[str, int, bool], ...]
     #: As Python writes it.
     text: str
 
@@ -52,7 +43,7 @@ def signature_of(function: Callable[..., Any]) -> Signature | None:
     except (TypeError, ValueError):
         return None
     parameters = tuple(
-        Parameter(name, int(parameter.kind), parameter.default is not parameter.empty)
+        (name, int(parameter.kind), parameter.default is not parameter.empty)
         for name, parameter in signature.parameters.items()
     )
     return Signature(parameters, str(signature))
@@ -65,12 +56,8 @@ def expect_signature(found: Signature | None, wanted: Function) -> None:
     kinds = {int(kind): kind for kind in inspect._ParameterKind}
     signature = inspect.Signature(
         [
-            inspect.Parameter(
-                parameter.name,
-                kinds[parameter.kind],
-                default=None if parameter.has_default else inspect.Parameter.empty,
-            )
-            for parameter in found.parameters
+            inspect.Parameter(name, kinds[kind], default=None if has_default else inspect.Parameter.empty)
+            for name, kind, has_default in found.parameters
         ]
     )
     for args, kwargs in wanted.calls:

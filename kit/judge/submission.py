@@ -142,18 +142,14 @@ class Submission:
         except BaseException as error:
             if (not_implemented := self.as_not_implemented(error, name)) is not None:
                 raise not_implemented from None
-            if isinstance(error, TypeError) and self.their_line(error)[0] is None:
-                self._expect_signature(function, name)
+            if isinstance(error, TypeError) and self.their_line(error)[0] is None and name in self._functions:
+                expect_signature(signature_of(function), self._functions[name])
             if isinstance(error, expects):
                 return error
             call = ", ".join(
                 [*map(_shown_value, args), *(f"{key}={_shown_value(value)}" for key, value in kwargs.items())]
             )
             raise self.crashed(error, name, call) from None
-
-    def _expect_signature(self, function: Callable[..., Any], name: str) -> None:
-        if name in self._functions:
-            expect_signature(signature_of(function), self._functions[name])
 
     def as_not_implemented(self, error: BaseException, name: str) -> Failed | None:
         """The diagnosis, if an error says that a task of this solution is still open."""

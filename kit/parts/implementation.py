@@ -7,7 +7,7 @@ import traceback
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from kit.errors import UserError
 from kit.parts.open_tasks import open_functions
@@ -24,9 +24,21 @@ from kit.parts.protocols import (
     functions_of,
 )
 
+Part = TypeVar("Part")
+
 REFERENCE = "reference"
 EXERCISES = "exercises"
 KIT_FOLDER = Path(__file__).parents[1]
+
+
+class _Part(Generic[Part]):
+    """A part as an attribute. Raises UserError if the module is missing or does not import."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, parts: "Parts", owner: type) -> Part:
+        return cast("Part", parts.module(self._name))
 
 
 @dataclass
@@ -40,48 +52,14 @@ class Parts:
     filled: bool = False
     _modules: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def mesh(self) -> MeshPart:
-        """The part ``mesh``.
-
-        This and the properties below raise UserError if the module is missing or does not import.
-        """
-        return cast("MeshPart", self.module("mesh"))
-
-    @property
-    def layout(self) -> LayoutPart:
-        """The part ``layout``."""
-        return cast("LayoutPart", self.module("layout"))
-
-    @property
-    def loading(self) -> LoadingPart:
-        """The part ``loading``."""
-        return cast("LoadingPart", self.module("loading"))
-
-    @property
-    def reviews(self) -> ReviewsPart:
-        """The part ``reviews``."""
-        return cast("ReviewsPart", self.module("reviews"))
-
-    @property
-    def lora(self) -> LoraPart:
-        """The part ``lora``."""
-        return cast("LoraPart", self.module("lora"))
-
-    @property
-    def training(self) -> TrainingPart:
-        """The part ``training``."""
-        return cast("TrainingPart", self.module("training"))
-
-    @property
-    def generation(self) -> GenerationPart:
-        """The part ``generation``."""
-        return cast("GenerationPart", self.module("generation"))
-
-    @property
-    def checkpoint(self) -> CheckpointPart:
-        """The part ``checkpoint``."""
-        return cast("CheckpointPart", self.module("checkpoint"))
+    mesh = _Part[MeshPart]()
+    layout = _Part[LayoutPart]()
+    loading = _Part[LoadingPart]()
+    reviews = _Part[ReviewsPart]()
+    lora = _Part[LoraPart]()
+    training = _Part[TrainingPart]()
+    generation = _Part[GenerationPart]()
+    checkpoint = _Part[CheckpointPart]()
 
     def module(self, name: str) -> Any:
         """The module of a part or of an advanced exercise.

@@ -83,7 +83,7 @@ def observe_resume_bfloat16(submission: Submission) -> tuple[Outcome[None], Outc
     model, fresh = _bfloat16_model(), fresh_model(0, "adamw", other_values=True, dtype="bfloat16")
     with tempfile.TemporaryDirectory(prefix="kit-check-") as parent:
         folder = Path(parent) / "save"
-        save: Outcome[None] = submission.observe("save_training", model, folder, reads=_nothing)
+        save: Outcome[None] = submission.observe("save_training", model, folder, reads=lambda _: None)
         if isinstance(save, Stopped):
             return save, None
         return save, submission.observe("resume_training", fresh, folder, reads=lambda _: state_of(fresh))
@@ -142,7 +142,7 @@ def _save_and_resume(
         same_name: list[Outcome[None]] = []
         for built in (False, True) if isinstance(resume, Stopped) else ():
             fresh = fresh_model(rank, saved_name, built=built, other_values=True)
-            same_name.append(submission.observe("resume_training", fresh, folder, reads=_nothing))
+            same_name.append(submission.observe("resume_training", fresh, folder, reads=lambda _: None))
     return SavedAndResumed(state, save, resume, tuple(same_name))
 
 
@@ -230,10 +230,6 @@ def _error_of(outcome: Outcome[Any] | None, name: str) -> str:
     """Class and text of the error that a function failed with."""
     assert isinstance(outcome, Stopped)
     return outcome.diagnosis.cause.removeprefix(f"{name} failed: ").removesuffix(".")
-
-
-def _nothing(_: Any) -> None:
-    """What is read from a returned value that does not matter."""
 
 
 def _what_is_at(folder: Path) -> str:

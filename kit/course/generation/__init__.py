@@ -1,4 +1,1 @@
-"""The exercise ``generation``: its data, lesson, stub and checks.
-
-Nothing outside ``kit.course`` imports from here.
-"""
+"""The exercise ``generation``: its data, lesson, stub and checks. Only ``kit.course`` imports it."""

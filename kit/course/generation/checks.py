@@ -36,14 +36,6 @@ AFTER = {
 
 
 @dataclass(frozen=True)
-class Completion:
-    """Calls of ``complete`` with the same arguments."""
-
-    max_length: int
-    texts: tuple[Outcome[str], ...]
-
-
-@dataclass(frozen=True)
 class CompiledSeen:
     """Two completions by a model compiled with a sampler, and its state after the first."""
 
@@ -110,27 +102,26 @@ def judge_shift(outcomes: dict[str, Outcome[dict[str, float | None]]]) -> None:
         raise Failed("NOT_AS_EXPECTED", "The shift has another value.", columns, rows)
 
 
-def observe_completes(submission: Submission) -> list[Completion]:
-    """Completions of two lengths on a mesh with a batch axis; the first one twice."""
+def observe_completes(submission: Submission) -> dict[int, tuple[Outcome[str], ...]]:
+    """Length -> completions on a mesh with a batch axis; the first length twice."""
     small_models.set_distribution(*mesh_with_batch_axis())
     model = small_models.bundled_model()
     prompt_length = _length(model, PROMPT)
-    return [
-        Completion(length, tuple(_complete(submission, model, PROMPT, length) for _ in range(times)))
+    return {
+        length: tuple(_complete(submission, model, PROMPT, length) for _ in range(times))
         for length, times in ((prompt_length + 9, 2), (prompt_length + 4, 1))
-    ]
+    }
 
 
-def judge_completes(completions: list[Completion]) -> None:
+def judge_completes(completions: dict[int, tuple[Outcome[str], ...]]) -> None:
     """Each text is the prompt with its most probable continuation, of the requested length."""
-    assert len({completion.max_length for completion in completions}) > 1, "too few lengths were tried"
+    assert len(completions) > 1, "too few lengths were tried"
     model = small_models.bundled_model()
-    for completion in completions:
-        max_length = completion.max_length
+    for max_length, texts in completions.items():
         expected = greedy_completion(model, PROMPT, max_length)
         assert expected.startswith(PROMPT)
         assert len(expected) > len(PROMPT), "the oracle generated nothing"
-        found = _text(completion.texts[0], mesh_with_batch_axis())
+        found = _text(texts[0], mesh_with_batch_axis())
         if found == expected:
             continue
         code, cause = "NOT_AS_EXPECTED", "This is not the most probable continuation."
@@ -141,7 +132,7 @@ def judge_completes(completions: list[Completion]) -> None:
         elif expected.startswith(found) or found.startswith(expected):
             cause = f"complete(…, max_length={max_length}) returned a text of another length."
             code = "GENERATION_LENGTH_IGNORED"
-        elif any(_text(text, mesh_with_batch_axis()) != found for text in completion.texts):
+        elif any(_text(text, mesh_with_batch_axis()) != found for text in texts):
             code, cause = "GENERATION_NOT_DETERMINISTIC", "The same call returned two different texts."
         rows = [("expected", expected, max_length), ("yours", found, _length(model, found))]
         raise Failed(code, cause, ("", "text", "tokens, including the start token"), rows)

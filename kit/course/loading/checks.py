@@ -175,7 +175,12 @@ def observe_table(submission: Submission) -> dict[str, Outcome[list[Row]]]:
             sharding = jax.sharding.NamedSharding(variable.value.sharding.mesh, spec)
         variable._value = jax.device_put(variable.value, sharding)
     return {
-        name: submission.observe("sharding_table", backbone.get_layer(name), reads=_rows, returns=(list, tuple))
+        name: submission.observe(
+            "sharding_table",
+            backbone.get_layer(name),
+            reads=lambda table: list(map(_row, table)),
+            returns=(list, tuple),
+        )
         for name in TABLES
     }
 
@@ -261,10 +266,6 @@ def _without_trailing_nones(spec: Spec) -> Spec:
     while spec and spec[-1] is None:
         spec = spec[:-1]
     return spec
-
-
-def _rows(table: Any) -> list[Row]:
-    return [_row(row) for row in table]
 
 
 def _row(row: Any) -> Row:

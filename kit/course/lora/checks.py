@@ -27,18 +27,10 @@ class AdaptersSeen:
     has_adapters: bool
 
 
-@dataclass(frozen=True)
-class AdaptersCall:
-    """A call of ``enable_lora`` on a small model, and its result."""
-
-    rank: int
-    outcome: Outcome[AdaptersSeen]
-
-
-def observe_adapters(submission: Submission) -> list[AdaptersCall]:
-    """The trainable variables of a small model after ``enable_lora``, for two ranks."""
+def observe_adapters(submission: Submission) -> dict[int, Outcome[AdaptersSeen]]:
+    """Rank -> the trainable variables of a small model after ``enable_lora``."""
     small_models.set_distribution(*mesh_shapes()[0])
-    calls = []
+    seen = {}
     for rank in (4, 3):
         model = small_models.small_model(rank=0)
         assert model.trainable_variables, "the small model has nothing to train"
@@ -49,23 +41,23 @@ def observe_adapters(submission: Submission) -> list[AdaptersCall]:
                 any("lora_" in variable.path for variable in model.variables),
             )
 
-        calls.append(AdaptersCall(rank, submission.observe("enable_lora", model, rank, reads=read)))
-    return calls
+        seen[rank] = submission.observe("enable_lora", model, rank, reads=read)
+    return seen
 
 
-def judge_adapters(calls: list[AdaptersCall]) -> None:
+def judge_adapters(outcomes: dict[int, Outcome[AdaptersSeen]]) -> None:
     """Only adapters of query and value are trained, and their shapes follow from the rank."""
-    assert calls, "enable_lora was not called"
-    for call in calls:
-        seen = returned(call.outcome)
+    assert outcomes, "enable_lora was not called"
+    for rank, outcome in outcomes.items():
+        seen = returned(outcome)
         blocks = range(oracle.SMALL_SIZES["num_layers"])
-        expected = {path: shape for block in blocks for path, shape in _expected_adapters(block, call.rank).items()}
+        expected = {path: shape for block in blocks for path, shape in _expected_adapters(block, rank).items()}
         if seen.trainable != expected:
             _judge_trainable(seen, expected)
             path = next(path for path in expected if seen.trainable[path] != expected[path])
             raise Failed(
                 "LORA_WRONG_RANK",
-                f"enable_lora(model, {call.rank}) made adapters of another rank.",
+                f"enable_lora(model, {rank}) made adapters of another rank.",
                 ("variable", "expected shape", "yours"),
                 [(path, expected[path], seen.trainable[path])],
             )
@@ -100,17 +92,9 @@ def _judge_trainable(seen: AdaptersSeen, expected: Mapping[str, tuple[int, ...]]
         raise Failed("LORA_WRONG_TARGETS", "Other layers than query and value have adapters.", columns, rows)
 
 
-@dataclass(frozen=True)
-class CountsCall:
-    """A call of ``count_parameters`` on a model without weights, and its result."""
-
-    model: str
-    outcome: Outcome[tuple[Any, ...]]
-
-
-def observe_counts(submission: Submission) -> list[CountsCall]:
-    """``count_parameters`` of a small model, and of Gemma 2B and 7B with LoRA."""
-    calls = []
+def observe_counts(submission: Submission) -> dict[str, Outcome[tuple[Any, ...]]]:
+    """Name -> ``count_parameters`` of a small model, and of Gemma 2B and 7B with LoRA."""
+    counts = {}
     for name, config, rank in (
         ("a small Gemma", oracle.small_config(), 0),
         ("a small Gemma with LoRA of rank 3", oracle.small_config(), 3),
@@ -121,14 +105,13 @@ def observe_counts(submission: Submission) -> list[CountsCall]:
             model = build_language_model(config)
             if rank:
                 model.backbone.enable_lora(rank, target_layer_names=list(TARGETS))
-            outcome = submission.observe(
+            counts[name] = submission.observe(
                 "count_parameters", model, reads=lambda counts: tuple(map(_plain, counts)), returns=tuple
             )
-        calls.append(CountsCall(name, outcome))
-    return calls
+    return counts
 
 
-def judge_counts(calls: list[CountsCall]) -> None:
+def judge_counts(counts: dict[str, Outcome[tuple[Any, ...]]]) -> None:
     """Both counts are those of the closed form, or of published sizes."""
     right = (
         _total(oracle.SMALL_SIZES, 0),
@@ -137,12 +120,12 @@ def judge_counts(calls: list[CountsCall]) -> None:
         (1_363_968, 2_506_172_416 + 1_363_968),
         (11_067_392, 8_548_748_288),
     )
-    for call, expected in zip(calls, right, strict=True):
-        found = returned(call.outcome)
+    for (model, outcome), expected in zip(counts.items(), right, strict=True):
+        found = returned(outcome)
         if found != expected:
             raise Failed(
                 "LORA_WRONG_COUNT",
-                f"The numbers that count_parameters returned are not those of {call.model}.",
+                f"The numbers that count_parameters returned are not those of {model}.",
                 ("", "trainable", "all"),
                 [("expected", *_shown(expected)), ("yours", *(_shown(found) if len(found) == 2 else (found, "")))],
                 advice="Count the elements of each weight, the product of its shape: once over the trainable weights, "

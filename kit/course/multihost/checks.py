@@ -42,8 +42,6 @@ LOSS_TOLERANCE = 5e-6
 ADAPTER_TOLERANCE = 5e-5
 
 
-# Settings.
-
 VALID_SETTINGS = (("10.0.0.1:1234", 2, 1), ("a:1,b:2,c:3", 3, 0), ("host:80", 1, 0))
 #: The variable that is wrong, and its value; None if it is missing.
 INVALID_SETTINGS = (
@@ -108,9 +106,6 @@ def judge_settings(calls: SettingsCalls) -> None:
             raise Failed(
                 "MULTIHOST_ERROR_WITHOUT_NAME", cause, ("expected in the message", "yours"), [(name, refusal.text)]
             )
-
-
-# Rows.
 
 
 @dataclass(frozen=True)
@@ -265,8 +260,6 @@ def judge_counts(outcomes: list[Outcome[float | str]]) -> None:
             )
 
 
-# Whole values.
-
 KNOWN = np.arange(16 * 24, dtype="float32").reshape(16, 24)
 
 
@@ -300,9 +293,6 @@ def judge_whole(outcomes: list[Outcome[np.ndarray]]) -> None:
                 ("", "expected", "yours"),
                 [("shape", KNOWN.shape, found.shape), ("entries that are right", "100%", right)],
             )
-
-
-# Saving.
 
 
 @dataclass(frozen=True)
@@ -373,9 +363,6 @@ def _judge_collectives(first: tuple[str, ...], second: tuple[str, ...]) -> None:
         ("gathered", "by process 0", "by process 1"),
         list(zip(range(1, length + 1), *columns, strict=True))[:6],
     )
-
-
-# Two processes.
 
 
 def observe_two_processes(submission: Submission) -> TwoProcesses:

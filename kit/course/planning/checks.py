@@ -76,9 +76,6 @@ COMPILED_CONFIGURATION = Configuration("one block of Gemma 7B", _blocks(1), (2, 
 COMPILED_STEP = StepSize(1, 4, 4, 192)
 
 
-# Bytes on a device.
-
-
 def observe_arguments(submission: Submission) -> list[Outcome[int]]:
     """The bytes predicted for each configuration."""
     return [_predict_arguments(submission, configuration) for configuration in CONFIGURATIONS]
@@ -137,9 +134,6 @@ def _fail_for_bytes(found: int, expected: int, configuration: Configuration) -> 
     raise Failed("PLANNING_WRONG_BYTES", cause, ("", "bytes"), [*rows, ("yours / expected", f"{found / expected:.4f}")])
 
 
-# All-reduces.
-
-
 def observe_all_reduces(submission: Submission) -> list[Outcome[int]]:
     """The bytes predicted for each step."""
     return [_predict_all_reduces(submission, size) for size in STEP_SIZES]
@@ -187,9 +181,6 @@ def _expect_all_reduces(found: int, activations: float, size: StepSize) -> None:
                 ("one activation", f"{one:,}", "1"),
             ],
         )
-
-
-# Settings.
 
 
 def observe_settings(submission: Submission) -> Outcome[dict[str, Setting]]:

@@ -1,4 +1,1 @@
-"""The exercise ``precision``: its data, lesson, stub and checks.
-
-Nothing outside ``kit.course`` imports from here.
-"""
+"""The exercise ``precision``: its data, lesson, stub and checks. Only ``kit.course`` imports it."""
