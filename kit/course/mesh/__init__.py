@@ -1,1 +1,1 @@
-"""The exercise ``mesh``: its data, lesson, stub and checks. Only ``kit.course`` imports it."""
+"""The exercise ``mesh``: its data, lesson, stub, checks. Only ``kit.course`` imports it."""
