@@ -57,14 +57,9 @@ class Runner:
     ) -> None:
         """Store the settings; nothing is started yet.
 
-        Args:
-            catalogue: The exercises and their checks.
-            platform: Where the checks run. Only "cpu" can fork: an accelerator belongs to one
-                process.
-            devices: Devices to simulate on "cpu".
-            fork: False starts a new Python for each check; the default depends on whether forking
-                is possible.
-
+        ``devices`` are simulated on "cpu". Only "cpu" can fork: an accelerator belongs to one
+        process. ``fork=False`` starts a new Python for each check; the default depends on whether
+        forking is possible.
         """
         self._catalogue = catalogue
         self._platform = platform

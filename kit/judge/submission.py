@@ -79,14 +79,9 @@ class Submission:
     ) -> Outcome[Value]:
         """Call a function of the solution, and return the outcome as data.
 
-        Args:
-            name: The function.
-            *args: Passed to the function.
-            reads: Turns the value into plain data.
-            returns: What the value must be an instance of.
-            expects: Classes of errors that the check expects; they are data too.
-            **kwargs: Passed to the function.
-
+        ``reads`` turns the value into plain data, and ``returns`` is what the value must be an
+        instance of. Errors of the classes in ``expects`` are data too. The other arguments are
+        passed on.
         """
         kinds = expects if isinstance(expects, tuple) else (expects,)
         try:

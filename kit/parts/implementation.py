@@ -173,16 +173,10 @@ class Parts:
 
 
 def find_parts(impl: str, filled: bool = False) -> Parts:
-    """The parts that ``--impl`` names.
+    """The parts that ``--impl`` names: "reference", "exercises" or a folder.
 
-    Args:
-        impl: "reference", "exercises" (the folder of that name here, else the one beside the kit),
-            or a folder.
-        filled: Take functions with open tasks from the reference.
-
-    Raises:
-        UserError: if there is no such folder.
-
+    "exercises" is the folder of that name here, else the one beside the kit. ``filled`` takes
+    functions with open tasks from the reference. Raises UserError if there is no such folder.
     """
     if impl == REFERENCE:
         return Parts(impl, KIT_FOLDER / "reference")
