@@ -28,12 +28,9 @@ class Submission:
         self.file = parts.file_of(self.exercise)
         self._shown = parts.shown(self.exercise)
         if not self.file.is_file():
-            raise Failed(
-                "EXERCISE_DOES_NOT_IMPORT",
-                f"There is no {self.exercise}.py in {parts.folder}.",
-                ("found",),
-                [(", ".join(sorted(path.name for path in parts.folder.glob("*.py"))) or "no Python file",)],
-            )
+            cause = f"There is no {self.exercise}.py in {parts.folder}."
+            rows = [(", ".join(sorted(path.name for path in parts.folder.glob("*.py"))) or "no Python file",)]
+            raise Failed("EXERCISE_DOES_NOT_IMPORT", cause, ("found",), rows)
         try:
             self._module: types.ModuleType = parts.load(self.exercise)
         except SyntaxError as error:

@@ -109,12 +109,9 @@ def judge_resume_bfloat16(seen: tuple[Outcome[None], Outcome[State] | None]) -> 
     found = returned(seen[1])
     wrong = differing(saved, found)
     if wrong:
-        raise Failed(
-            "CHECKPOINT_BFLOAT16_LOST",
-            f"{len(wrong)} of {len(saved)} variables of a bfloat16 model do not get back their saved values.",
-            ("variable", "saved", "resumed"),
-            [(path, _first(saved[path]), _first(found.get(path))) for path in wrong[:3]],
-        )
+        cause = f"{len(wrong)} of {len(saved)} variables of a bfloat16 model do not get back their saved values."
+        rows = [(path, _first(saved[path]), _first(found.get(path))) for path in wrong[:3]]
+        raise Failed("CHECKPOINT_BFLOAT16_LOST", cause, ("variable", "saved", "resumed"), rows)
 
 
 def _save_and_resume(
@@ -214,12 +211,9 @@ def _judge_errors(seen: SavedAndResumed) -> None:
             [("the same as before", "works"), ("another", error)],
         )
     if isinstance(built, Returned):
-        raise Failed(
-            "CHECKPOINT_OPTIMIZER_NOT_BUILT",
-            "`resume_training` fails on a model that has just been compiled: its optimizer has no moments yet.",
-            ("optimizer", "resume_training"),
-            [("built", "works"), ("not built", error)],
-        )
+        cause = "`resume_training` fails on a model that has just been compiled: its optimizer has no moments yet."
+        rows = [("built", "works"), ("not built", error)]
+        raise Failed("CHECKPOINT_OPTIMIZER_NOT_BUILT", cause, ("optimizer", "resume_training"), rows)
 
 
 def _crashed(outcome: Outcome[Any] | None) -> bool:

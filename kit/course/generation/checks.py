@@ -159,12 +159,9 @@ def judge_same_each_time(seen: list[CompiledSeen]) -> None:
         assert compiled.generated_before != expected, "the two samplers give the same text here"
         texts = [_text(text, mesh_shapes()[0]) for text in compiled.texts]
         if texts != [expected] * 2:
-            raise Failed(
-                "GENERATION_NOT_DETERMINISTIC",
-                f"The model is compiled with a {compiled.sampler}, and complete used it.",
-                ("", "text"),
-                [("most probable", expected), *((f"call {number}", text) for number, text in enumerate(texts, 1))],
-            )
+            cause = f"The model is compiled with a {compiled.sampler}, and complete used it."
+            rows = [("most probable", expected), *((f"call {number}", text) for number, text in enumerate(texts, 1))]
+            raise Failed("GENERATION_NOT_DETERMINISTIC", cause, ("", "text"), rows)
         if not (compiled.sampler_kept and compiled.optimizer_kept):
             raise Failed(
                 "GENERATION_STATE_CHANGED",

@@ -88,9 +88,6 @@ def judge_v3_8(call: LayoutCall) -> None:
         )
     sent, least = sum(tpu_step.sent_by_layer(plan).values()), sum(right.sent.values())
     if sent > 1.01 * least:
-        raise Failed(
-            "LAYOUT_EXTRA_COLLECTIVES",
-            f"On a v3-8 a step of {plan.layers} blocks sends {as_bytes(sent)}, but {as_bytes(least)} is enough.",
-            ("layer", "because of", "yours", "needed"),
-            tpu_step.sent_rows(plan, right),
-        )
+        cause = f"On a v3-8 a step of {plan.layers} blocks sends {as_bytes(sent)}, but {as_bytes(least)} is enough."
+        rows = tpu_step.sent_rows(plan, right)
+        raise Failed("LAYOUT_EXTRA_COLLECTIVES", cause, ("layer", "because of", "yours", "needed"), rows)

@@ -138,12 +138,9 @@ def judge_weights(outcome: Outcome[dict[str, np.ndarray]]) -> None:
     if wrong:
         path = wrong[0]
         mine = f"{loaded[path].ravel()[0]:.6f}" if path in loaded else "missing"
-        raise Failed(
-            "LOADING_WEIGHTS_MISSING",
-            f"{len(wrong)} of {len(plain)} variables do not have the values of the preset.",
-            ("variable", "first value in the preset", "yours"),
-            [(path, f"{plain[path].ravel()[0]:.6f}", mine)],
-        )
+        cause = f"{len(wrong)} of {len(plain)} variables do not have the values of the preset."
+        rows = [(path, f"{plain[path].ravel()[0]:.6f}", mine)]
+        raise Failed("LOADING_WEIGHTS_MISSING", cause, ("variable", "first value in the preset", "yours"), rows)
 
 
 def observe_options(submission: Submission) -> Outcome[list[str]]:

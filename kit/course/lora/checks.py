@@ -55,12 +55,9 @@ def judge_adapters(outcomes: dict[int, Outcome[AdaptersSeen]]) -> None:
         if seen.trainable != expected:
             _judge_trainable(seen, expected)
             path = next(path for path in expected if seen.trainable[path] != expected[path])
-            raise Failed(
-                "LORA_WRONG_RANK",
-                f"enable_lora(model, {rank}) made adapters of another rank.",
-                ("variable", "expected shape", "yours"),
-                [(path, expected[path], seen.trainable[path])],
-            )
+            cause = f"enable_lora(model, {rank}) made adapters of another rank."
+            rows = [(path, expected[path], seen.trainable[path])]
+            raise Failed("LORA_WRONG_RANK", cause, ("variable", "expected shape", "yours"), rows)
 
 
 def _judge_trainable(seen: AdaptersSeen, expected: Mapping[str, tuple[int, ...]]) -> None:
@@ -80,12 +77,8 @@ def _judge_trainable(seen: AdaptersSeen, expected: Mapping[str, tuple[int, ...]]
             [*rows, ("for example", next(iter(expected)), base[0])],
         )
     if base:
-        raise Failed(
-            "LORA_BASE_NOT_FROZEN",
-            f"{len(base)} variables of the base model are trainable, besides the adapters.",
-            columns,
-            [*rows, *(("not frozen", "", path) for path in base[:4])],
-        )
+        cause = f"{len(base)} variables of the base model are trainable, besides the adapters."
+        raise Failed("LORA_BASE_NOT_FROZEN", cause, columns, [*rows, *(("not frozen", "", path) for path in base[:4])])
     if set(found) != set(expected):
         rows += [("missing", path, "") for path in sorted(set(expected) - set(found))[:3]]
         rows += [("not expected", "", path) for path in sorted(set(found) - set(expected))[:3]]

@@ -48,12 +48,9 @@ def judge_refuses(calls: list[Call]) -> None:
         wanted = call.batch * call.model
         if not isinstance(call.outcome, Raised):
             mesh = returned(call.outcome)
-            raise Failed(
-                "MESH_TRUNCATES_DEVICES",
-                f"{shown} returned a mesh of {len(mesh.devices)} devices instead of raising an error.",
-                ("requested", "devices passed", "devices in the mesh"),
-                [(f"{call.batch} x {call.model} = {wanted}", len(given), len(mesh.devices))],
-            )
+            cause = f"{shown} returned a mesh of {len(mesh.devices)} devices instead of raising an error."
+            rows = [(f"{call.batch} x {call.model} = {wanted}", len(given), len(mesh.devices))]
+            raise Failed("MESH_TRUNCATES_DEVICES", cause, ("requested", "devices passed", "devices in the mesh"), rows)
         numbers = re.findall(r"-?\d+", call.outcome.text)
         if not {str(wanted), str(len(given))} <= set(numbers):
             raise Failed(

@@ -88,12 +88,9 @@ def judge_settings(calls: SettingsCalls) -> None:
     """Valid settings are returned; for invalid ones, the error names the variable."""
     for expected, outcome in zip(VALID_SETTINGS, calls.valid, strict=True):
         if returned(outcome) != expected:
-            raise Failed(
-                "MULTIHOST_WRONG_SETTINGS",
-                "`process_settings` returned other settings than the environment has.",
-                ("", "expected", "yours"),
-                [("addresses, processes, this process", repr(expected), repr(returned(outcome)))],
-            )
+            cause = "`process_settings` returned other settings than the environment has."
+            rows = [("addresses, processes, this process", repr(expected), repr(returned(outcome)))]
+            raise Failed("MULTIHOST_WRONG_SETTINGS", cause, ("", "expected", "yours"), rows)
     for (name, value), refusal in zip(INVALID_SETTINGS, calls.invalid, strict=True):
         shown = f"no {name}" if value is None else f"{name}={value}"
         if not isinstance(refusal, Raised):
@@ -248,16 +245,13 @@ def judge_counts(outcomes: list[Outcome[float | str]]) -> None:
     for (mesh, process, fed, expected), outcome in zip(_rows_to_count(), outcomes, strict=True):
         found = returned(outcome)
         if found != expected:
-            raise Failed(
-                "MULTIHOST_WRONG_COUNT",
-                f"On the mesh {mesh.description}, `rows_of_whole_batch` is wrong for process {process}.",
-                ("", "expected", "yours"),
-                [
-                    ("processes of the devices", str(mesh.process_of_device.tolist()), ""),
-                    ("rows that it feeds", fed, ""),
-                    ("rows of the whole batch", expected, found),
-                ],
-            )
+            cause = f"On the mesh {mesh.description}, `rows_of_whole_batch` is wrong for process {process}."
+            rows = [
+                ("processes of the devices", str(mesh.process_of_device.tolist()), ""),
+                ("rows that it feeds", fed, ""),
+                ("rows of the whole batch", expected, found),
+            ]
+            raise Failed("MULTIHOST_WRONG_COUNT", cause, ("", "expected", "yours"), rows)
 
 
 KNOWN = np.arange(16 * 24, dtype="float32").reshape(16, 24)
@@ -287,12 +281,9 @@ def judge_whole(outcomes: list[Outcome[np.ndarray]]) -> None:
         found = returned(outcome)
         if not np.array_equal(found, KNOWN):
             right = f"{np.mean(found == KNOWN):.0%}" if found.shape == KNOWN.shape else "-"
-            raise Failed(
-                "MULTIHOST_NOT_WHOLE",
-                f"`whole_value` does not return the whole of an array {description}.",
-                ("", "expected", "yours"),
-                [("shape", KNOWN.shape, found.shape), ("entries that are right", "100%", right)],
-            )
+            cause = f"`whole_value` does not return the whole of an array {description}."
+            rows = [("shape", KNOWN.shape, found.shape), ("entries that are right", "100%", right)]
+            raise Failed("MULTIHOST_NOT_WHOLE", cause, ("", "expected", "yours"), rows)
 
 
 @dataclass(frozen=True)
@@ -341,12 +332,9 @@ def judge_saves(saves: list[Save]) -> None:
         returned(save.outcome)
     _judge_collectives(saves[0].gathered, saves[1].gathered)
     if saves[1].files:
-        raise Failed(
-            "MULTIHOST_WRITTEN_TWICE",
-            "Process 1 writes files too.",
-            ("process", "files that it wrote"),
-            [(number, ", ".join(save.files)) for number, save in enumerate(saves)],
-        )
+        cause = "Process 1 writes files too."
+        rows = [(number, ", ".join(save.files)) for number, save in enumerate(saves)]
+        raise Failed("MULTIHOST_WRITTEN_TWICE", cause, ("process", "files that it wrote"), rows)
     judge_saved(saves[0].saved, _arrays_to_save())
 
 
@@ -383,12 +371,9 @@ def judge_two_processes(observation: TwoProcesses) -> dict[str, float]:
         )
     differences = [_judge_losses(observation.reports, number, twin.losses) for number in range(training.PROCESSES)]
     if observation.sizes[1] is not None:
-        raise Failed(
-            "MULTIHOST_WRITTEN_TWICE",
-            "Process 1 writes a file too.",
-            ("process", "bytes of its file"),
-            [(number, size) for number, size in enumerate(observation.sizes) if size is not None],
-        )
+        cause = "Process 1 writes a file too."
+        rows = [(number, size) for number, size in enumerate(observation.sizes) if size is not None]
+        raise Failed("MULTIHOST_WRITTEN_TWICE", cause, ("process", "bytes of its file"), rows)
     assert observation.saved, "the file of process 0 was not read"
     judge_saved(observation.saved, twin.trainable, ADAPTER_TOLERANCE)
     adapters = observation.saved.arrays
@@ -406,13 +391,10 @@ def _judge_losses(reports: tuple[Report, ...], process: int, expected: tuple[flo
     if not np.allclose(losses, expected, rtol=LOSS_TOLERANCE):
         steps = enumerate(zip(expected, losses, strict=True), start=1)
         fed = [seen for report in reports for seen in report.seen if isinstance(seen, RowsSeen)]
-        raise Failed(
-            "MULTIHOST_WRONG_ROWS",
-            f"The losses of process {process} of two are not those of the same training on one device.",
-            ("", "one device", "two processes"),
-            [
-                *((f"loss of step {step}", f"{right:.6f}", f"{mine:.6f}") for step, (right, mine) in steps),
-                *((f"rows of {training.BATCH} of process {seen.process}", "", returned(seen.outcome)) for seen in fed),
-            ],
-        )
+        cause = f"The losses of process {process} of two are not those of the same training on one device."
+        rows = [
+            *((f"loss of step {step}", f"{right:.6f}", f"{mine:.6f}") for step, (right, mine) in steps),
+            *((f"rows of {training.BATCH} of process {seen.process}", "", returned(seen.outcome)) for seen in fed),
+        ]
+        raise Failed("MULTIHOST_WRONG_ROWS", cause, ("", "one device", "two processes"), rows)
     return relative_difference(np.array(losses), np.array(expected))

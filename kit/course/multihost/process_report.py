@@ -64,12 +64,9 @@ class SettingsSeen:
     def judge(self) -> None:
         """The settings are those of the environment."""
         if returned(self.outcome) != self.expected:
-            raise Failed(
-                "MULTIHOST_WRONG_SETTINGS",
-                f"In process {self.process} of {PROCESSES}, `process_settings` returned the wrong settings.",
-                ("", "expected", "yours"),
-                [("addresses, processes, this process", repr(self.expected), repr(returned(self.outcome)))],
-            )
+            cause = f"In process {self.process} of {PROCESSES}, `process_settings` returned the wrong settings."
+            rows = [("addresses, processes, this process", repr(self.expected), repr(returned(self.outcome)))]
+            raise Failed("MULTIHOST_WRONG_SETTINGS", cause, ("", "expected", "yours"), rows)
 
 
 @dataclass(frozen=True)
@@ -231,12 +228,9 @@ def judge_end(training: TwoProcesses) -> None:
     for number, report in enumerate(training.reports):
         _judge_report(number, report)
     if training.waited is not None:
-        raise Failed(
-            "MULTIHOST_PROCESSES_HANG",
-            f"The processes wait for each other: neither made progress for {training.waited:g} s.",
-            ("process", "is running"),
-            [(number, report.doing) for number, report in enumerate(training.reports)],
-        )
+        cause = f"The processes wait for each other: neither made progress for {training.waited:g} s."
+        rows = [(number, report.doing) for number, report in enumerate(training.reports)]
+        raise Failed("MULTIHOST_PROCESSES_HANG", cause, ("process", "is running"), rows)
 
 
 def _judge_report(number: int, report: Report) -> None:

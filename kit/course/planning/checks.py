@@ -99,12 +99,9 @@ def judge_compiled_arguments(prediction: Outcome[int]) -> None:
     found, configuration = returned(prediction), COMPILED_CONFIGURATION
     plan = _plan(configuration.config, configuration.mesh, (1,), rank=configuration.rank, dtype=configuration.dtype)
     if abs(found - plan.arguments) > TOLERANCE * plan.arguments:
-        raise Failed(
-            "PLANNING_WRONG_BYTES",
-            f"`argument_nbytes` and the compiler disagree about {configuration}.",
-            ("", "bytes"),
-            [("the compiler", f"{plan.arguments:,}"), ("yours", f"{found:,}")],
-        )
+        cause = f"`argument_nbytes` and the compiler disagree about {configuration}."
+        rows = [("the compiler", f"{plan.arguments:,}"), ("yours", f"{found:,}")]
+        raise Failed("PLANNING_WRONG_BYTES", cause, ("", "bytes"), rows)
 
 
 def _predict_arguments(submission: Submission, configuration: Configuration) -> Outcome[int]:
@@ -243,16 +240,13 @@ def judge_v3_8(outcome: Outcome[dict[str, Setting]]) -> None:
     # program needs 8.30.
     plan = _plan(GEMMA_7B, chosen.pop("mesh"), (), rank=0, **chosen)
     if not plan.fits:
-        raise Failed(
-            "PLANNING_DOES_NOT_FIT",
-            f"With these settings, a core needs {as_bytes(plan.peak)} at its peak, and has {as_bytes(plan.usable)}.",
-            (f"on a core of a {TOPOLOGY}", "bytes"),
-            [
-                ("weights and moments", as_bytes(plan.counted_arguments)),
-                ("everything else", as_bytes(plan.peak - plan.arguments)),
-                ("available to a program", as_bytes(plan.usable)),
-            ],
-        )
+        cause = f"With these settings, a core needs {as_bytes(plan.peak)} at its peak, and has {as_bytes(plan.usable)}."
+        rows = [
+            ("weights and moments", as_bytes(plan.counted_arguments)),
+            ("everything else", as_bytes(plan.peak - plan.arguments)),
+            ("available to a program", as_bytes(plan.usable)),
+        ]
+        raise Failed("PLANNING_DOES_NOT_FIT", cause, (f"on a core of a {TOPOLOGY}", "bytes"), rows)
 
 
 def _plan(config: Mapping[str, Any], mesh: tuple[int, int], layers: tuple[int, ...], **settings: Any) -> "Plan":

@@ -100,15 +100,12 @@ def expect_outputs(seen: OutputsSeen, layer: AdaptedLayer, dtype: str, wrong_cod
     tolerance = ERROR if dtype == "bfloat16" else 1e-5
     if not error < tolerance:
         factor = effect_kept(large.change, large.base, found)
-        raise Failed(
-            wrong_code,
-            f"The outputs of {layer.name} are not x W + scale (x A) B.",
-            ("", "expected", "yours"),
-            [
-                ("largest error / largest output", f"below {tolerance:g}", f"{error:.3g}"),
-                ("the adapter, times", f"{1:.3f}", f"{factor:.3f}"),
-            ],
-        )
+        cause = f"The outputs of {layer.name} are not x W + scale (x A) B."
+        rows = [
+            ("largest error / largest output", f"below {tolerance:g}", f"{error:.3g}"),
+            ("the adapter, times", f"{1:.3f}", f"{factor:.3f}"),
+        ]
+        raise Failed(wrong_code, cause, ("", "expected", "yours"), rows)
     if seen.slight is None:
         return 0.0
     slight, outputs = layer.with_adapter_of(SMALL), returned(seen.slight).astype("float64")
@@ -126,12 +123,9 @@ def _expect_array(found: np.ndarray, layer: AdaptedLayer, dtype: str, wrong_code
         raise Failed(wrong_code, cause, ("expected", "yours"), [(shape, found.shape)])
     if str(found.dtype) != dtype:
         nbytes = round(np.prod(shape)) * jnp.dtype(dtype).itemsize
-        raise Failed(
-            "PRECISION_WRONG_DTYPE",
-            f"The outputs of {layer.name} do not have the dtype of its inputs.",
-            ("", "expected", "yours"),
-            [("dtype", dtype, found.dtype), ("bytes", nbytes, found.nbytes)],
-        )
+        cause = f"The outputs of {layer.name} do not have the dtype of its inputs."
+        rows = [("dtype", dtype, found.dtype), ("bytes", nbytes, found.nbytes)]
+        raise Failed("PRECISION_WRONG_DTYPE", cause, ("", "expected", "yours"), rows)
 
 
 def _lost_rows(layer: AdaptedLayer, outputs: np.ndarray, share: float) -> list[tuple[str, str, str]]:

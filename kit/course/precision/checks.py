@@ -145,12 +145,9 @@ def judge_layers(seen: LayersSeen) -> dict[str, float]:
     """The variables are the same as before, and the outputs of each layer with LoRA are right."""
     expect_not_stopped(seen.call)
     if changed := changed_paths(seen.before, seen.after):
-        raise Failed(
-            "PRECISION_VARIABLES_CHANGED",
-            f"{ADD_ADAPTERS} changes {len(changed)} variables of the model.",
-            ("variable", "before", "after"),
-            [(path, seen.before.get(path, "none"), seen.after.get(path, "none")) for path in changed[:4]],
-        )
+        cause = f"{ADD_ADAPTERS} changes {len(changed)} variables of the model."
+        rows = [(path, seen.before.get(path, "none"), seen.after.get(path, "none")) for path in changed[:4]]
+        raise Failed("PRECISION_VARIABLES_CHANGED", cause, ("variable", "before", "after"), rows)
     lost = [
         expect_outputs(seen.outputs[layer.path], described(layer), "bfloat16", "PRECISION_WRONG_LAYER")
         for layer in layers_with_lora(lora_model())

@@ -90,12 +90,9 @@ def judge_too_few(calls: list[Call]) -> None:
         wanted = call.batch_size * call.num_batches
         if not isinstance(call.outcome, Raised):
             number = sum(len(batch) for batch in returned(call.outcome))
-            raise Failed(
-                "REVIEWS_TOO_FEW_ACCEPTED",
-                f"The batches take {wanted} reviews, {NUMBER_OF_REVIEWS} are available, and no error is raised.",
-                ("wanted", "available", "returned"),
-                [(wanted, NUMBER_OF_REVIEWS, f"{number} reviews")],
-            )
+            cause = f"The batches take {wanted} reviews, {NUMBER_OF_REVIEWS} are available, and no error is raised."
+            rows = [(wanted, NUMBER_OF_REVIEWS, f"{number} reviews")]
+            raise Failed("REVIEWS_TOO_FEW_ACCEPTED", cause, ("wanted", "available", "returned"), rows)
         if not {str(wanted), str(NUMBER_OF_REVIEWS)} <= set(re.findall(r"\d+", call.outcome.text)):
             raise Failed(
                 "REVIEWS_TOO_FEW_ACCEPTED",

@@ -112,12 +112,9 @@ def _judge_shift(figures: RunFigures) -> None:
             "STYLE_NO_SHIFT", "The style has not shifted to reviews.", ("", "before", "after"), _style_rows(style)
         )
     if not training.last_loss < training.first_loss:
-        raise Failed(
-            "TRAINING_LOSS_FLAT",
-            "The loss has not decreased from the first third of the steps to the last.",
-            ("first third", "last third"),
-            [(f"{training.first_loss:.4f}", f"{training.last_loss:.4f}")],
-        )
+        cause = "The loss has not decreased from the first third of the steps to the last."
+        rows = [(f"{training.first_loss:.4f}", f"{training.last_loss:.4f}")]
+        raise Failed("TRAINING_LOSS_FLAT", cause, ("first third", "last third"), rows)
     if style.share_without_copies < 0.8:
         raise Failed(
             "STYLE_NO_SHIFT",

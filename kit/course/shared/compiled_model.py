@@ -84,13 +84,9 @@ def judge_optimizer(outcome: Outcome[OptimizerSeen]) -> None:
     assert seen.after is not None, "no update was tried"
     _judge_decay(seen.before, seen.after)
     if not seen.is_adamw:
-        raise Failed(
-            "NOT_AS_EXPECTED",
-            "The optimizer is not AdamW.",
-            ("expected", "yours"),
-            [("AdamW", seen.name)],
-            advice="Use keras.optimizers.AdamW.",
-        )
+        cause = "The optimizer is not AdamW."
+        rows = [("AdamW", seen.name)]
+        raise Failed("NOT_AS_EXPECTED", cause, ("expected", "yours"), rows, advice="Use keras.optimizers.AdamW.")
 
 
 def observe_loss(submission: Submission, function: str = COMPILE) -> Outcome[LossSeen]:
@@ -146,13 +142,9 @@ def judge_loss(outcome: Outcome[LossSeen]) -> None:
 def expect_compiled(model: keras_hub.models.CausalLM, given: keras.optimizers.Optimizer | None, function: str) -> None:
     """Make sure that a function compiled the model, which had the optimizer ``given`` before."""
     if model.optimizer is None or model.optimizer is given:
-        raise Failed(
-            "NOT_AS_EXPECTED",
-            f"{function} did not compile the model.",
-            ("expected", "yours"),
-            [("a new optimizer", f"the {type(given).__name__} that KerasHub gave it")],
-            advice="Call model.compile.",
-        )
+        cause = f"{function} did not compile the model."
+        rows = [("a new optimizer", f"the {type(given).__name__} that KerasHub gave it")]
+        raise Failed("NOT_AS_EXPECTED", cause, ("expected", "yours"), rows, advice="Call model.compile.")
 
 
 _MISTAKES = {
@@ -215,13 +207,9 @@ def _moments_of(model: keras_hub.models.CausalLM) -> tuple[Moment, ...]:
 
 def _judge_moments(seen: OptimizerSeen) -> None:
     if not seen.moments:
-        raise Failed(
-            "NOT_AS_EXPECTED",
-            "The optimizer keeps no moments for any matrix.",
-            ("expected", "yours"),
-            [("AdamW, with two moments for each matrix", seen.name)],
-            advice="Use keras.optimizers.AdamW.",
-        )
+        cause = "The optimizer keeps no moments for any matrix."
+        rows = [("AdamW, with two moments for each matrix", seen.name)]
+        raise Failed("NOT_AS_EXPECTED", cause, ("expected", "yours"), rows, advice="Use keras.optimizers.AdamW.")
     wrong = [moment for moment in seen.moments if not moment.in_place]
     if wrong:
         raise Failed(

@@ -228,12 +228,9 @@ class _Layout:
 def _judge_overlaps(layout: _Layout) -> None:
     overlaps = layout.coverage.overlaps
     if overlaps:
-        raise Failed(
-            "LAYOUT_RULES_OVERLAP",
-            f"More than one rule matches {_number(len(overlaps), 'variable')} of {layout.where}.",
-            ("variable", "rules"),
-            [(path, "  and  ".join(map(str, patterns))) for path, patterns in overlaps[:6]],
-        )
+        cause = f"More than one rule matches {_number(len(overlaps), 'variable')} of {layout.where}."
+        rows = [(path, "  and  ".join(map(str, patterns))) for path, patterns in overlaps[:6]]
+        raise Failed("LAYOUT_RULES_OVERLAP", cause, ("variable", "rules"), rows)
 
 
 def _judge_specs(layout: _Layout) -> None:
@@ -267,12 +264,9 @@ def _judge_axes(layout: _Layout) -> None:
     """No matrix is sharded over the axis "batch"."""
     wrong = [path for path in layout.kinds if "batch" in layout.spec(path)]
     if wrong:
-        raise Failed(
-            "LAYOUT_WRONG_AXIS",
-            f'The layout shards {_number(len(wrong), "matrix")} of {layout.where} over the axis "batch".',
-            ("variable", "shape", "your spec"),
-            [(path, layout.by_path[path].shape, layout.spec(path)) for path in wrong[:6]],
-        )
+        cause = f'The layout shards {_number(len(wrong), "matrix")} of {layout.where} over the axis "batch".'
+        rows = [(path, layout.by_path[path].shape, layout.spec(path)) for path in wrong[:6]]
+        raise Failed("LAYOUT_WRONG_AXIS", cause, ("variable", "shape", "your spec"), rows)
 
 
 def _judge_replicated(layout: _Layout) -> None:
@@ -358,12 +352,9 @@ def _judge_bytes(layout: _Layout) -> None:
         )
     )
     if layout.coverage.nbytes_per_device > budget:
-        raise Failed(
-            "NOT_AS_EXPECTED",
-            f"Each device holds more bytes of {layout.where} than necessary.",
-            ("expected at most", "yours"),
-            [(as_bytes(budget), as_bytes(layout.coverage.nbytes_per_device))],
-        )
+        cause = f"Each device holds more bytes of {layout.where} than necessary."
+        rows = [(as_bytes(budget), as_bytes(layout.coverage.nbytes_per_device))]
+        raise Failed("NOT_AS_EXPECTED", cause, ("expected at most", "yours"), rows)
 
 
 def _number(count: int, noun: str) -> str:

@@ -130,12 +130,9 @@ def judge_learns(outcome: Outcome[dict[str, np.ndarray]]) -> dict[str, float]:
     # Over five seeds the loss falls to 0.79 to 0.81 of its value; where nothing is learned it
     # stays.
     if not last < 0.9 * first:
-        raise Failed(
-            "TRAINING_LOSS_FLAT",
-            "Twelve steps on the same eight sentences hardly change the loss.",
-            ("loss before", "expected after", "yours"),
-            [(f"{first:.4f}", f"below {0.9 * first:.4f}", f"{last:.4f}")],
-        )
+        cause = "Twelve steps on the same eight sentences hardly change the loss."
+        rows = [(f"{first:.4f}", f"below {0.9 * first:.4f}", f"{last:.4f}")]
+        raise Failed("TRAINING_LOSS_FLAT", cause, ("loss before", "expected after", "yours"), rows)
     return {"loss after / before": last / first}
 
 
@@ -222,15 +219,12 @@ def _judge_order(
         return
     for position, batch in enumerate(small_models.batches(BATCHES)[1:], 2):
         if np.isclose(losses[0], loss_variants(model, batch, before)["right"], rtol=1e-4):
-            raise Failed(
-                "TRAINING_BATCHES_CHANGED",
-                f"The first step was trained on batch {position} of the batches that were given.",
-                ("step", "your loss", "loss of the twin"),
-                [
-                    (number, f"{found:.6f}", f"{expected:.6f}")
-                    for number, (found, expected) in enumerate(zip(losses, right.losses, strict=True), 1)
-                ],
-            )
+            cause = f"The first step was trained on batch {position} of the batches that were given."
+            rows = [
+                (number, f"{found:.6f}", f"{expected:.6f}")
+                for number, (found, expected) in enumerate(zip(losses, right.losses, strict=True), 1)
+            ]
+            raise Failed("TRAINING_BATCHES_CHANGED", cause, ("step", "your loss", "loss of the twin"), rows)
 
 
 def _bundled_model_with_lora() -> keras_hub.models.CausalLM:

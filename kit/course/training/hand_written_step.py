@@ -77,12 +77,9 @@ def judge_step(seen: list[StepsSeen]) -> dict[str, float]:
         for what, value in expect_twin(steps.losses, trainable, right, f"mesh {steps.mesh}").items():
             figures[what] = max(value, figures.get(what, value))
         if state.deleted_arrays < state.old_arrays:
-            raise Failed(
-                "TRAINING_STATE_NOT_DONATED",
-                "After a step the old state still exists: model and moments are in memory twice.",
-                ("arrays of the old state", "deleted"),
-                [(state.old_arrays, state.deleted_arrays)],
-            )
+            cause = "After a step the old state still exists: model and moments are in memory twice."
+            rows = [(state.old_arrays, state.deleted_arrays)]
+            raise Failed("TRAINING_STATE_NOT_DONATED", cause, ("arrays of the old state", "deleted"), rows)
     return figures
 
 
@@ -142,17 +139,14 @@ def _judge_optimizer_state(
     if all(np.array_equal(value, before[path]) for path, value in trainable.items()):
         # Dead adapters are the more precise diagnosis.
         return
-    raise Failed(
-        "TRAINING_OPTIMIZER_STATE_LOST",
-        "The optimizer's state does not carry over from step to step.",
-        ("", "expected", "yours"),
-        [
-            ("optimizer variables", len(shapes), len(state.optimizer)),
-            ("step count", STEPS, ", ".join(map(str, counts)) or "none"),
-            ("optimizer variables that are not zero", len(shapes), sum(map(bool, map(np.any, state.optimizer)))),
-            ("loss of the last step", f"{right.losses[-1]:.6f}", f"{losses[-1]:.6f}"),
-        ],
-    )
+    cause = "The optimizer's state does not carry over from step to step."
+    rows = [
+        ("optimizer variables", len(shapes), len(state.optimizer)),
+        ("step count", STEPS, ", ".join(map(str, counts)) or "none"),
+        ("optimizer variables that are not zero", len(shapes), sum(map(bool, map(np.any, state.optimizer)))),
+        ("loss of the last step", f"{right.losses[-1]:.6f}", f"{losses[-1]:.6f}"),
+    ]
+    raise Failed("TRAINING_OPTIMIZER_STATE_LOST", cause, ("", "expected", "yours"), rows)
 
 
 def _by_path(variables: list[keras.Variable], arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
