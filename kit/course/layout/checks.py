@@ -30,6 +30,7 @@ observe_small_model = observe_layout_maps_of_all_meshes
 observe_gemma_7b = observe_layout_maps_of_all_meshes
 observe_adapters = observe_layout_maps_of_all_meshes
 observe_collective_bytes = observe_layout_maps_of_all_meshes
+judge_collective_bytes = judge_collectives
 
 
 def judge_small_model(calls: list[LayoutCall]) -> None:
@@ -45,11 +46,6 @@ def judge_gemma_7b(calls: list[LayoutCall]) -> None:
 def judge_adapters(calls: list[LayoutCall]) -> None:
     """The rules also fit a model with LoRA."""
     judge_layout(calls, "a small Gemma with LoRA", oracle.small_config(), rank=4)
-
-
-def judge_collective_bytes(calls: list[LayoutCall]) -> None:
-    """The compiled gradients of a small Gemma send no more bytes than with tensor parallelism."""
-    judge_collectives(calls)
 
 
 def observe_v3_8(submission: Submission) -> LayoutCall:

@@ -55,17 +55,8 @@ INVALID_SETTINGS = (
 )
 
 
-@dataclass(frozen=True)
-class SettingsCalls:
-    """Calls of ``process_settings`` with valid and with invalid environments."""
-
-    valid: list[Outcome[tuple[Any, ...]]]
-    #: A value that was returned is there as its ``repr``.
-    invalid: list[Outcome[str]]
-
-
-def observe_settings(submission: Submission) -> SettingsCalls:
-    """What ``process_settings`` makes of each environment."""
+def observe_settings(submission: Submission) -> tuple[list[Outcome[tuple[Any, ...]]], list[Outcome[str]]]:
+    """What ``process_settings`` makes of valid and invalid environments; of these as ``repr``."""
     valid = [
         submission.observe("process_settings", _environment(*case), reads=read_settings, returns=(tuple, list))
         for case in VALID_SETTINGS
@@ -77,21 +68,22 @@ def observe_settings(submission: Submission) -> SettingsCalls:
         if value is not None:
             environment[name] = value
         invalid.append(submission.observe("process_settings", environment, reads=repr, expects=ValueError))
-    return SettingsCalls(valid, invalid)
+    return valid, invalid
 
 
 def _environment(addresses: str, count: int, number: int) -> dict[str, str]:
     return {"HOME": "/", ADDRESSES: addresses, COUNT: str(count), NUMBER: str(number)}
 
 
-def judge_settings(calls: SettingsCalls) -> None:
+def judge_settings(outcomes: tuple[list[Outcome[tuple[Any, ...]]], list[Outcome[str]]]) -> None:
     """Valid settings are returned; for invalid ones, the error names the variable."""
-    for expected, outcome in zip(VALID_SETTINGS, calls.valid, strict=True):
+    valid, invalid = outcomes
+    for expected, outcome in zip(VALID_SETTINGS, valid, strict=True):
         if returned(outcome) != expected:
             cause = "`process_settings` returned other settings than the environment has."
             rows = [("addresses, processes, this process", repr(expected), repr(returned(outcome)))]
             raise Failed("MULTIHOST_WRONG_SETTINGS", cause, ("", "expected", "yours"), rows)
-    for (name, value), refusal in zip(INVALID_SETTINGS, calls.invalid, strict=True):
+    for (name, value), refusal in zip(INVALID_SETTINGS, invalid, strict=True):
         shown = f"no {name}" if value is None else f"{name}={value}"
         if not isinstance(refusal, Raised):
             cause = f"`process_settings` accepts invalid settings: {shown}."
@@ -143,16 +135,6 @@ def _process_meshes() -> Iterator[ProcessMesh]:
                 yield ProcessMesh(f"({batch}, {model}), {division}", numbers.reshape(batch, model))
 
 
-@dataclass(frozen=True)
-class RowsCalls:
-    """Calls of ``own_rows``."""
-
-    #: For each case of :func:`_batches_to_feed`.
-    rows: list[Outcome[list[int]]]
-    #: For 6 rows on a mesh of 4 rows; a value that was returned is there as text.
-    indivisible: Outcome[str]
-
-
 def _batches_to_feed() -> Iterator[tuple[ProcessMesh, int, int]]:
     """Mesh, rows of the batch, and process."""
     for mesh in _process_meshes():
@@ -161,8 +143,8 @@ def _batches_to_feed() -> Iterator[tuple[ProcessMesh, int, int]]:
                 yield mesh, batch_size, process
 
 
-def observe_rows(submission: Submission) -> RowsCalls:
-    """The rows that each process feeds, and a batch that cannot be divided."""
+def observe_rows(submission: Submission) -> tuple[list[Outcome[list[int]]], Outcome[str]]:
+    """The rows that each process feeds, and what 6 rows on a mesh of 4 rows give, as text."""
     rows = [
         submission.observe(
             "own_rows",
@@ -174,16 +156,17 @@ def observe_rows(submission: Submission) -> RowsCalls:
         for mesh, batch_size, process in _batches_to_feed()
     ]
     four_rows = np.array([[0], [0], [1], [1]])
-    return RowsCalls(rows, submission.observe("own_rows", four_rows, 6, 1, reads=str, expects=ValueError))
+    return rows, submission.observe("own_rows", four_rows, 6, 1, reads=str, expects=ValueError)
 
 
-def judge_rows(calls: RowsCalls) -> None:
+def judge_rows(outcomes: tuple[list[Outcome[list[int]]], Outcome[str]]) -> None:
     """The rows are those that JAX places on the devices of the process."""
     assert len(all_devices()) == len(jax.devices()), "Keras and JAX see different devices"
-    for (mesh, batch_size, process), outcome in zip(_batches_to_feed(), calls.rows, strict=True):
+    for (mesh, batch_size, process), outcome in zip(_batches_to_feed(), outcomes[0], strict=True):
         _judge_rows(mesh, batch_size, process, returned(outcome))
-    refused = isinstance(calls.indivisible, Raised)
-    found = calls.indivisible.text if isinstance(calls.indivisible, Raised) else returned(calls.indivisible)
+    indivisible = outcomes[1]
+    refused = isinstance(indivisible, Raised)
+    found = indivisible.text if isinstance(indivisible, Raised) else returned(indivisible)
     if not (refused and "6" in found and "4" in found):
         raise Failed(
             "MULTIHOST_BATCH_NOT_REFUSED",

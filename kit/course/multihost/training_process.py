@@ -27,7 +27,7 @@ from kit.course.multihost.process_report import (
     encode,
 )
 from kit.course.multihost.reading import read_array, read_number, read_rows, read_settings
-from kit.judge.observation import returned
+from kit.judge.observation import Outcome, returned
 
 if TYPE_CHECKING:
     import jax
@@ -101,12 +101,7 @@ class TrainingProcess:
 
         prefix = "KERAS_DISTRIBUTION_"
         expected = (os.environ[f"{prefix}JOB_ADDRESSES"], int(os.environ[f"{prefix}NUM_PROCESSES"]), self._number)
-        outcome = self._report.doing(
-            "process_settings",
-            lambda: self._submission.observe(
-                "process_settings", dict(os.environ), reads=read_settings, returns=(tuple, list)
-            ),
-        )
+        outcome = self._observe("process_settings", dict(os.environ), reads=read_settings, returns=(tuple, list))
         # With wrong settings, one of the processes would wait for minutes.
         self._report.seen(SettingsSeen(self._number, expected, outcome))
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -118,15 +113,15 @@ class TrainingProcess:
             reason = " ".join(str(error).split())[:200]
             raise AssertionError(f"the processes could not be connected ({reason})") from None
 
+    def _observe(self, name: str, *args: Any, doing: str = "", **options: Any) -> Outcome[Any]:
+        """Call a function of the solution, after a line in the report."""
+        return self._report.doing(doing or name, lambda: self._submission.observe(name, *args, **options))
+
     def _whole_value(self, value: "jax.Array", array: str, expected: "np.ndarray | None" = None) -> "np.ndarray":
         import numpy as np
 
-        outcome = self._report.doing(
-            f"whole_value of {array}",
-            lambda: self._submission.observe(
-                "whole_value", value, reads=read_array, returns=np.ndarray, expects=RuntimeError
-            ),
-        )
+        options = {"reads": read_array, "returns": np.ndarray, "expects": RuntimeError}
+        outcome = self._observe("whole_value", value, doing=f"whole_value of {array}", **options)
         shards = [shard.data.shape for shard in value.addressable_shards]
         self._report.seen(WholeSeen(self._number, array, value.shape, (len(shards), shards[0]), expected, outcome))
         return returned(outcome)
@@ -151,16 +146,8 @@ class TrainingProcess:
         sharding = jax.sharding.NamedSharding(mesh.backend_mesh, jax.sharding.PartitionSpec("batch"))
         indices = sharding.addressable_devices_indices_map((training.BATCH,)).values()
         held = sorted({row for index in indices if index for row in range(training.BATCH)[index[0]]})
-        rows = self._report.doing(
-            "own_rows",
-            lambda: self._submission.observe(
-                "own_rows",
-                process_of_device.copy(),
-                training.BATCH,
-                self._number,
-                reads=lambda found: read_rows(self._submission, found),
-            ),
-        )
+        arguments = (process_of_device.copy(), training.BATCH, self._number)
+        rows = self._observe("own_rows", *arguments, reads=lambda found: read_rows(self._submission, found))
         self._report.seen(RowsSeen(self._number, held, rows))
         # Twice as many rows as it should feed.
         fed = 2 * len(held)
