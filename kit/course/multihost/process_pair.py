@@ -1,6 +1,7 @@
 """Starts, watches and kills two processes that train together, and reads their reports."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import socket
@@ -51,18 +52,18 @@ class TrainingProcesses:
                 for read, (at, known) in zip(lines, heard, strict=True)
             ]
             if death := self._death(lines):
-                return TwoProcesses(_reports(lines), death=death)
+                return TwoProcesses(tuple(map(_report, lines)), death=death)
             ends = [read[-1].get("end") if read else None for read in lines]
             for read, end in zip(lines, ends, strict=True):
                 if end == "error":
                     raise UserError(f"The check multihost: two_processes could not be made: {read[-1]['text']}.")
                 if end in ("stopped", "crashed"):
-                    return TwoProcesses(_reports(lines))
+                    return TwoProcesses(tuple(map(_report, lines)))
             if all(end == "finished" for end in ends):
                 return self._finished(lines)
             limit = max(map(_limit, lines))
             if now - max(at for at, _ in heard) > limit:
-                return TwoProcesses(_reports(lines), waited=limit)
+                return TwoProcesses(tuple(map(_report, lines)), waited=limit)
             time.sleep(0.05)
 
     def _death(self, lines: list[list[dict[str, Any]]]) -> Death | None:
@@ -83,7 +84,7 @@ class TrainingProcesses:
     def _finished(self, lines: list[list[dict[str, Any]]]) -> TwoProcesses:
         files = [request.saved for request in self.requests]
         sizes = tuple(file.stat().st_size if file.exists() else None for file in files)
-        return TwoProcesses(_reports(lines), sizes=sizes, saved=read_saved(files[0]))
+        return TwoProcesses(tuple(map(_report, lines)), sizes=sizes, saved=read_saved(files[0]))
 
     def _lines(self, request: Request) -> list[dict[str, Any]]:
         try:
@@ -114,10 +115,6 @@ def _limit(lines: list[dict[str, Any]]) -> float:
     if "end" in lines[-1]:
         return 0
     return next((line["limit"] for line in reversed(lines) if "limit" in line), 0)
-
-
-def _reports(lines: list[list[dict[str, Any]]]) -> tuple[Report, ...]:
-    return tuple(map(_report, lines))
 
 
 def _report(lines: list[dict[str, Any]]) -> Report:
@@ -159,7 +156,7 @@ def _start(request: Request, address: str) -> subprocess.Popen[bytes]:
     variables |= {prefix + name: value for name, value in settings.items()}
     with request.printed.open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "kit.course.multihost.training_process", request.as_json()],
+            [sys.executable, "-m", "kit.course.multihost.training_process", json.dumps(dataclasses.asdict(request))],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

@@ -8,7 +8,6 @@ other for it. The verdict is that of the check.
 import base64
 import dataclasses
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,10 +44,6 @@ class Request:
     def printed(self) -> Path:
         """The file with its output."""
         return Path(self.folder) / f"printed-{self.number}"
-
-    def as_json(self) -> str:
-        """For a command line."""
-        return json.dumps(dataclasses.asdict(self))
 
 
 @dataclass(frozen=True)

@@ -71,11 +71,7 @@ def on_one_device(model: keras_hub.models.CausalLM) -> Iterator[tuple[list[Any],
 
 
 def train(
-    model: keras_hub.models.CausalLM,
-    batches: Sequence[Sequence[str]],
-    learning_rate: float,
-    weight_decay: float,
-    variant: Variant = "right",
+    model: keras_hub.models.CausalLM, batches: Sequence[Sequence[str]], learning_rate: float, weight_decay: float
 ) -> Trajectory:
     """Train a copy of the model's trainable variables on one device; the model is not changed.
 
@@ -87,7 +83,7 @@ def train(
         def loss(trainable: list, rest: list, x: Any, y: Any, sample_weight: Any) -> Any:
             # The random states of dropout are among the rest, and change from step to step.
             logits, rest = model.stateless_call(trainable, rest, x, training=True)
-            return cross_entropy(logits, x, y, sample_weight, variant), rest
+            return cross_entropy(logits, x, y, sample_weight), rest
 
         @jax.jit
         def step(trainable: list, rest: list, first: list, second: list, number: Any, batch: tuple) -> tuple:

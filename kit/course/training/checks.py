@@ -36,9 +36,8 @@ LEARNING_STEPS = 12
 class Fitted:
     """A model after ``finetune``, and what its callback received."""
 
-    #: Calls of ``on_epoch_begin`` and of ``on_train_batch_end``.
+    #: Calls of ``on_epoch_begin``.
     epochs: int
-    batches: int
     #: The loss in the logs of each ``on_train_batch_end``; nan if they have none.
     logged: list[float]
     #: Step count of the optimizer.
@@ -73,7 +72,6 @@ def observe_fit(submission: Submission) -> Outcome[Fitted]:
     def read(_: Any) -> Fitted:
         return Fitted(
             recorder.epochs,
-            len(recorder.logged),
             recorder.logged,
             int(np.asarray(model.optimizer.iterations.value)),
             model.optimizer is optimizer,
@@ -176,24 +174,24 @@ def judge_v3_8(plan: "Plan") -> None:
 
 def _judge_calls(fitted: Fitted) -> None:
     """The callback saw each epoch and each batch, and the optimizer counts each step."""
-    steps = EPOCHS * BATCHES
+    steps, seen = EPOCHS * BATCHES, len(fitted.logged)
     evidence = (
         ("", "expected", "yours"),
         [
             ("epochs that the callback saw", EPOCHS, fitted.epochs),
-            ("steps that the callback saw", steps, fitted.batches),
+            ("steps that the callback saw", steps, seen),
             ("steps of the optimizer", steps, fitted.steps),
         ],
     )
-    if fitted.batches == 0:
+    if seen == 0:
         raise Failed("TRAINING_ARGUMENT_IGNORED", "`finetune` never called its callbacks.", *evidence)
-    if fitted.epochs != EPOCHS and fitted.batches != steps:
+    if fitted.epochs != EPOCHS and seen != steps:
         cause = f"`finetune` was called with epochs={EPOCHS} and trained for {fitted.epochs}."
         raise Failed("TRAINING_ARGUMENT_IGNORED", cause, *evidence)
-    if not fitted.same_optimizer or (fitted.steps < fitted.batches and fitted.steps != steps):
+    if not fitted.same_optimizer or (fitted.steps < seen and fitted.steps != steps):
         raise Failed("TRAINING_OPTIMIZER_STATE_LOST", "The optimizer's state was reset during training.", *evidence)
-    if fitted.batches != steps or fitted.epochs != EPOCHS:
-        cause = f"`finetune` was given {BATCHES} batches for {EPOCHS} epochs and trained {fitted.batches} batches."
+    if seen != steps or fitted.epochs != EPOCHS:
+        cause = f"`finetune` was given {BATCHES} batches for {EPOCHS} epochs and trained {seen} batches."
         raise Failed("TRAINING_BATCHES_CHANGED", cause, *evidence)
 
 
