@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from kit.checks.diagnosis import Failed
+from kit.course.multihost import process_pair
 from kit.course.multihost import shared_training as training
-from kit.course.multihost.process_pair import observe_training
 from kit.course.multihost.process_report import Report, RowsSeen, StepSeen, TwoProcesses, judge_end
 from kit.course.multihost.reading import (
     SavedFile,
@@ -27,6 +27,8 @@ from kit.course.shared import unsharded_twin
 from kit.course.shared.meshes import all_devices, mesh_shapes
 from kit.judge.observation import Outcome, Raised, returned
 from kit.judge.submission import Submission
+
+observe_two_processes = process_pair.observe_two_processes
 
 ADDRESSES, COUNT, NUMBER = (
     "KERAS_DISTRIBUTION_JOB_ADDRESSES",
@@ -334,11 +336,6 @@ def _judge_collectives(first: tuple[str, ...], second: tuple[str, ...]) -> None:
         ("gathered", "by process 0", "by process 1"),
         list(zip(range(1, length + 1), *columns, strict=True))[:6],
     )
-
-
-def observe_two_processes(submission: Submission) -> TwoProcesses:
-    """A training of two processes with all functions of the exercise."""
-    return observe_training(submission)
 
 
 def judge_two_processes(observation: TwoProcesses) -> dict[str, float]:

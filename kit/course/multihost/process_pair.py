@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,12 +21,6 @@ from kit.judge.submission import Submission
 #: Seconds until both have imported the libraries. After that, each reports the limit of what it is
 #: doing.
 START = 100
-
-
-def observe_training(submission: Submission) -> TwoProcesses:
-    """Let two processes train with the functions of a solution."""
-    with started(submission) as processes:
-        return processes.wait()
 
 
 @dataclass
@@ -132,9 +125,8 @@ def _report(lines: list[dict[str, Any]]) -> Report:
     )
 
 
-@contextlib.contextmanager
-def started(submission: Submission) -> Iterator[TrainingProcesses]:
-    """Two running processes; they are killed on exit."""
+def observe_two_processes(submission: Submission) -> TwoProcesses:
+    """A training of two processes with all functions of the exercise; they are killed at the end."""
     with tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
         processes = TrainingProcesses([Request(submission.parts.name, number, folder) for number in range(PROCESSES)])
         with contextlib.closing(socket.socket()) as probe:
@@ -143,7 +135,7 @@ def started(submission: Submission) -> Iterator[TrainingProcesses]:
         try:
             for request in processes.requests:
                 processes.started.append(_start(request, address))
-            yield processes
+            return processes.wait()
         finally:
             processes.end()
 
