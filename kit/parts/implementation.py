@@ -10,19 +10,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from kit.errors import UserError
+from kit.parts import protocols
 from kit.parts.open_tasks import open_functions
-from kit.parts.protocols import (
-    PARTS,
-    CheckpointPart,
-    GenerationPart,
-    LayoutPart,
-    LoadingPart,
-    LoraPart,
-    MeshPart,
-    ReviewsPart,
-    TrainingPart,
-    functions_of,
-)
+from kit.parts.protocols import PARTS, functions_of
 
 Part = TypeVar("Part")
 
@@ -52,14 +42,14 @@ class Parts:
     filled: bool = False
     _modules: dict[str, Any] = field(default_factory=dict)
 
-    mesh = _Part[MeshPart]()
-    layout = _Part[LayoutPart]()
-    loading = _Part[LoadingPart]()
-    reviews = _Part[ReviewsPart]()
-    lora = _Part[LoraPart]()
-    training = _Part[TrainingPart]()
-    generation = _Part[GenerationPart]()
-    checkpoint = _Part[CheckpointPart]()
+    mesh = _Part[protocols.MeshPart]()
+    layout = _Part[protocols.LayoutPart]()
+    loading = _Part[protocols.LoadingPart]()
+    reviews = _Part[protocols.ReviewsPart]()
+    lora = _Part[protocols.LoraPart]()
+    training = _Part[protocols.TrainingPart]()
+    generation = _Part[protocols.GenerationPart]()
+    checkpoint = _Part[protocols.CheckpointPart]()
 
     def module(self, name: str) -> Any:
         """The module of a part or of an advanced exercise.

@@ -10,19 +10,9 @@ import jax
 import numpy as np
 
 from kit.checks.diagnosis import Failed
-from kit.course.multihost import process_pair
+from kit.course.multihost import process_pair, reading
 from kit.course.multihost import shared_training as training
 from kit.course.multihost.process_report import Report, RowsSeen, StepSeen, TwoProcesses, judge_end
-from kit.course.multihost.reading import (
-    SavedFile,
-    judge_saved,
-    read_array,
-    read_number,
-    read_rows,
-    read_saved,
-    read_settings,
-    relative_difference,
-)
 from kit.course.shared import unsharded_twin
 from kit.course.shared.meshes import all_devices, mesh_shapes
 from kit.judge.observation import Outcome, Raised, returned
@@ -60,7 +50,7 @@ INVALID_SETTINGS = (
 def observe_settings(submission: Submission) -> tuple[list[Outcome[tuple[Any, ...]]], list[Outcome[str]]]:
     """What ``process_settings`` makes of valid and invalid environments; of these as ``repr``."""
     valid = [
-        submission.observe("process_settings", _environment(*case), reads=read_settings, returns=(tuple, list))
+        submission.observe("process_settings", _environment(*case), reads=reading.read_settings, returns=(tuple, list))
         for case in VALID_SETTINGS
     ]
     invalid = []
@@ -153,7 +143,7 @@ def observe_rows(submission: Submission) -> tuple[list[Outcome[list[int]]], Outc
             mesh.process_of_device.copy(),
             batch_size,
             process,
-            reads=lambda found: read_rows(submission, found),
+            reads=lambda found: reading.read_rows(submission, found),
         )
         for mesh, batch_size, process in _batches_to_feed()
     ]
@@ -220,7 +210,9 @@ def _rows_to_count() -> Iterator[tuple[ProcessMesh, int, int, int]]:
 def observe_counts(submission: Submission) -> list[Outcome[float | str]]:
     """The size of the whole batch, from the rows that one process feeds."""
     return [
-        submission.observe("rows_of_whole_batch", mesh.process_of_device.copy(), fed, process, reads=read_number)
+        submission.observe(
+            "rows_of_whole_batch", mesh.process_of_device.copy(), fed, process, reads=reading.read_number
+        )
         for mesh, process, fed, _ in _rows_to_count()
     ]
 
@@ -255,7 +247,7 @@ def _shardings() -> Iterator[tuple[str, Any]]:
 def observe_whole(submission: Submission) -> list[Outcome[np.ndarray]]:
     """An array of each sharding as a whole."""
     return [
-        submission.observe("whole_value", jax.device_put(KNOWN, sharding), reads=read_array, returns=np.ndarray)
+        submission.observe("whole_value", jax.device_put(KNOWN, sharding), reads=reading.read_array, returns=np.ndarray)
         for _, sharding in _shardings()
     ]
 
@@ -280,7 +272,7 @@ class Save:
     gathered: tuple[str, ...]
     #: Names of the files that it wrote.
     files: tuple[str, ...]
-    saved: SavedFile
+    saved: reading.SavedFile
 
 
 def _arrays_to_save() -> dict[str, np.ndarray]:
@@ -308,7 +300,7 @@ def _save(submission: Submission, arrays: dict[str, jax.Array], process: int) ->
         file = Path(folder, "values.npz")
         outcome = submission.observe("save_once", arrays, file, process, gather=gather, reads=lambda value: None)
         files = tuple(sorted(path.name for path in Path(folder).iterdir()))
-        return Save(outcome, tuple(gathered), files, read_saved(file))
+        return Save(outcome, tuple(gathered), files, reading.read_saved(file))
 
 
 def judge_saves(saves: list[Save]) -> None:
@@ -320,7 +312,7 @@ def judge_saves(saves: list[Save]) -> None:
         cause = "Process 1 writes files too."
         rows = [(number, ", ".join(save.files)) for number, save in enumerate(saves)]
         raise Failed("MULTIHOST_WRITTEN_TWICE", cause, ("process", "files that it wrote"), rows)
-    judge_saved(saves[0].saved, _arrays_to_save())
+    reading.judge_saved(saves[0].saved, _arrays_to_save())
 
 
 def _judge_collectives(first: tuple[str, ...], second: tuple[str, ...]) -> None:
@@ -355,12 +347,12 @@ def judge_two_processes(observation: TwoProcesses) -> dict[str, float]:
         rows = [(number, size) for number, size in enumerate(observation.sizes) if size is not None]
         raise Failed("MULTIHOST_WRITTEN_TWICE", cause, ("process", "bytes of its file"), rows)
     assert observation.saved, "the file of process 0 was not read"
-    judge_saved(observation.saved, twin.trainable, ADAPTER_TOLERANCE)
+    reading.judge_saved(observation.saved, twin.trainable, ADAPTER_TOLERANCE)
     adapters = observation.saved.arrays
     return {
         "loss against the twin": max(differences),
         "adapters against the twin": max(
-            relative_difference(adapters[path], value) for path, value in twin.trainable.items()
+            reading.relative_difference(adapters[path], value) for path, value in twin.trainable.items()
         ),
     }
 
@@ -377,4 +369,4 @@ def _judge_losses(reports: tuple[Report, ...], process: int, expected: tuple[flo
             *((f"rows of {training.BATCH} of process {seen.process}", "", returned(seen.outcome)) for seen in fed),
         ]
         raise Failed("MULTIHOST_WRONG_ROWS", cause, ("", "one device", "two processes"), rows)
-    return relative_difference(np.array(losses), np.array(expected))
+    return reading.relative_difference(np.array(losses), np.array(expected))

@@ -14,18 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kit.checks.diagnosis import Failed
+from kit.course.multihost import process_report
 from kit.course.multihost import shared_training as training
-from kit.course.multihost.process_report import (
-    CountSeen,
-    Request,
-    RowsSeen,
-    SaveSeen,
-    Seen,
-    SettingsSeen,
-    StepSeen,
-    WholeSeen,
-    encode,
-)
 from kit.course.multihost.reading import read_array, read_number, read_rows, read_settings
 from kit.judge.observation import Outcome, returned
 
@@ -41,7 +31,7 @@ Value = TypeVar("Value")
 class Reporter:
     """Writes the report of this process."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: process_report.Request) -> None:
         self._file = request.report.open("a", encoding="utf-8")
 
     def write(self, **content: Any) -> None:
@@ -54,19 +44,19 @@ class Reporter:
         self.write(doing=what, limit=limit)
         return function()
 
-    def seen(self, seen: Seen) -> None:
+    def seen(self, seen: process_report.Seen) -> None:
         """Report an observation.
 
         Raises Failed if the judge will not accept it; to continue would block the other process.
         """
-        self.write(seen=encode(seen))
+        self.write(seen=process_report.encode(seen))
         seen.judge()
 
 
 class TrainingProcess:
     """The program: it calls each function of the exercise together with the other process."""
 
-    def __init__(self, request: Request, reporter: Reporter) -> None:
+    def __init__(self, request: process_report.Request, reporter: Reporter) -> None:
         from kit.course.catalogue import catalogue
         from kit.judge.submission import Submission
         from kit.parts.implementation import find_parts
@@ -103,7 +93,7 @@ class TrainingProcess:
         expected = (os.environ[f"{prefix}JOB_ADDRESSES"], int(os.environ[f"{prefix}NUM_PROCESSES"]), self._number)
         outcome = self._observe("process_settings", dict(os.environ), reads=read_settings, returns=(tuple, list))
         # With wrong settings, one of the processes would wait for minutes.
-        self._report.seen(SettingsSeen(self._number, expected, outcome))
+        self._report.seen(process_report.SettingsSeen(self._number, expected, outcome))
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         try:
             self._report.doing(
@@ -123,7 +113,9 @@ class TrainingProcess:
         options = {"reads": read_array, "returns": np.ndarray, "expects": RuntimeError}
         outcome = self._observe("whole_value", value, doing=f"whole_value of {array}", **options)
         shards = [shard.data.shape for shard in value.addressable_shards]
-        self._report.seen(WholeSeen(self._number, array, value.shape, (len(shards), shards[0]), expected, outcome))
+        self._report.seen(
+            process_report.WholeSeen(self._number, array, value.shape, (len(shards), shards[0]), expected, outcome)
+        )
         return returned(outcome)
 
     def _gather_known_arrays(self, devices: "np.ndarray") -> None:
@@ -148,14 +140,14 @@ class TrainingProcess:
         held = sorted({row for index in indices if index for row in range(training.BATCH)[index[0]]})
         arguments = (process_of_device.copy(), training.BATCH, self._number)
         rows = self._observe("own_rows", *arguments, reads=lambda found: read_rows(self._submission, found))
-        self._report.seen(RowsSeen(self._number, held, rows))
+        self._report.seen(process_report.RowsSeen(self._number, held, rows))
         # Twice as many rows as it should feed.
         fed = 2 * len(held)
         whole = jax.make_array_from_process_local_data(sharding, np.zeros(fed)).shape[0]
         count = self._submission.observe(
             "rows_of_whole_batch", process_of_device.copy(), fed, self._number, reads=read_number
         )
-        self._report.seen(CountSeen(self._number, fed, whole, count))
+        self._report.seen(process_report.CountSeen(self._number, fed, whole, count))
         return returned(rows)
 
     def _train(self, mesh: "keras.distribution.DeviceMesh", rows: list[int]) -> "keras_hub.models.CausalLM":
@@ -170,7 +162,7 @@ class TrainingProcess:
         for step, batch in enumerate(training.batches(), start=1):
             own = [batch[row] for row in rows]
             loss, *_ = self._report.doing(f"step {step}", partial(model.train_on_batch, own), limit=60)
-            self._report.seen(StepSeen(self._number, float(loss)))
+            self._report.seen(process_report.StepSeen(self._number, float(loss)))
         return model
 
     def _save(self, model: "keras_hub.models.CausalLM") -> None:
@@ -186,7 +178,7 @@ class TrainingProcess:
             gather=lambda value: self._whole_value(value, paths.get(id(value), "an unknown array")),
             reads=lambda found: None,
         )
-        self._report.seen(SaveSeen(self._number, outcome))
+        self._report.seen(process_report.SaveSeen(self._number, outcome))
 
 
 def _device_mesh(positions: "np.ndarray") -> "keras.distribution.DeviceMesh":
@@ -199,7 +191,7 @@ def _device_mesh(positions: "np.ndarray") -> "keras.distribution.DeviceMesh":
 
 def main() -> None:
     """Write the report, and stay for the other process until the standard input is closed."""
-    request = Request(**json.loads(sys.argv[1]))
+    request = process_report.Request(**json.loads(sys.argv[1]))
     reporter = Reporter(request)
     from kit.runtime.platform import prepare_environment
 
@@ -214,7 +206,7 @@ def main() -> None:
         TrainingProcess(request, reporter).work()
         reporter.write(end="finished")
     except Failed as failed:
-        reporter.write(end="stopped", diagnosis=encode(failed.diagnosis))
+        reporter.write(end="stopped", diagnosis=process_report.encode(failed.diagnosis))
     except BaseException as error:
         if os.environ.get("KIT_TRACEBACK"):
             import traceback
