@@ -3,14 +3,8 @@
 import dataclasses
 
 from kit.checks.diagnosis import Failed
+from kit.course.shared import layout_judgement
 from kit.course.shared import tensor_parallel as oracle
-from kit.course.shared.layout_judgement import (
-    LayoutCall,
-    judge_collectives,
-    judge_layout,
-    observe_layout_map,
-    observe_layout_maps,
-)
 from kit.evidence.rule_coverage import LayoutError
 from kit.judge.submission import Submission
 from kit.models.architectures import GEMMA_7B
@@ -20,9 +14,9 @@ from kit.tpu.topologies import find_topology
 FUNCTION = "gemma_layout_map"
 
 
-def observe_layout_maps_of_all_meshes(submission: Submission) -> list[LayoutCall]:
+def observe_layout_maps_of_all_meshes(submission: Submission) -> list[layout_judgement.LayoutCall]:
     """The layout map for each mesh."""
-    return observe_layout_maps(submission, FUNCTION)
+    return layout_judgement.observe_layout_maps(submission, FUNCTION)
 
 
 # Four checks judge the same observation.
@@ -30,32 +24,32 @@ observe_small_model = observe_layout_maps_of_all_meshes
 observe_gemma_7b = observe_layout_maps_of_all_meshes
 observe_adapters = observe_layout_maps_of_all_meshes
 observe_collective_bytes = observe_layout_maps_of_all_meshes
-judge_collective_bytes = judge_collectives
+judge_collective_bytes = layout_judgement.judge_collectives
 
 
-def judge_small_model(calls: list[LayoutCall]) -> None:
+def judge_small_model(calls: list[layout_judgement.LayoutCall]) -> None:
     """The sharding of a small Gemma is that of tensor parallelism."""
-    judge_layout(calls, "a small Gemma of 2 layers", oracle.small_config(), rank=0)
+    layout_judgement.judge_layout(calls, "a small Gemma of 2 layers", oracle.small_config(), rank=0)
 
 
-def judge_gemma_7b(calls: list[LayoutCall]) -> None:
+def judge_gemma_7b(calls: list[layout_judgement.LayoutCall]) -> None:
     """The sharding of Gemma 7B is that of tensor parallelism."""
-    judge_layout(calls, "Gemma 7B", GEMMA_7B, rank=0)
+    layout_judgement.judge_layout(calls, "Gemma 7B", GEMMA_7B, rank=0)
 
 
-def judge_adapters(calls: list[LayoutCall]) -> None:
+def judge_adapters(calls: list[layout_judgement.LayoutCall]) -> None:
     """The rules also fit a model with LoRA."""
-    judge_layout(calls, "a small Gemma with LoRA", oracle.small_config(), rank=4)
+    layout_judgement.judge_layout(calls, "a small Gemma with LoRA", oracle.small_config(), rank=4)
 
 
-def observe_v3_8(submission: Submission) -> LayoutCall:
+def observe_v3_8(submission: Submission) -> layout_judgement.LayoutCall:
     """The layout map for the mesh of a TPU v3-8."""
     from kit.course.shared import tpu_step
 
-    return observe_layout_map(submission, FUNCTION, 1, find_topology(tpu_step.TOPOLOGY).devices)
+    return layout_judgement.observe_layout_map(submission, FUNCTION, 1, find_topology(tpu_step.TOPOLOGY).devices)
 
 
-def judge_v3_8(call: LayoutCall) -> None:
+def judge_v3_8(call: layout_judgement.LayoutCall) -> None:
     """By the TPU compiler, the step of Gemma 7B fits, with no more bytes than necessary."""
     from kit.course.shared import tpu_step
 

@@ -8,17 +8,9 @@ import keras
 import numpy as np
 
 from kit.checks.diagnosis import Failed
+from kit.course.precision import lora_model as lora
 from kit.course.precision.adapted_layer import AdaptedLayer, OutputsSeen, compute_outputs, expect_outputs
 from kit.course.precision.cases import RANK, Change, changes, layers, sums
-from kit.course.precision.lora_model import (
-    VariableSeen,
-    changed_paths,
-    described,
-    gradients,
-    layers_with_lora,
-    lora_model,
-    variables_of,
-)
 from kit.course.precision.rounding import effect_kept, share_unchanged
 from kit.course.shared import small_models
 from kit.course.shared.meshes import mesh_shapes
@@ -36,8 +28,8 @@ class LayersSeen:
 
     call: Outcome[None]
     #: Path -> variable.
-    before: dict[str, VariableSeen]
-    after: dict[str, VariableSeen]
+    before: dict[str, lora.VariableSeen]
+    after: dict[str, lora.VariableSeen]
     #: Path of a layer -> its outputs. Empty if the variables are not the same as before.
     outputs: dict[str, OutputsSeen]
 
@@ -123,13 +115,13 @@ def judge_outputs(seen: list[OutputsSeen]) -> dict[str, float]:
 def observe_layers(submission: Submission) -> LayersSeen:
     """Variables and outputs of a small model on a mesh."""
     small_models.set_distribution(*mesh_shapes()[0])
-    model = lora_model()
-    with_lora = layers_with_lora(model)
-    before = variables_of(model)
+    model = lora.lora_model()
+    with_lora = lora.layers_with_lora(model)
+    before = lora.variables_of(model)
     call = submission.observe(ADD_ADAPTERS, model, reads=lambda _: None)
-    after = variables_of(model)
+    after = lora.variables_of(model)
     outputs = {}
-    for layer in with_lora if not changed_paths(before, after) else ():
+    for layer in with_lora if not lora.changed_paths(before, after) else ():
         # Another factor than 1 in front of the product.
         layer.lora_alpha = 2 * layer.lora_rank
 
@@ -137,20 +129,20 @@ def observe_layers(submission: Submission) -> LayersSeen:
             layer.lora_kernel_b.assign(adapted.lora_b.astype("float32"))
             return submission.wrap(ADD_ADAPTERS, layer)(jnp.asarray(adapted.inputs, "bfloat16"))
 
-        outputs[layer.path] = compute_outputs(submission, ADD_ADAPTERS, described(layer), "bfloat16", compute)
+        outputs[layer.path] = compute_outputs(submission, ADD_ADAPTERS, lora.described(layer), "bfloat16", compute)
     return LayersSeen(call, before, after, outputs)
 
 
 def judge_layers(seen: LayersSeen) -> dict[str, float]:
     """The variables are the same as before, and the outputs of each layer with LoRA are right."""
     expect_not_stopped(seen.call)
-    if changed := changed_paths(seen.before, seen.after):
+    if changed := lora.changed_paths(seen.before, seen.after):
         cause = f"{ADD_ADAPTERS} changes {len(changed)} variables of the model."
         rows = [(path, seen.before.get(path, "none"), seen.after.get(path, "none")) for path in changed[:4]]
         raise Failed("PRECISION_VARIABLES_CHANGED", cause, ("variable", "before", "after"), rows)
     lost = [
-        expect_outputs(seen.outputs[layer.path], described(layer), "bfloat16", "PRECISION_WRONG_LAYER")
-        for layer in layers_with_lora(lora_model())
+        expect_outputs(seen.outputs[layer.path], lora.described(layer), "bfloat16", "PRECISION_WRONG_LAYER")
+        for layer in lora.layers_with_lora(lora.lora_model())
     ]
     return {"small update lost": max(lost)}
 
@@ -158,10 +150,10 @@ def judge_layers(seen: LayersSeen) -> dict[str, float]:
 def observe_gradients(submission: Submission) -> Outcome[dict[str, np.ndarray]]:
     """Path -> gradient of the loss of a batch on a mesh, for each trainable variable."""
     small_models.set_distribution(*mesh_shapes()[-2])
-    model = lora_model()
+    model = lora.lora_model()
 
     def read(_: None) -> dict[str, np.ndarray]:
-        return submission.wrap(ADD_ADAPTERS, gradients)(model)
+        return submission.wrap(ADD_ADAPTERS, lora.gradients)(model)
 
     return submission.observe(ADD_ADAPTERS, model, reads=read)
 
@@ -170,9 +162,9 @@ def judge_gradients(outcome: Outcome[dict[str, np.ndarray]]) -> dict[str, float]
     """Gradients have direction and length of those of a twin in float32 on one device."""
     found = returned(outcome)
     exact = small_models.small_model(rank=RANK, num_layers=1)
-    for variable, rounded_variable in zip(exact.variables, lora_model().variables, strict=True):
+    for variable, rounded_variable in zip(exact.variables, lora.lora_model().variables, strict=True):
         variable.assign(np.asarray(rounded_variable.value, "float32"))
-    expected = gradients(exact)
+    expected = lora.gradients(exact)
     assert len(expected) == 4, "the small model has LoRA on query and value"
     rows, cosines, errors = [], [], []
     for path, right in expected.items():
