@@ -126,7 +126,7 @@ def _report(lines: list[dict[str, Any]]) -> Report:
 
 
 def observe_two_processes(submission: Submission) -> TwoProcesses:
-    """A training of two processes with all functions of the exercise; they are killed at the end."""
+    """Train in two processes with all functions of the exercise; they are killed at the end."""
     with tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
         processes = TrainingProcesses([Request(submission.parts.name, number, folder) for number in range(PROCESSES)])
         with contextlib.closing(socket.socket()) as probe:
