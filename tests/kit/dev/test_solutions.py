@@ -11,6 +11,7 @@ from kit.dev.proof import problems_of_material
 from kit.dev.solutions import Solution, find_solution, read_solutions
 from kit.dev.tasks import fill_tasks, solved_tasks
 from kit.errors import UserError
+from kit.tpu.compiler import has_libtpu
 
 
 def read(folder: Path, text: str, exercise: str = "lora") -> Solution:
@@ -26,7 +27,10 @@ def test_the_material_of_the_kit_has_no_problem() -> None:
 
 
 def test_every_solution_has_checks() -> None:
-    assert all(solution.checks for solution in read_solutions(SOLUTIONS))
+    without = [solution for solution in read_solutions(SOLUTIONS) if not solution.checks]
+    # The checks of these need the TPU compiler.
+    assert has_libtpu() or len(without) > 5
+    assert all(solution.layer == "tpu_compile" and not has_libtpu() for solution in without)
 
 
 def test_tasks_replace_code_of_the_reference(tmp_path: Path) -> None:
