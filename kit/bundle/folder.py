@@ -150,9 +150,8 @@ def _expect_free_space(folder: Path, target: Target, extras: tuple[str, ...]) ->
     if needed - existing > free:
         raise UserError(
             f"kit bundle {folder}: the wheels for Python {target.python} on {target.platform} take about "
-            f"{as_bytes(needed)}. "
-            f"{as_bytes(existing)} are in the folder and {as_bytes(free)} are free: free some space, or choose "
-            "another disk."
+            f"{as_bytes(needed)}. {as_bytes(existing)} are in the folder and {as_bytes(free)} are free: free some "
+            "space, or choose another disk."
         )
 
 

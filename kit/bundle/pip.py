@@ -90,10 +90,8 @@ class WheelFetcher:
         if wheel is None or parse_wheel_filename(wheel.name)[3].isdisjoint(self._tags):
             raise UserError(
                 f"There is no wheel of {wanted} for Python {self.target.python} on {self.target.platform}: choose a "
-                "newer "
-                "--platform (such as manylinux_2_34_x86_64 or macosx_15_0_arm64) or another --python, if the "
-                "workshop's "
-                "machines have it."
+                "newer --platform (such as manylinux_2_34_x86_64 or macosx_15_0_arm64) or another --python, if the "
+                "workshop's machines have it."
             )
         return wheel
 
@@ -109,8 +107,7 @@ class WheelFetcher:
         if re.search(CONNECTION_FAILED, done.stderr):
             raise UserError(
                 f"{wanted} could not be downloaded from the package index: check the network and run again; finished "
-                "downloads "
-                "are kept."
+                "downloads are kept."
             )
         if "No matching distribution found" in done.stderr:
             return None

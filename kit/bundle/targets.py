@@ -105,9 +105,8 @@ def _parts(name: str) -> tuple[str, tuple[int, int], str]:
     match = re.fullmatch(r"(?:(manylinux)_(2)_(\d+)_(x86_64|aarch64)|(macosx)_(\d+)_(\d+)_(arm64|x86_64))", name)
     if match is None:
         raise UserError(
-            f"--platform {name}: unknown platform. Use pip's notation, such as manylinux_2_31_x86_64 (Linux with "
-            "glibc 2.31), "
-            "manylinux_2_31_aarch64 or macosx_14_0_arm64."
+            f"--platform {name}: unknown platform. Use pip's notation, such as manylinux_2_31_x86_64 (Linux with glibc "
+            "2.31), manylinux_2_31_aarch64 or macosx_14_0_arm64."
         )
     system, major, minor, machine = filter(None, match.groups())
     return system, (int(major), int(minor)), machine

@@ -29,8 +29,7 @@ def find_root() -> Path:
     if missing:
         raise UserError(
             f"This kit was installed without its repository ({root} has no {missing[0]}): clone the repository, "
-            "install the kit "
-            "there with `pip install -c constraints.txt -e .`, and run kit bundle there."
+            "install the kit there with `pip install -c constraints.txt -e .`, and run kit bundle there."
         )
     return root
 
