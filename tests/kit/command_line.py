@@ -5,7 +5,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+#: Runs a command in the tests' own process; returns exit code, standard output and messages.
+Kit = Callable[..., tuple[int, str, str]]
 
 #: Starts `kit` with the Python that runs the tests.
 KIT = [sys.executable, "-c", "from kit.cli.main import main; main()"]
@@ -16,6 +21,21 @@ def kit(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     return subprocess.run(
         [*KIT, *arguments], capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, check=False
     )
+
+
+def run_python(code: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess:
+    """Run a program in a process of its own, which must succeed."""
+    command = [sys.executable, "-c", code, *arguments]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished
+
+
+def expect_one_sentence(printed: str, message: str) -> None:
+    """Standard error has one line, from `kit`, with this message."""
+    (line,) = printed.strip().splitlines()
+    assert line.startswith("kit: ")
+    assert message in line
 
 
 def connected_runs(count: int, options: list[str], cwd: Path) -> list[subprocess.Popen]:

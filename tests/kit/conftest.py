@@ -6,11 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_run import made_run
 
 from kit.judge.check_process import UNOPTIMIZED
 from kit.tpu.compiler import has_libtpu
 
 HERE = Path(__file__).parent
+WARNINGS = (
+    "error",
+    # XLA on the CPU warns of donated buffers that it cannot use.
+    "ignore:Some donated buffers were not usable",
+    # Keras' variables have NumPy 1's __array__.
+    "ignore:__array__ implementation doesn't accept a copy keyword",
+    # KerasHub leaves the file of a vocabulary open until it is collected.
+    "ignore:.*vocabulary.spm:ResourceWarning",
+    "ignore:.*vocabulary.spm:pytest.PytestUnraisableExceptionWarning",
+)
 
 # Most programs here run for a moment: LLVM's optimization would take longer than they do.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " " + UNOPTIMIZED
@@ -20,20 +31,13 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " " + UNOPTIMIZED
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("error"))
+            # Warnings are errors, except these.
+            for warning in WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(warning))
             if item.get_closest_marker("libtpu") and not has_libtpu():
                 item.add_marker(pytest.mark.skip("needs the TPU compiler: pip install -c constraints.txt -e '.[tpu]'"))
             if "chromium" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.browser)
-            # XLA on the CPU warns of donated buffers that it cannot use.
-            item.add_marker(pytest.mark.filterwarnings("ignore:Some donated buffers were not usable"))
-            # Keras' variables have NumPy 1's __array__.
-            item.add_marker(pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"))
-            # KerasHub leaves the file of a vocabulary open until it is collected.
-            item.add_marker(pytest.mark.filterwarnings("ignore:.*vocabulary.spm:ResourceWarning"))
-            item.add_marker(
-                pytest.mark.filterwarnings("ignore:.*vocabulary.spm:pytest.PytestUnraisableExceptionWarning")
-            )
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +79,12 @@ def mesh_2x4(devices: list[str]) -> Any:
     import keras
 
     return keras.distribution.DeviceMesh((2, 4), ["batch", "model"], devices)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a small run, whose content is known."""
+    return made_run(tmp_path / "run")
 
 
 @pytest.fixture

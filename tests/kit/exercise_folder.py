@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from kit.course.catalogue import catalogue
+from kit.course.lessons import REFERENCE_FOLDER
 from kit.dev.solutions import find_solution
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +15,11 @@ SOLUTIONS = ROOT / "tests" / "solutions"
 def source_of(exercise: str, name: str) -> str:
     """The module of a wrong or right solution."""
     return find_solution(SOLUTIONS, exercise, name).source
+
+
+def reference_source(exercise: str) -> str:
+    """The module of the reference."""
+    return (REFERENCE_FOLDER / f"{exercise}.py").read_text(encoding="utf-8")
 
 
 def write_exercises(folder: Path, **solutions: str) -> Path:

@@ -1,6 +1,8 @@
 """The folder of a small run that no training made: what a report says of it is known."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,26 +10,12 @@ from typing import Any
 
 from kit.files import write_json
 from kit.models.settings import FinetuningSettings
+from kit.narrator import Narrator
+from kit.run import result as records
 from kit.run.generations import GENERATIONS_FILE, Generations, JudgedCompletion
 from kit.run.json_records import as_json
 from kit.run.metrics import METRICS_FILE, StepRecord
-from kit.run.result import (
-    RESULT_FILE,
-    CoverageCount,
-    Devices,
-    LogLikelihoods,
-    OptimizerFacts,
-    ParameterCount,
-    Parameters,
-    PromptCompletions,
-    RuleCount,
-    RunResult,
-    ShardingRow,
-    StyleGain,
-    StyleScores,
-    StyleShift,
-    TrainingSummary,
-)
+from kit.run.result import RESULT_FILE, RuleCount, RunResult, ShardingRow
 
 #: Path, shape and spec. No rule matches ffw_gating_2, so it is replicated.
 BLOCK = (
@@ -47,12 +35,9 @@ RULES = (
     RuleCount("decoder_block.*ffw_gating/kernel", (None, "model"), 2, 3072),
     RuleCount("decoder_block.*ffw_gating_two/kernel", (None, "model"), 0, 0),
 )
+UNMATCHED_IN_A_BLOCK = ("pre_attention_norm/scale", "ffw_gating_2/kernel")
 UNMATCHED = (
-    *(
-        f"decoder_block_{block}/{name}"
-        for block in (0, 1)
-        for name in ("pre_attention_norm/scale", "ffw_gating_2/kernel")
-    ),
+    *(f"decoder_block_{block}/{name}" for block in (0, 1) for name in UNMATCHED_IN_A_BLOCK),
     "final_normalization/scale",
 )
 
@@ -60,39 +45,34 @@ UNMATCHED = (
 def made_result(folder: Path, **changes: Any) -> RunResult:
     """A result as the first versions of the kit wrote it: fields that came later are None.
 
-    A mesh of 2 x 4, 2 blocks, 40 steps whose loss falls from 4.0 by 0.02 per step.
-
-    Args:
-        folder: The run's.
-        **changes: Fields with another value.
+    A mesh of 2 x 4, 2 blocks, 40 steps whose loss falls from 4.0 by 0.02 per step. ``changes`` are
+    fields with another value.
     """
     result = RunResult(
         preset="bundled",
         implementation="reference",
         control=False,
-        settings=FinetuningSettings(
-            data="movie-reviews", batches=40, batch_size=8, learning_rate=0.005, prompt="Best films "
-        ),
+        settings=FinetuningSettings("movie-reviews", 40, 8, learning_rate=0.005, prompt="Best films "),
         versions={"python": "3.11.7", "keras": "3.15.1"},
         started=datetime(2026, 11, 24, 21, 54, 38, tzinfo=UTC),
-        devices=Devices("cpu", "cpu", 8),
+        devices=records.Devices("cpu", "cpu", 8),
         mesh={"batch": 2, "model": 4},
-        rule_coverage=CoverageCount(
+        rule_coverage=records.CoverageCount(
             rules=RULES, unmatched=UNMATCHED, nbytes_unmatched=3072 + 128 + 64, nbytes=17600, nbytes_per_device=6848
         ),
         nbytes_per_device=dict.fromkeys(DEVICES, 6848),
         sharding_of_decoder_block_1=tuple(row._replace(path=f"decoder_block_1/{row.path}") for row in BLOCK),
-        parameters=Parameters(ParameterCount(4400, 4400), ParameterCount(321, 4721)),
-        optimizer=OptimizerFacts("AdamW", 8),
-        training=TrainingSummary(40, 6.61, 214.84, 3.88, 3.34, 3.61, 0.28),
-        style=StyleShift(
-            before=StyleScores(1.0, 0.0, LogLikelihoods(-3.8122, -0.7522)),
-            after=StyleScores(1 / 3, 1 / 3, LogLikelihoods(-3.7648, -1.3291)),
-            gain=StyleGain(0.0474, -0.5769, 0.6243),
+        parameters=records.Parameters(records.ParameterCount(4400, 4400), records.ParameterCount(321, 4721)),
+        optimizer=records.OptimizerFacts("AdamW", 8),
+        training=records.TrainingSummary(40, 6.61, 214.84, 3.88, 3.34, 3.61, 0.28),
+        style=records.StyleShift(
+            before=records.StyleScores(1.0, 0.0, records.LogLikelihoods(-3.8122, -0.7522)),
+            after=records.StyleScores(1 / 3, 1 / 3, records.LogLikelihoods(-3.7648, -1.3291)),
+            gain=records.StyleGain(0.0474, -0.5769, 0.6243),
             shifted=True,
             share_without_copies=1.0,
         ),
-        generations=PromptCompletions("Best films ", "Best films 1. One", "Best films I liked it."),
+        generations=records.PromptCompletions("Best films ", "Best films 1. One", "Best films I liked it."),
         seconds=27.04,
         folder=str(folder),
     )
@@ -137,3 +117,24 @@ def read(file: Path) -> Any:
 def write(file: Path, content: Any) -> None:
     """Write a JSON file."""
     file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def edited(file: Path) -> Iterator[Any]:
+    """The content of a JSON file, which is written again at the end."""
+    content = read(file)
+    yield content
+    write(file, content)
+
+
+class Listener(Narrator):
+    """Keeps the sentences and texts of a run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    text = say

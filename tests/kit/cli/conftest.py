@@ -1,15 +1,13 @@
 """Fixtures for tests of commands."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Kit
 from exercise_folder import write_exercises
 
 from kit.cli.main import main
-
-Kit = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """`kit dev` reports mistakes in one sentence. Its work is tested in tests/kit/dev."""
 
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-Kit = Callable[..., tuple[int, str, str]]
+from command_line import Kit, expect_one_sentence
 
 
 @pytest.mark.parametrize(
@@ -25,9 +23,7 @@ def test_a_mistake_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     code, output, error = kit("dev", *arguments)
     assert (code, output) == (2, "")
-    assert error.startswith("kit: ")
-    assert error.count("\n") == 1
-    assert message in error
+    expect_one_sentence(error, message)
     assert not list(tmp_path.iterdir())
 
 

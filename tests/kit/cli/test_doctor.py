@@ -6,22 +6,13 @@ from pathlib import Path
 
 from command_line import kit
 
+SUBJECTS = ("Python", "packages", "devices", "memory", "disk", "reviews", "bundled preset", "TPU", "Kaggle", "TFDS")
+
 
 def test_doctor_finds_this_machine_able(tmp_path: Path) -> None:
     finished = kit("doctor", cwd=tmp_path)
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    for subject in (
-        "Python",
-        "packages",
-        "devices",
-        "memory",
-        "disk",
-        "reviews",
-        "bundled preset",
-        "TPU",
-        "Kaggle",
-        "TFDS",
-    ):
+    for subject in SUBJECTS:
         assert f"  {subject}: " in finished.stdout
     assert "8, simulated on the CPU" in finished.stdout
 

@@ -2,15 +2,11 @@
 
 import csv
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from exercise_folder import source_of, write_exercises
-
-from kit.course.lessons import REFERENCE_FOLDER
-
-Kit = Callable[..., tuple[int, str, str]]
+from command_line import Kit, expect_one_sentence
+from exercise_folder import reference_source, source_of, write_exercises
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +15,7 @@ def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("handed-in") / "group-1"
     write_exercises(folder / "ada")
     for name in ("mesh", "reviews"):
-        (folder / "ada" / f"{name}.py").write_text((REFERENCE_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+        (folder / "ada" / f"{name}.py").write_text(reference_source(name))
     write_exercises(folder / "bob" / "exercises", mesh="shape_swapped")
     (folder / "carl").mkdir()
     (folder / "carl" / "mesh.py").write_text(source_of("mesh", "shape_swapped"))
@@ -70,7 +66,5 @@ def test_a_mistake_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     status, out, err = kit("grade", *[str(class_folder) if argument == "CLASS" else argument for argument in arguments])
     assert (status, out) == (2, "")
-    (line,) = err.strip().splitlines()
-    assert line.startswith("kit: ")
-    assert sentence in line
+    expect_one_sentence(err, sentence)
     assert not list(tmp_path.iterdir())

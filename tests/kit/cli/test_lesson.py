@@ -2,20 +2,20 @@
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Kit
+from exercise_folder import reference_source
 
 from kit.course.catalogue import catalogue
-from kit.course.lessons import REFERENCE_FOLDER, lesson, section, sections
+from kit.course.lessons import lesson, section, sections
 
 NAMES = catalogue().names
-Kit = Callable[..., tuple[int, str, str]]
 
 
 def test_the_list(exercises: Path, kit: Kit) -> None:
-    (exercises / "lora.py").write_text((REFERENCE_FOLDER / "lora.py").read_text(encoding="utf-8"))
+    (exercises / "lora.py").write_text(reference_source("lora"))
     (exercises / "mesh.py").unlink()
     code, output, _ = kit("lesson")
     assert code == 0

@@ -1,13 +1,12 @@
 """The command line as a whole: it starts fast, and an error in its use is one sentence."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from command_line import kit
+from command_line import expect_one_sentence, kit, run_python
 
 FRAMEWORKS = {"jax", "keras", "tensorflow", "keras_hub", "numpy"}
+COMMANDS = "run plan export report bundle lesson watch hint reset solution grade doctor dev"
 
 
 @pytest.mark.parametrize(
@@ -21,28 +20,13 @@ FRAMEWORKS = {"jax", "keras", "tensorflow", "keras_hub", "numpy"}
 )
 def test_no_framework_is_imported(code: str) -> None:
     report = f"{code}\nimport sys; print(sorted(set(sys.modules) & {FRAMEWORKS!r}))"
-    finished = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
-    assert finished.stdout.splitlines()[-1] == "[]"
+    assert run_python(report).stdout.splitlines()[-1] == "[]"
 
 
 def test_help_names_all_commands(tmp_path: Path) -> None:
     finished = kit("--help", cwd=tmp_path)
     assert finished.returncode == 0
-    for name in (
-        "run",
-        "plan",
-        "export",
-        "report",
-        "bundle",
-        "lesson",
-        "watch",
-        "hint",
-        "reset",
-        "solution",
-        "grade",
-        "doctor",
-        "dev",
-    ):
+    for name in COMMANDS.split():
         assert f"  {name} " in finished.stdout
 
 
@@ -58,6 +42,5 @@ def test_help_names_all_commands(tmp_path: Path) -> None:
 def test_a_usage_error_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
     finished = kit(*arguments, cwd=tmp_path)
     assert finished.returncode == 2
-    (line,) = finished.stderr.strip().splitlines()
-    assert line.startswith(sentence)
+    expect_one_sentence(finished.stderr, sentence)
     assert not list(tmp_path.iterdir())

@@ -1,11 +1,9 @@
 """A mistake in a command for learners is one sentence, and changes no file."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-Kit = Callable[..., tuple[int, str, str]]
+from command_line import Kit, expect_one_sentence
 
 
 @pytest.mark.parametrize(
@@ -33,9 +31,7 @@ def test_a_mistake_is_one_sentence(exercises: Path, kit: Kit, arguments: list[st
     before = {path: path.read_bytes() for path in exercises.parent.rglob("*") if path.is_file()}
     code, output, error = kit(*arguments)
     assert (code, output) == (2, "")
-    assert error.startswith("kit: ")
-    assert error.count("\n") == 1
-    assert message in error
+    expect_one_sentence(error, message)
     assert {path: path.read_bytes() for path in exercises.parent.rglob("*") if path.is_file()} == before
 
 
@@ -45,5 +41,4 @@ def test_an_exercise_that_cannot_be_read(exercises: Path, kit: Kit, command: lis
     (exercises / "mesh.py").mkdir()
     code, _, message = kit(*command)
     assert code == 2
-    assert message.startswith("kit: exercises/mesh.py cannot be read (")
-    assert message.count("\n") == 1
+    expect_one_sentence(message, "kit: exercises/mesh.py cannot be read (")

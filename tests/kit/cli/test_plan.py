@@ -4,11 +4,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from command_line import KIT, kit
+from exercise_folder import reference_source
 from tpu_plans import needs_libtpu
 
 from kit.cli.main import cli
@@ -16,9 +17,8 @@ from kit.errors import UserError
 from kit.tpu import compiler
 
 
-def run_plan(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from kit.cli.main import main; main()", "plan", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment or None)
+def run_plan(*arguments: str) -> subprocess.CompletedProcess:
+    return kit("plan", *arguments, cwd=Path.cwd())
 
 
 class TestCommand:
@@ -45,20 +45,10 @@ class TestCommand:
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("TPU_", "ALLOW_MULTIPLE"))
         }
-        command = [
-            sys.executable,
-            "-c",
-            "from kit.cli.main import main; main()",
-            "plan",
-            "gemma3_270m",
-            "--layers",
-            "1",
-        ]
+        command, pipe = [*KIT, "plan", "gemma3_270m", "--layers", "1"], subprocess.PIPE
         started = time.perf_counter()
         running = [
-            subprocess.Popen(
-                [*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-            )
+            subprocess.Popen([*command, *more], stdout=pipe, stderr=pipe, text=True, env=environment)
             for more in (["--picture", str(tmp_path / "a.svg")], ["--topology", "v5e-4", "--batch-size", "4"])
         ]
         outputs = [process.communicate() for process in running]
@@ -82,11 +72,8 @@ class TestCommand:
         (tmp_path / "layout.py").write_text("def gemma_layout_map(device_mesh):\n    return undefined\n")
         finished = run_plan("gemma_7b_en", "--layers", "1", "--impl", str(tmp_path))
         assert finished.returncode == 2
-        assert (
-            finished.stderr.strip()
-            .splitlines()[-1]
-            .endswith("the plan failed at layout.py:2 (NameError: name 'undefined' is not defined).")
-        )
+        sentence = "the plan failed at layout.py:2 (NameError: name 'undefined' is not defined)."
+        assert finished.stderr.strip().splitlines()[-1].endswith(sentence)
 
     @needs_libtpu
     @pytest.mark.parametrize(
@@ -100,8 +87,7 @@ class TestCommand:
 
     @needs_libtpu
     def test_in_bfloat16_it_plans_the_users_adapters(self, tmp_path: Path) -> None:
-        layout = (Path(__file__).parents[3] / "kit" / "reference" / "layout.py").read_text()
-        (tmp_path / "layout.py").write_text(layout)
+        (tmp_path / "layout.py").write_text(reference_source("layout"))
         (tmp_path / "precision.py").write_text("def add_adapters_in_float32(model):\n    model.mine()\n")
         finished = run_plan("bundled", "--layers", "1", "--dtype", "bfloat16", "--impl", str(tmp_path))
         assert finished.returncode == 2
@@ -109,8 +95,8 @@ class TestCommand:
 
     @needs_libtpu
     def test_differences_as_json(self, tmp_path: Path) -> None:
-        layout = (Path(__file__).parents[3] / "kit" / "reference" / "layout.py").read_text()
-        (tmp_path / "layout.py").write_text(layout.replace("ffw_gating(_2)?", "ffw_gating"))
+        layout = reference_source("layout").replace("ffw_gating(_2)?", "ffw_gating")
+        (tmp_path / "layout.py").write_text(layout)
         finished = run_plan("bundled", "--layers", "1", "--json", "--compare", "reference", str(tmp_path))
         assert finished.returncode == 0, finished.stderr
         content = json.loads(finished.stdout)

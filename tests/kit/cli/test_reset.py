@@ -1,11 +1,10 @@
 """`kit reset` puts a stub back, and never loses a file."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-from kit.course.catalogue import catalogue
+from command_line import Kit
 
-Kit = Callable[..., tuple[int, str, str]]
+from kit.course.catalogue import catalogue
 
 
 def test_a_reset_keeps_each_version(exercises: Path, kit: Kit) -> None:

@@ -2,16 +2,15 @@
 
 import ast
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Kit, expect_one_sentence
+from exercise_folder import reference_source
 
 from kit.course import lessons
 from kit.course.catalogue import catalogue
 from kit.course.lessons import REFERENCE_FOLDER
-
-Kit = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.parametrize("name", catalogue().names)
@@ -20,8 +19,7 @@ def test_a_solution_is_shown_after_giving_up(kit: Kit, name: str) -> None:
     assert (code, message) == (0, "")
     assert "# region" not in output
     assert "NotImplementedError" not in output
-    source = (REFERENCE_FOLDER / f"{name}.py").read_text(encoding="utf-8")
-    assert ast.dump(ast.parse(output)) == ast.dump(ast.parse(source))
+    assert ast.dump(ast.parse(output)) == ast.dump(ast.parse(reference_source(name)))
 
 
 def test_a_solution_is_not_shown_for_a_stub(exercises: Path, kit: Kit) -> None:
@@ -49,5 +47,4 @@ def test_a_copy_without_solutions(exercises: Path, kit: Kit, monkeypatch: pytest
     for options in ([], ["--give-up"]):
         code, output, message = kit("solution", "mesh", *options)
         assert (code, output) == (2, "")
-        assert message.startswith("kit: This copy of the kit has no solutions")
-        assert message.count("\n") == 1
+        expect_one_sentence(message, "kit: This copy of the kit has no solutions")

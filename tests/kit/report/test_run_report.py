@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_run import BLOCK, DEVICES, made_generations, made_result, made_run, read, write
+from made_run import BLOCK, DEVICES, edited, made_generations, made_result, made_run
 
 from kit.errors import UserError
 from kit.report.loss_curve import loss_curve
@@ -85,11 +85,6 @@ class Page(HTMLParser):
 
 def report(folder: Path, **changes: Any) -> Page:
     return Page(write_report(made_run(folder, **changes)))
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return made_run(tmp_path / "run")
 
 
 def test_the_page_is_well_formed_and_needs_nothing_else(run: Path) -> None:
@@ -170,38 +165,27 @@ def test_a_rule_that_matches_nothing_and_a_matrix_on_every_device_stand_out(run:
     assert marked == ["tr", "tr"]
 
 
-def test_replicated_variables_that_the_run_recorded(tmp_path: Path) -> None:
-    run = made_run(tmp_path / "run")
-    result = read(run / "run.json")
-    result["rule_coverage"]["replicated"] = [
-        {"path": "token_embedding/embeddings", "bytes": 2048},
-        {"path": "decoder_block_0/ffw_linear/kernel", "bytes": 1536},
-        {"path": "decoder_block_1/ffw_linear/kernel", "bytes": 1536},
-    ]
-    write(run / "run.json", result)
+def test_replicated_variables_that_the_run_recorded(run: Path) -> None:
+    with edited(run / "run.json") as result:
+        result["rule_coverage"]["replicated"] = [
+            {"path": "token_embedding/embeddings", "bytes": 2048},
+            {"path": "decoder_block_0/ffw_linear/kernel", "bytes": 1536},
+            {"path": "decoder_block_1/ffw_linear/kernel", "bytes": 1536},
+        ]
     assert [
         row[0].partition("⚠")[0] for row in Page(write_report(run)).rows("Replicated variables, the largest first")[1:]
     ] == ["decoder_block_N/ffw_linear/kernel", "token_embedding/embeddings"]
 
 
-def with_adapters(run: Path) -> dict[str, Any]:
-    """Add adapters of rank 4 to query in two blocks.
-
-    A, of shape (4, 16, 4), is split by the rule; no rule matches B, of shape (4, 6).
-    """
-    result: dict[str, Any] = read(run / "run.json")
-    coverage = result["rule_coverage"]
-    coverage["rules"][1] |= {"variables": 4, "bytes": 3072 + 2048}
-    coverage["unmatched"] += [f"decoder_block_{block}/attention/query/lora_kernel_b" for block in (0, 1)]
-    coverage["unmatched_bytes"] += 192
-    coverage["bytes"] += 2048 + 192
-    coverage["bytes_per_device"] += 512 + 192
-    return result
-
-
 def test_rules_that_also_match_adapters(run: Path) -> None:
-    result = with_adapters(run)
-    write(run / "run.json", result)
+    """Of rank 4 for query: A (4, 16, 4) is split by the rule, and no rule matches B (4, 6)."""
+    with edited(run / "run.json") as result:
+        coverage = result["rule_coverage"]
+        coverage["rules"][1] |= {"variables": 4, "bytes": 3072 + 2048}
+        coverage["unmatched"] += [f"decoder_block_{block}/attention/query/lora_kernel_b" for block in (0, 1)]
+        coverage["unmatched_bytes"] += 192
+        coverage["bytes"] += 2048 + 192
+        coverage["bytes_per_device"] += 512 + 192
     page = Page(write_report(run))
     # The loaded model has no adapters yet, so they do not count.
     assert "each device holds 6.8 kB of the model's 17.6 kB" in page.text
@@ -210,8 +194,8 @@ def test_rules_that_also_match_adapters(run: Path) -> None:
     replicated = page.rows("Replicated variables, the largest first")[1:]
     assert ["decoder_block_N/attention/query/lora_kernel_b⚠ large and replicated", "2", "192 B", "1.09%"] in replicated
     assert ["final_normalization/scale", "1", "64 B", "0.36%"] in replicated
-    result["rule_coverage"]["loaded"] = {"bytes": 17600, "bytes_per_device": 6000}
-    write(run / "run.json", result)
+    with edited(run / "run.json") as result:
+        result["rule_coverage"]["loaded"] = {"bytes": 17600, "bytes_per_device": 6000}
     assert "The layout map predicted 6.0 kB per device." in Page(write_report(run)).text
 
 
@@ -221,10 +205,8 @@ def test_rules_over_an_axis_of_one_device_split_nothing(tmp_path: Path) -> None:
     assert [row[0].partition("⚠ ")[2] for row in rules] == [*["splits nothing"] * 4, "matches nothing", ""]
     # On one device nothing could be.
     page = report(tmp_path / "run", mesh={"batch": 1, "model": 1}, nbytes_per_device={"cpu:0": 17600})
-    assert [row[0].partition("⚠ ")[2] for row in page.rows("What each rule of the layout map matches")[1:]][:2] == [
-        "",
-        "",
-    ]
+    rules = page.rows("What each rule of the layout map matches")[1:]
+    assert [row[0].partition("⚠ ")[2] for row in rules][:2] == ["", ""]
 
 
 @pytest.mark.parametrize("shifted", [False, True])
@@ -239,10 +221,9 @@ def test_a_control(tmp_path: Path, shifted: bool) -> None:
 
 
 def test_a_run_of_rank_0(run: Path) -> None:
-    result = read(run / "run.json")
-    result["settings"]["rank"] = 0
-    result["parameters"]["tuned"] = {"trainable": 4400, "total": 4400}
-    write(run / "run.json", result)
+    with edited(run / "run.json") as result:
+        result["settings"]["rank"] = 0
+        result["parameters"]["tuned"] = {"trainable": 4400, "total": 4400}
     page = Page(write_report(run))
     assert "all parameters trained" in page.text
     assert page.rows("Trainable and all parameters")[2] == ["as trained, without LoRA", "4,400", "4,400"]
@@ -252,11 +233,8 @@ def test_a_run_of_rank_0(run: Path) -> None:
 def test_a_run_that_was_resumed(tmp_path: Path) -> None:
     page = report(tmp_path / "run", resumed=(0, 10, 30))
     assert "interrupted and resumed 3 times: after step 0, 10, 30." in page.text
-    lines = [
-        float(attributes["x1"])
-        for tag, attributes in page.elements
-        if attributes.get("class") == "resumed" and tag == "line"
-    ]
+    drawn = [attributes for tag, attributes in page.elements if tag == "line"]
+    lines = [float(attributes["x1"]) for attributes in drawn if attributes.get("class") == "resumed"]
     # One is in the legend; nothing is drawn before the first step. Steps 1 to 40 span 1000 units.
     assert lines == [0, pytest.approx(1000 * 9 / 39, abs=0.1), pytest.approx(1000 * 29 / 39, abs=0.1)]
     assert "interrupted" not in report(tmp_path / "run", resumed=()).text
@@ -281,18 +259,16 @@ HOSTILE = "</dd></style><script>alert('1')</script><img src=x onerror=alert(2)>{
 
 
 def test_html_in_a_text_is_text(run: Path) -> None:
-    generations = read(run / "generations.json")
-    generations["prompts"][0] = HOSTILE
-    generations["after"][0]["text"] = HOSTILE + HOSTILE
-    write(run / "generations.json", generations)
-    result = read(run / "run.json")
-    result |= {"preset": f"pre{HOSTILE}", "implementation": HOSTILE, "versions": {HOSTILE: HOSTILE}}
-    result["settings"] |= {"prompt": HOSTILE, "data": HOSTILE}
-    result["rule_coverage"]["rules"][3]["rule"] = HOSTILE
-    result["sharding_of_decoder_block_1"][1][0] = f"decoder_block_1/{HOSTILE}"
-    result["devices"]["kind"] = HOSTILE
-    result["nbytes_per_device"] = {f"{HOSTILE}{name}": nbytes for name, nbytes in result["nbytes_per_device"].items()}
-    write(run / "run.json", result)
+    with edited(run / "generations.json") as generations:
+        generations["prompts"][0] = HOSTILE
+        generations["after"][0]["text"] = HOSTILE + HOSTILE
+    with edited(run / "run.json") as result:
+        result |= {"preset": f"pre{HOSTILE}", "implementation": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+        result["settings"] |= {"prompt": HOSTILE, "data": HOSTILE}
+        result["rule_coverage"]["rules"][3]["rule"] = HOSTILE
+        result["sharding_of_decoder_block_1"][1][0] = f"decoder_block_1/{HOSTILE}"
+        result["devices"]["kind"] = HOSTILE
+        result["nbytes_per_device"] = {f"{HOSTILE}{name}": held for name, held in result["nbytes_per_device"].items()}
     page = Page(write_report(run))
     assert not page.wrong
     assert not {tag for tag, _ in page.elements} & {"script", "img"}
@@ -311,9 +287,8 @@ def test_a_loss_that_is_not_finite(run: Path) -> None:
     assert curve is not None
     # The line of the steps has a gap there; the smoothed line has none.
     assert (curve.path.count("M"), curve.smoothed_path.count("M")) == (2, 1)
-    (run / "metrics.jsonl").write_text(
-        '{"step": 1, "loss": NaN, "mean_loss": NaN, "mean_accuracy": null, "seconds": 1}\n'
-    )
+    step = '{"step": 1, "loss": NaN, "mean_loss": NaN, "mean_accuracy": null, "seconds": 1}\n'
+    (run / "metrics.jsonl").write_text(step)
     assert "No step has a finite loss." in Page(write_report(run)).text
 
 
@@ -330,27 +305,20 @@ def test_each_matrix_of_the_block_and_the_embeddings_are_drawn(run: Path) -> Non
     page = Page(write_report(run))
     drawn = [caption.split()[2] for caption in page.tables if caption.startswith("Slices of")]
     assert drawn == ["token_embedding/embeddings", *(path for path, _, _ in BLOCK)]
-    assert page.rows("Slices of token_embedding/embeddings and their devices")[1] == [
-        "A",
-        "[0:8, 0:16]",
-        "cpu:0, cpu:4",
-    ]
-    assert page.rows("Slices of ffw_gating_2/kernel and their devices")[1] == [
-        "whole",
-        "[0:16, 0:24]",
-        ", ".join(DEVICES),
-    ]
+    first = page.rows("Slices of token_embedding/embeddings and their devices")[1]
+    assert first == ["A", "[0:8, 0:16]", "cpu:0, cpu:4"]
+    whole = page.rows("Slices of ffw_gating_2/kernel and their devices")[1]
+    assert whole == ["whole", "[0:16, 0:24]", ", ".join(DEVICES)]
     assert "16 × 24 over (-, model): each device holds 384 B of 1.5 kB." in page.text
 
 
 def test_embeddings_of_known_and_of_unknown_shape(run: Path) -> None:
-    result = read(run / "run.json")
-    # With two variables under one rule, the bytes of each are unknown.
-    result["rule_coverage"]["rules"][0]["variables"] = 2
-    write(run / "run.json", result)
+    with edited(run / "run.json") as result:
+        # With two variables under one rule, the bytes of each are unknown.
+        result["rule_coverage"]["rules"][0]["variables"] = 2
     assert "The embeddings are not drawn" in Page(write_report(run)).text
-    result["sharding_of_token_embedding"] = [["token_embedding/embeddings", [32, 16], [None, None]]]
-    write(run / "run.json", result)
+    with edited(run / "run.json") as result:
+        result["sharding_of_token_embedding"] = [["token_embedding/embeddings", [32, 16], [None, None]]]
     page = Page(write_report(run))
     assert "The embeddings are not drawn" not in page.text
     assert page.rows("Slices of token_embedding/embeddings and their devices")[1][0] == "whole"
@@ -362,9 +330,8 @@ def test_devices_in_the_order_of_the_mesh(tmp_path: Path) -> None:
 
 
 def test_many_devices(tmp_path: Path) -> None:
-    page = report(
-        tmp_path / "run", mesh={"batch": 16, "model": 2}, nbytes_per_device={f"tpu:{i}": 9000 for i in range(32)}
-    )
+    held = {f"tpu:{number}": 9000 for number in range(32)}
+    page = report(tmp_path / "run", mesh={"batch": 16, "model": 2}, nbytes_per_device=held)
     assert not page.wrong
     assert page.rows("Slices of ffw_gating/kernel and their devices")[2][1] == "[0:16, 12:24]"
 
@@ -375,11 +342,8 @@ def test_it_is_written_again(run: Path) -> None:
     first = file.read_bytes()
     before = {path.name for path in run.iterdir()}
     assert write_report(run).read_bytes() == first
-    assert (
-        {path.name for path in run.iterdir()}
-        == before
-        == {"run.json", "metrics.jsonl", "generations.json", "report.html"}
-    )
+    assert before == {"run.json", "metrics.jsonl", "generations.json", "report.html"}
+    assert {path.name for path in run.iterdir()} == before
     # The page has the permissions of the files that it is made from.
     assert file.stat().st_mode == (run / "run.json").stat().st_mode
 
@@ -429,9 +393,8 @@ def test_a_damaged_line_of_the_metrics_is_named(run: Path) -> None:
 
 
 def test_completions_that_do_not_belong_to_the_prompts(run: Path) -> None:
-    generations = read(run / "generations.json")
-    del generations["after"][0]
-    write(run / "generations.json", generations)
+    with edited(run / "generations.json") as generations:
+        del generations["after"][0]
     refused(run, "3 prompts, 3 completions before and 2 after")
 
 
@@ -467,10 +430,9 @@ def test_half_of_a_character(run: Path) -> None:
 
 
 def test_what_follows_a_prompt(run: Path) -> None:
-    generations = read(run / "generations.json")
-    # A limit on the tokens may cut off the prompt's own end.
-    generations["after"][2]["text"] = "Other fil"
-    write(run / "generations.json", generations)
+    with edited(run / "generations.json") as generations:
+        # A limit on the tokens may cut off the prompt's own end.
+        generations["after"][2]["text"] = "Other fil"
     rows = judged_prompts(read_generations(run))
     continuations = [(row.before.continuation, row.after.continuation) for row in rows]
     assert continuations == [("1. One", "I liked it."), ("1. Two", "it liked I"), ("1. Three", "")]

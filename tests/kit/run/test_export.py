@@ -1,8 +1,6 @@
 """Export of what a run trained: a preset whose merged weights are exact, or no preset."""
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,14 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
-from made_run import made_result, made_run, read, write
+from command_line import expect_one_sentence, kit
+from made_run import Listener, edited, made_result, made_run, read
 
 from kit.course.shared.tensor_parallel import device_mesh
 from kit.errors import UserError
 from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import BUNDLED_FOLDER, find_preset
 from kit.models.sharded_loading import load_slice_by_slice
-from kit.narrator import Narrator
 from kit.parts.implementation import find_parts
 from kit.run.checksums import weights_checksum
 from kit.run.export import ExportOptions, export, merge_and_compare
@@ -31,20 +29,6 @@ from kit.runtime.platform import Runtime
 
 PROMPT = "Best films "
 TEXTS = ["It was a dull film, and I saw it twice.", "I liked the music of it, and the ending."] * 4
-
-
-class Listener(Narrator):
-    """Keeps the sentences and texts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
-
-    def text(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def logits(model: Any) -> np.ndarray:
@@ -212,9 +196,8 @@ def test_a_wrong_model_is_not_written(trained: Any, module: str, content: str, m
 
 def test_weights_that_have_changed(trained: Any, tmp_path: Path) -> None:
     shutil.copytree(Path(trained[0].shown), tmp_path / "a-run")
-    result = read(tmp_path / "a-run" / "run.json")
-    result["marks"]["weights"] = "0" * 64
-    write(tmp_path / "a-run" / "run.json", result)
+    with edited(tmp_path / "a-run" / "run.json") as result:
+        result["marks"]["weights"] = "0" * 64
     with pytest.raises(UserError, match="the weights of bundled have changed since the run trained them"):
         exported(open_exportable_run(str(tmp_path / "a-run")), tmp_path / "preset")
 
@@ -273,15 +256,12 @@ def test_adapters_that_are_gone_or_damaged(trained: Any, tmp_path: Path) -> None
 def test_a_mistake_is_one_sentence(trained: Any, arguments: list[str], sentence: str, tmp_path: Path) -> None:
     shutil.copytree(Path(trained[0].shown), tmp_path / "a-run")
     shutil.copytree(Path(trained[0].shown), tmp_path / "moved")
-    moved = tmp_path / "moved" / "run.json"
-    write(moved, read(moved) | {"working_folder": "/nowhere/at/all"})
+    with edited(tmp_path / "moved" / "run.json") as moved:
+        moved["working_folder"] = "/nowhere/at/all"
     (tmp_path / "taken").mkdir()
     (tmp_path / "a-file").write_text("")
     before = sorted(tmp_path.rglob("*"))
-    command = [sys.executable, "-c", "from kit.cli.main import main; main()", "export", *arguments]
-    finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    finished = kit("export", *arguments, cwd=tmp_path)
     assert finished.returncode == 2, finished.stderr
-    (line,) = finished.stderr.strip().splitlines()
-    assert line.startswith("kit: ")
-    assert sentence in line
+    expect_one_sentence(finished.stderr, sentence)
     assert sorted(tmp_path.rglob("*")) == before

@@ -3,15 +3,9 @@
 from pathlib import Path
 
 import pytest
-from made_run import made_run
 
 from kit.errors import UserError
 from kit.run.metrics import METRICS_FILE, StepRecord, read_metrics
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return made_run(tmp_path / "run")
 
 
 def test_of_a_step_that_occurs_twice_the_later_line_counts(run: Path) -> None:

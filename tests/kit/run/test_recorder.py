@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from made_run import Listener
 
 from kit.course.shared import small_models as small
 from kit.narrator import Narrator
@@ -97,18 +98,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_a_loop_that_updates_the_model_at_its_end_gets_a_warning(tmp_path: Path) -> None:
-    sentences: list[str] = []
-
-    class Listener(Narrator):
-        def say(self, text: str) -> None:
-            sentences.append(text)
-
+    listener = Listener()
     small.set_distribution(1, 8)
     folder = new_run_folder(tmp_path, "a-run", {}, {})
-    recorder = made_recorder(folder, save_every=1, narrator=Listener())
+    recorder = made_recorder(folder, save_every=1, narrator=listener)
     recorder.set_model(tiny_model(1))
     for number in range(2):
         recorder.on_train_batch_end(number, {"loss": 2.0})
-    assert len(sentences) == 1
-    assert "updates the model only at its end (0 steps in the model, 1 done)" in sentences[0]
+    (sentence,) = listener.lines
+    assert "updates the model only at its end (0 steps in the model, 1 done)" in sentence
     assert folder.newest_checkpoint() is None

@@ -5,15 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_run import DEVICES, made_result, made_run, read, write
+from made_run import DEVICES, edited, made_result, read, write
 
 from kit.errors import UserError
 from kit.run.result import RESULT_FILE, Checksums, LoadedBytes, ReplicatedVariable, RunResult, ShardingRow, read_result
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return made_run(tmp_path / "run")
 
 
 def test_an_old_file_lacks_newer_fields(run: Path) -> None:
@@ -21,9 +16,8 @@ def test_an_old_file_lacks_newer_fields(run: Path) -> None:
     result = read_result(run)
     assert result == made_result(run)
     assert (result.filled, result.checksums, result.mesh_devices, result.resumed) == (None, None, None, ())
-    content = read(run / RESULT_FILE)
-    del content["resumed"]
-    write(run / RESULT_FILE, content)
+    with edited(run / RESULT_FILE) as content:
+        del content["resumed"]
     assert read_result(run) == result
     assert result.device_count == 8
 
@@ -135,9 +129,8 @@ DAMAGE = {
 
 @pytest.mark.parametrize(("damage", "reason"), DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_file_is_one_sentence(run: Path, damage: Callable[[dict[str, Any]], None], reason: str) -> None:
-    content = read(run / RESULT_FILE)
-    damage(content)
-    write(run / RESULT_FILE, content)
+    with edited(run / RESULT_FILE) as content:
+        damage(content)
     with pytest.raises(UserError) as caught:
         read_result(run)
     sentence = str(caught.value)

@@ -4,10 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_run import made_result
+from made_run import Listener, made_result
 
 from kit.errors import UserError
-from kit.narrator import Narrator
 from kit.run.folder import RunFolder, new_run_folder
 from kit.run.interrupted import InterruptedRun, RunRequest
 from kit.run.metrics import NO_PROGRESS
@@ -17,17 +16,6 @@ from kit.run.resume import check_inputs_unchanged, keep_or_remove
 from kit.run.style_evidence import StyleEvidence
 
 NOW = Checksums(batches="a", weights="b")
-
-
-class Listener(Narrator):
-    """Keeps the sentences."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.fixture
