@@ -5,14 +5,14 @@
 out otherwise.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from kit.course.catalogue import catalogue
 from kit.errors import UserError
-from kit.judge.catalogue import LAYERS, Check
+from kit.judge.catalogue import LAYERS, Check, Judge
 from kit.judge.runner import Runner
 from kit.parts.implementation import EXERCISES, REFERENCE, find_parts
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform, choose_platform_of_checks, prepare_environment
@@ -161,7 +161,7 @@ def _shown() -> dict[object, str]:
 
 
 @pytest.fixture
-def judge(request: pytest.FixtureRequest, _shown: dict[object, str]) -> Callable[[Check], None]:
+def judge(request: pytest.FixtureRequest, _shown: dict[object, str]) -> Judge:
     """Return a function that runs a check on the implementation, and fails with its diagnosis."""
 
     def run(check: Check) -> None:

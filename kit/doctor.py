@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -40,19 +40,8 @@ class Finding:
 
 def examine(runs_folder: Path) -> Iterator[Finding]:
     """Check everything in turn. A check that fails is a finding too."""
-    checks: tuple[Callable[[], Finding], ...] = (
-        _python,
-        _packages,
-        _devices,
-        _memory,
-        lambda: _disk(runs_folder),
-        _reviews,
-        _bundled_preset,
-        _tpu,
-        _kaggle,
-        _tfds,
-    )
-    for check in checks:
+    machine = (_python, _packages, _devices, _memory, lambda: _disk(runs_folder))
+    for check in (*machine, _reviews, _bundled_preset, _tpu, _kaggle, _tfds):
         try:
             yield check()
         except UserError as error:
@@ -114,25 +103,19 @@ def _reviews() -> Finding:
 def _bundled_preset() -> Finding:
     from kit.models.presets import BUNDLED, find_preset
 
-    architecture = find_preset(BUNDLED).architecture
-    return Finding(
-        "bundled preset",
-        "good",
-        f"Gemma with {architecture['num_layers']} layers and {architecture['num_query_heads']} heads of each kind",
-    )
+    architecture = find_preset(BUNDLED).config["config"]
+    layers, heads = architecture["num_layers"], architecture["num_query_heads"]
+    return Finding("bundled preset", "good", f"Gemma with {layers} layers and {heads} heads of each kind")
 
 
 def _tpu() -> Finding:
-    installed = importlib.util.find_spec("libtpu") is not None
     if tpu_is_attached():
         return Finding("TPU", "good", f"attached, libtpu {metadata.version('libtpu')}")
-    if installed:
-        return Finding(
-            "TPU", "missing", f"none attached; libtpu {metadata.version('libtpu')} is installed, for its compiler"
-        )
-    return Finding(
-        "TPU", "missing", "none attached, and no libtpu", "on a TPU machine: pip install -c constraints.txt -e '.[tpu]'"
-    )
+    if importlib.util.find_spec("libtpu") is not None:
+        found = f"none attached; libtpu {metadata.version('libtpu')} is installed, for its compiler"
+        return Finding("TPU", "missing", found)
+    remedy = "on a TPU machine: pip install -c constraints.txt -e '.[tpu]'"
+    return Finding("TPU", "missing", "none attached, and no libtpu", remedy)
 
 
 def _kaggle() -> Finding:
@@ -140,9 +123,8 @@ def _kaggle() -> Finding:
 
     try:
         if has_kaggle_credentials():
-            return Finding(
-                "Kaggle", "good", "credentials found; loading a preset shows whether Gemma's licence is accepted"
-            )
+            found = "credentials found; loading a preset shows whether Gemma's licence is accepted"
+            return Finding("Kaggle", "good", found)
     except UserError as error:
         return Finding("Kaggle", "missing", str(error))
     remedy = f"only needed for presets such as gemma_7b_en: {CREDENTIALS_REMEDY}"

@@ -14,29 +14,26 @@ class Code:
     #: One sentence: what to try.
     remedy: str
     #: The lesson and section that explain it, as ``lesson#Section``.
-    anchor: str
+    anchor: str = ""
 
 
 #: An anchor without a lesson refers to the lesson of the exercise that is checked.
 COMMON_CODES: dict[str, Code] = {
-    "NOT_IMPLEMENTED": Code("Write it; `kit hint` helps.", ""),
-    "EXERCISE_DOES_NOT_IMPORT": Code(
-        "Fix that line, or start over with `kit reset`, which keeps a copy of your file.", ""
-    ),
-    "FUNCTION_MISSING": Code("Restore the function's name: the program calls it by this name.", ""),
-    "SIGNATURE_DOES_NOT_FIT": Code("Take the same parameters as the stub; give further ones defaults.", ""),
-    "EXERCISE_CRASHED": Code("Look at that line with these arguments.", ""),
-    "EXERCISE_ENDED_THE_PROCESS": Code("Return, or raise an error; do not call `exit()`.", ""),
-    "EXERCISE_TIMED_OUT": Code("Look for a loop that does not end.", ""),
-    "EXERCISE_PRINTS_TOO_MUCH": Code("Remove the print, or move it out of the loop.", ""),
-    "EXERCISE_PATCHES_A_LIBRARY": Code("Leave the libraries unchanged, and put the code into your own function.", ""),
-    "EXERCISE_STARTS_JAX": Code("Move this into the function: the program must choose the devices first.", ""),
+    "NOT_IMPLEMENTED": Code("Write it; `kit hint` helps."),
+    "EXERCISE_DOES_NOT_IMPORT": Code("Fix that line, or start over with `kit reset`, which keeps a copy of your file."),
+    "FUNCTION_MISSING": Code("Restore the function's name: the program calls it by this name."),
+    "SIGNATURE_DOES_NOT_FIT": Code("Take the same parameters as the stub; give further ones defaults."),
+    "EXERCISE_CRASHED": Code("Look at that line with these arguments."),
+    "EXERCISE_ENDED_THE_PROCESS": Code("Return, or raise an error; do not call `exit()`."),
+    "EXERCISE_TIMED_OUT": Code("Look for a loop that does not end."),
+    "EXERCISE_PRINTS_TOO_MUCH": Code("Remove the print, or move it out of the loop."),
+    "EXERCISE_PATCHES_A_LIBRARY": Code("Leave the libraries unchanged, and put the code into your own function."),
+    "EXERCISE_STARTS_JAX": Code("Move this into the function: the program must choose the devices first."),
     "WRONG_RETURN_TYPE": Code(
         "Return what the docstring says. A function without `return` returns None; float() turns an "
-        "array with one entry into a number.",
-        "",
+        "array with one entry into a number."
     ),
-    "NOT_AS_EXPECTED": Code("Compare the expected and the found values in the table.", ""),
+    "NOT_AS_EXPECTED": Code("Compare the expected and the found values in the table."),
     "LAYOUT_RULE_MATCHES_NOTHING": Code(
         "Compare the rule with the paths: since Keras 3.14 it must match the whole path (re.fullmatch).", "layout#Rules"
     ),
@@ -69,13 +66,12 @@ COMMON_CODES: dict[str, Code] = {
         "heads. Count their elements, then add up all layers.",
         "lora#Counting",
     ),
-    "NOTHING_TO_CHECK": Code("Give the check something to look at: a check over nothing fails.", ""),
-    "MODEL_NOT_REPRODUCIBLE": Code("Build the same model at each call, from Keras' seed or from the same weights.", ""),
-    "LOSS_NOT_FINITE": Code("Check the batch and the loss on one device first.", ""),
+    "NOTHING_TO_CHECK": Code("Give the check something to look at: a check over nothing fails."),
+    "MODEL_NOT_REPRODUCIBLE": Code("Build the same model at each call, from Keras' seed or from the same weights."),
+    "LOSS_NOT_FINITE": Code("Check the batch and the loss on one device first."),
     "LOSS_DEPENDS_ON_MESH": Code(
         "Look for code that counts devices, replicas or the examples of a shard: a mesh changes where "
-        "numbers are, not their values.",
-        "",
+        "numbers are, not their values."
     ),
 }
 

@@ -201,7 +201,7 @@ def _request_of_interrupted_run(request: _Request, platform: str, resume: str, p
         bool(asked.filled),
         asked.control,
         request.runs,
-        asked.settings.as_dict(),
+        vars(asked.settings),
         asked.save_every,
         interrupted,
     )

@@ -94,13 +94,7 @@ class PretrainingSettings:
     #: list then still is the most probable text after a heading, since all lists start alike.
     phases: tuple[Phase, ...] = (
         Phase(Mixture(), steps=3000, learning_rate=3e-3, warmup_steps=100, decay_steps=4900),
-        Phase(
-            Mixture(heading=0.15, list_after_heading=0.15),
-            steps=1200,
-            learning_rate=1.5e-3,
-            warmup_steps=50,
-            decay_steps=1150,
-        ),
+        Phase(Mixture(0.15, list_after_heading=0.15), 1200, learning_rate=1.5e-3, warmup_steps=50, decay_steps=1150),
     )
     batch_size: int = 32
     #: Predicted tokens of a document; one more is read.
@@ -118,12 +112,8 @@ class PretrainingSettings:
     @classmethod
     def with_seed(cls, seed: int, steps: int | None = None) -> "PretrainingSettings":
         """The defaults with this seed; for a trial run, at most ``steps`` steps per phase."""
-        settings = cls(seed=seed)
-        return settings.shortened(steps) if steps else settings
-
-    def shortened(self, steps: int) -> "PretrainingSettings":
-        """The same settings with at most ``steps`` steps in each phase, for a trial run."""
-        return replace(self, phases=tuple(replace(phase, steps=min(steps, phase.steps)) for phase in self.phases))
+        phases = tuple(replace(phase, steps=min(steps or phase.steps, phase.steps)) for phase in cls.phases)
+        return cls(phases=phases, seed=seed)
 
 
 #: Saved with the preset: the options with which ``kit run`` fine-tunes it.

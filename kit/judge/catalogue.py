@@ -8,7 +8,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,6 +60,10 @@ class Check:
     def is_available(self) -> bool:
         """Whether this machine has what the check needs besides its libraries."""
         return self.layer != "tpu_compile" or importlib.util.find_spec("libtpu") is not None
+
+
+#: Runs a check on the implementation under test, and fails with its diagnosis.
+Judge = Callable[[Check], None]
 
 
 @dataclass(frozen=True)

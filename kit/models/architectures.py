@@ -17,24 +17,19 @@ def gemma_config(**sizes: Any) -> dict[str, Any]:
     return {**_BACKBONE, "config": {"name": "gemma_backbone", "trainable": True, "dropout": 0, **sizes}}
 
 
-GEMMA_2B = gemma_config(
-    vocabulary_size=256_000,
-    num_layers=18,
-    num_query_heads=8,
-    num_key_value_heads=1,
-    hidden_dim=2048,
-    intermediate_dim=32_768,
-    head_dim=256,
-)
-GEMMA_7B = gemma_config(
-    vocabulary_size=256_000,
-    num_layers=28,
-    num_query_heads=16,
-    num_key_value_heads=16,
-    hidden_dim=3072,
-    intermediate_dim=49_152,
-    head_dim=256,
-)
+def _sizes(layers: int, query_heads: int, key_value_heads: int, hidden: int, intermediate: int) -> dict[str, int]:
+    return {
+        "num_layers": layers,
+        "num_query_heads": query_heads,
+        "num_key_value_heads": key_value_heads,
+        "hidden_dim": hidden,
+        "intermediate_dim": intermediate,
+        "head_dim": 256,
+    }
+
+
+GEMMA_2B = gemma_config(vocabulary_size=256_000, **_sizes(18, 8, 1, 2048, 32_768))
+GEMMA_7B = gemma_config(vocabulary_size=256_000, **_sizes(28, 16, 16, 3072, 49_152))
 
 
 def gemma3_config(**sizes: Any) -> dict[str, Any]:
@@ -65,7 +60,6 @@ def gemma3_config(**sizes: Any) -> dict[str, Any]:
 def _gemma2_config(**sizes: Any) -> dict[str, Any]:
     return gemma_config(
         vocabulary_size=256_000,
-        head_dim=256,
         query_head_dim_normalize=True,
         use_post_ffw_norm=True,
         use_post_attention_norm=True,
@@ -81,39 +75,12 @@ def _gemma2_config(**sizes: Any) -> dict[str, Any]:
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gemma_2b_en": GEMMA_2B,
     "gemma_7b_en": GEMMA_7B,
-    "gemma2_2b_en": _gemma2_config(
-        num_layers=26, num_query_heads=8, num_key_value_heads=4, hidden_dim=2304, intermediate_dim=18_432
-    ),
-    "gemma2_9b_en": _gemma2_config(
-        num_layers=42, num_query_heads=16, num_key_value_heads=8, hidden_dim=3584, intermediate_dim=28_672
-    ),
-    "gemma3_270m": gemma3_config(
-        num_layers=18,
-        num_query_heads=4,
-        num_key_value_heads=1,
-        hidden_dim=640,
-        intermediate_dim=2048,
-        head_dim=256,
-        sliding_window_size=512,
-    ),
-    "gemma3_1b": gemma3_config(
-        num_layers=26,
-        num_query_heads=4,
-        num_key_value_heads=1,
-        hidden_dim=1152,
-        intermediate_dim=6912,
-        head_dim=256,
-        sliding_window_size=512,
-    ),
+    "gemma2_2b_en": _gemma2_config(**_sizes(26, 8, 4, 2304, 18_432)),
+    "gemma2_9b_en": _gemma2_config(**_sizes(42, 16, 8, 3584, 28_672)),
+    "gemma3_270m": gemma3_config(**_sizes(18, 4, 1, 640, 2048), sliding_window_size=512),
+    "gemma3_1b": gemma3_config(**_sizes(26, 4, 1, 1152, 6912), sliding_window_size=512),
     "gemma3_4b_text": gemma3_config(
-        num_layers=34,
-        num_query_heads=8,
-        num_key_value_heads=4,
-        hidden_dim=2560,
-        intermediate_dim=10_240,
-        head_dim=256,
-        sliding_window_size=1024,
-        global_rope_scaling_factor=8.0,
+        **_sizes(34, 8, 4, 2560, 10_240), sliding_window_size=1024, global_rope_scaling_factor=8.0
     ),
 }
 

@@ -36,11 +36,6 @@ class Preset:
     #: Whether it was trained on the reviews of the split "pretraining".
     trained_on_reviews: bool = False
 
-    @property
-    def architecture(self) -> dict[str, Any]:
-        """The backbone's ``get_config()``."""
-        return self.config["config"]
-
 
 def find_preset(name: str) -> Preset:
     """Find a preset and read its configuration, from the network if necessary.

@@ -1,7 +1,7 @@
 """The settings of a fine-tuning run. A preset brings its defaults."""
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +75,6 @@ class FinetuningSettings:
         changed = replace(self, **{name: value for name, value in options.items() if value is not None})
         changed.check()
         return changed
-
-    def as_dict(self) -> dict[str, Any]:
-        """All settings, for a file."""
-        return asdict(self)
 
 
 #: The tutorial's settings for ``gemma_7b_en`` on a TPU v3-8.

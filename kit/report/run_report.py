@@ -201,7 +201,7 @@ def _replicated_row(row: ReplicatedKind, nbytes: int, device_count: int) -> Repl
 def _settings(result: RunResult) -> list[tuple[str, str]]:
     return [
         (f"--{name.replace('_', '-')}", f'"{value}"' if name == "prompt" else _as_number(value))
-        for name, value in result.settings.as_dict().items()
+        for name, value in vars(result.settings).items()
     ]
 
 

@@ -1,9 +1,7 @@
 """Checks of the exercise `planning`; `kit lesson planning` says what they ask."""
 
-from collections.abc import Callable
-
-from kit.judge.catalogue import Check
+from kit.judge.catalogue import Check, Judge
 
 
-def test_planning(check: Check, judge: Callable[[Check], None]) -> None:
+def test_planning(check: Check, judge: Judge) -> None:
     judge(check)

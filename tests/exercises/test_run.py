@@ -1,9 +1,7 @@
 """All parts together: the tutorial end to end, its control, and the tutorial on a TPU."""
 
-from collections.abc import Callable
-
-from kit.judge.catalogue import Check
+from kit.judge.catalogue import Check, Judge
 
 
-def test_run(check: Check, judge: Callable[[Check], None]) -> None:
+def test_run(check: Check, judge: Judge) -> None:
     judge(check)

@@ -1,9 +1,7 @@
 """Checks of the exercise `training`; `kit lesson training` says what they ask."""
 
-from collections.abc import Callable
-
-from kit.judge.catalogue import Check
+from kit.judge.catalogue import Check, Judge
 
 
-def test_training(check: Check, judge: Callable[[Check], None]) -> None:
+def test_training(check: Check, judge: Judge) -> None:
     judge(check)

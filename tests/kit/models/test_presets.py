@@ -22,7 +22,7 @@ def copy(tmp_path: Path) -> Path:
 class TestFolders:
     def test_the_bundled_preset(self) -> None:
         preset = find_preset("bundled")
-        architecture = preset.architecture
+        architecture = preset.config["config"]
         assert architecture["num_query_heads"] == architecture["num_key_value_heads"] == 8
         assert preset.trained_on_reviews
         assert preset.settings.rank == TUTORIAL_SETTINGS.rank == 4
