@@ -88,11 +88,7 @@ def _content(root: Path, path: Path) -> bytes:
 
 def _all_files(root: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
-        folders[:] = [
-            name
-            for name in folders
-            if name not in LEFT_OUT and not name.endswith(".egg-info") and (not name.startswith(".") or name == ".ci")
-        ]
-        yield from (
-            Path(folder, name).relative_to(root) for name in files if not name.endswith((".pyc", ".unfinished"))
-        )
+        kept = [name for name in folders if name not in LEFT_OUT and not name.endswith(".egg-info")]
+        folders[:] = [name for name in kept if not name.startswith(".") or name == ".ci"]
+        names = [name for name in files if not name.endswith((".pyc", ".unfinished"))]
+        yield from (Path(folder, name).relative_to(root) for name in names)

@@ -95,9 +95,8 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     shown = [tuple(_shortened(cell) for cell in row) for row in (headings, *rows)]
     widths = [max(len(row[column]) for row in shown) for column in range(len(headings))]
-    return [
-        "    " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown
-    ]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in shown]
+    return ["    " + "  ".join(row).rstrip() for row in padded]
 
 
 def _shortened(cell: str, limit: int = 64) -> str:

@@ -137,9 +137,7 @@ def _judge_base(found: "Adapters", kept: set[str]) -> None:
         f"{len(surplus)} weights outside the adapters are trainable: {_size(surplus):,} of the "
         f"{_size(found.trainable):,} trainable parameters.",
         ("trainable", "weights", "shape", "bytes"),
-        limited(
-            [(group.label, group.count, as_tuple(group.shape), as_bytes(group.nbytes)) for group in grouped(surplus)]
-        ),
+        limited([(each.label, each.count, as_tuple(each.shape), as_bytes(each.nbytes)) for each in grouped(surplus)]),
         "These are biases of targeted layers, which KerasHub leaves trainable: set bias.trainable = False, or pass "
         "train_biases=True to train them."
         if all(weight.path in biases for weight in surplus)

@@ -53,9 +53,8 @@ def _require_placements(found: "list[Placement]") -> None:
         raise Failed("NOTHING_TO_CHECK", "The model has no weights.", advice=_BUILD)
     valueless = sum(not placement.device_count for placement in found)
     if valueless:
-        raise Failed(
-            "NOTHING_TO_CHECK", f"{valueless} of the model's {len(found)} weights have no value.", advice=_BUILD
-        )
+        cause = f"{valueless} of the model's {len(found)} weights have no value."
+        raise Failed("NOTHING_TO_CHECK", cause, advice=_BUILD)
     if jax.device_count() < 2:
         raise Failed(
             "NOTHING_TO_CHECK",

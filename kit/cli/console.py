@@ -12,6 +12,11 @@ from rich.text import Text
 from kit.narrator import Narrator
 
 
+def plain_table() -> Table:
+    """A table without lines."""
+    return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+
+
 class ConsoleNarrator(Narrator):
     """Prints each step as it begins, and its evidence as it is found."""
 
@@ -39,7 +44,7 @@ class ConsoleNarrator(Narrator):
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table without lines, with numbers aligned right."""
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        table = plain_table()
         for column, heading in enumerate(headings):
             numeric = all(row[column].replace(",", "")[:1].isdigit() or not row[column] for row in rows)
             table.add_column(Text(heading), justify="right" if numeric else "left", overflow="fold")

@@ -84,11 +84,12 @@ def command(
 
 def _show(grades: "ClassGrades") -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
+    from kit.cli.console import plain_table
+
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table = plain_table()
     for heading in ("learner", *grades.exercises):
         table.add_column(heading)
     for learner, of_learner in grades.grades.items():
@@ -102,13 +103,12 @@ def _show(grades: "ClassGrades") -> None:
     counts = grades.counts()
     if not counts:
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table = plain_table()
     for heading in ("learners", "exercise", "code", "lesson"):
         table.add_column(heading, justify="right" if heading == "learners" else "left", overflow="fold")
     for count in counts:
-        table.add_row(
-            *map(Text, (str(len(count.learners)), count.exercise, count.code, count.example.lesson(count.exercise)))
-        )
+        cells = [str(len(count.learners)), count.exercise, count.code, count.example.lesson(count.exercise)]
+        table.add_row(*map(Text, cells))
     console.print()
     console.print(table)
 

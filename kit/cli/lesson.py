@@ -44,25 +44,18 @@ def _show(text: str) -> None:
 
 def _list(folder: str) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
+    from kit.cli.console import plain_table
     from kit.course.catalogue import catalogue
     from kit.course.workspace import find_workspace
 
     workspace = find_workspace(folder)
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table = plain_table()
     for heading in ("", "exercise", "title", "difficulty", "minutes", "yours"):
         table.add_column(heading, justify="right" if heading in ("", "minutes") else "left")
     for number, exercise in enumerate(catalogue().exercises, 1):
-        cells = (
-            str(number),
-            exercise.name,
-            exercise.title,
-            "*" * exercise.difficulty,
-            str(exercise.minutes),
-            workspace.state(exercise.name),
-        )
-        table.add_row(*map(Text, cells))
+        described = (str(number), exercise.name, exercise.title, "*" * exercise.difficulty, str(exercise.minutes))
+        table.add_row(*map(Text, (*described, workspace.state(exercise.name))))
     Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 118).print(table)
     click.echo("\n`kit lesson NAME` shows a lesson. `pytest` checks your code.")

@@ -72,31 +72,21 @@ def _show_memory(narrator: ConsoleNarrator, plan: "Plan") -> None:
 
 def _show_layout(narrator: ConsoleNarrator, plan: "Plan") -> None:
     narrator.step("Rules of the layout map")
-    narrator.table(
-        ("rule", "pattern", "spec", "variables"),
-        [
-            (str(number), rule.pattern, as_tuple(rule.spec), str(len(rule.paths)))
-            for number, rule in enumerate(plan.coverage.rules, 1)
-        ],
-    )
+    rules = enumerate(plan.coverage.rules, 1)
+    rows = [(str(number), rule.pattern, as_tuple(rule.spec), str(len(rule.paths))) for number, rule in rules]
+    narrator.table(("rule", "pattern", "spec", "variables"), rows)
     narrator.step("Memory of one device by variable")
-    narrator.table(
-        ("variables", "sharded by", ""),
-        [
-            (kind, rule.partition(",")[0] or "no rule", as_bytes(nbytes))
-            for kind, rule, nbytes in plan.held[:SHOWN_HELD]
-        ],
-    )
-    if len(plan.held) > SHOWN_HELD:
-        narrator.say(f"and {as_bytes(sum(nbytes for *_, nbytes in plan.held[SHOWN_HELD:]))} of smaller variables")
+    held, rest = plan.held[:SHOWN_HELD], plan.held[SHOWN_HELD:]
+    by_kind = [(kind, rule.partition(",")[0] or "no rule", as_bytes(nbytes)) for kind, rule, nbytes in held]
+    narrator.table(("variables", "sharded by", ""), by_kind)
+    if rest:
+        narrator.say(f"and {as_bytes(sum(nbytes for *_, nbytes in rest))} of smaller variables")
 
 
 def _show_collectives(narrator: ConsoleNarrator, plan: "Plan") -> None:
     narrator.step("Collectives per step")
-    narrator.table(
-        ("collective", "how many", "bytes of results"),
-        [(kind, str(count), as_bytes(nbytes)) for kind, (count, nbytes) in plan.by_kind().items()],
-    )
+    counted = [(kind, str(count), as_bytes(nbytes)) for kind, (count, nbytes) in plan.by_kind().items()]
+    narrator.table(("collective", "how many", "bytes of results"), counted)
     narrator.step("Collectives by the rule that causes them")
     causes = plan.causes or ()
     rows = [
@@ -145,20 +135,16 @@ def show_comparison(
     narrator = ConsoleNarrator()
     narrator.step(f"{preset} on {plans[0].topology.name}: {names[0]} and {names[1]}")
     seconds = [f"{plan.compiler_seconds:.3g}" if plan.compiler_seconds else "-" for plan in plans]
-    narrator.table(
-        ("", *names),
-        [
-            ("fits", *("yes" if plan.fits else "no" for plan in plans)),
-            ("arguments", *(as_bytes(plan.arguments) for plan in plans)),
-            ("temporaries", *(as_bytes(plan.temporaries) for plan in plans)),
-            ("peak", *(as_bytes(plan.peak) for plan in plans)),
-            *(
-                (kind, *(_count(plan.by_kind().get(kind)) for plan in plans))
-                for kind in dict.fromkeys(kind for plan in plans for kind in plan.by_kind())
-            ),
-            ("compiler's seconds", *seconds),
-        ],
-    )
+    kinds = dict.fromkeys(kind for plan in plans for kind in plan.by_kind())
+    rows = [
+        ("fits", *("yes" if plan.fits else "no" for plan in plans)),
+        ("arguments", *(as_bytes(plan.arguments) for plan in plans)),
+        ("temporaries", *(as_bytes(plan.temporaries) for plan in plans)),
+        ("peak", *(as_bytes(plan.peak) for plan in plans)),
+        *((kind, *(_count(plan.by_kind().get(kind)) for plan in plans)) for kind in kinds),
+        ("compiler's seconds", *seconds),
+    ]
+    narrator.table(("", *names), rows)
     narrator.step("What makes the difference")
     if not differences:
         narrator.say("Nothing: both plans have the same bytes in each layer.")
@@ -170,19 +156,15 @@ def show_comparison(
 
 def _show_difference(narrator: ConsoleNarrator, names: Sequence[str], difference: "Difference") -> None:
     first, second = difference.rules
-    same = first == second
-    narrator.say(f"{difference.layer_kind}" + (" (the same rule in both)" if same else f": {first} against {second}"))
-    narrator.table(
-        ("", *names),
-        [
-            ("memory of one device", *map(as_bytes, difference.held)),
-            ("sent per step", *map(as_bytes, difference.sent)),
-            *(
-                (kind, *(str(counts.get(kind, 0)) for counts in difference.counts))
-                for kind in dict.fromkeys(kind for counts in difference.counts for kind in counts)
-            ),
-        ],
-    )
+    rules = " (the same rule in both)" if difference.same_rule else f": {first} against {second}"
+    narrator.say(f"{difference.layer_kind}{rules}")
+    rows = [
+        ("memory of one device", *map(as_bytes, difference.held)),
+        ("sent per step", *map(as_bytes, difference.sent)),
+    ]
+    for kind in dict.fromkeys(kind for counts in difference.counts for kind in counts):
+        rows.append((kind, *(str(counts.get(kind, 0)) for counts in difference.counts)))
+    narrator.table(("", *names), rows)
 
 
 def _count(found: tuple[int, int] | None) -> str:

@@ -43,9 +43,8 @@ class Film:
     @property
     def held_out(self) -> bool:
         """Whether its genre or its decade is excluded from the bundled model's training."""
-        return any(genre in HELD_OUT_GENRES for genre in self.genres) or any(
-            self.in_decade(decade) for decade in HELD_OUT_DECADES
-        )
+        of_genre = any(genre in HELD_OUT_GENRES for genre in self.genres)
+        return of_genre or any(self.in_decade(decade) for decade in HELD_OUT_DECADES)
 
 
 @functools.cache

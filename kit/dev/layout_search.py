@@ -58,6 +58,10 @@ class Candidate:
     choice: Mapping[str, str]
     layout: Layout
 
+    def as_json(self) -> dict[str, Any]:
+        """Choice and layout, as ``layouts.json`` has them."""
+        return {"choice": dict(self.choice), "layout": {path: list(spec) for path, spec in self.layout.items()}}
+
 
 def candidates(config: Mapping[str, Any], model_axis: int) -> Iterator[Candidate]:
     """All layouts that shard heads where the axis divides them, else another dimension or none.
@@ -71,11 +75,8 @@ def candidates(config: Mapping[str, Any], model_axis: int) -> Iterator[Candidate
     }
     options = []
     for kernels, dimensions in _HEADED.values():
-        divided = [
-            name
-            for position, name in enumerate(dimensions)
-            if all(shapes[kernel][position] % model_axis == 0 for kernel in kernels)
-        ]
+        sizes = dict(zip(dimensions, zip(*(shapes[kernel] for kernel in kernels), strict=True), strict=True))
+        divided = [name for name, of_kernels in sizes.items() if not any(size % model_axis for size in of_kernels)]
         options.append(["heads"] if "heads" in divided else [WHOLE, *divided])
     for chosen in itertools.product(*options):
         choice = dict(zip(_HEADED, chosen, strict=True))
@@ -99,9 +100,8 @@ def search_presets(presets: Sequence[str], topology: Topology, report: Callable[
     They are written to ``layouts.json``.
     """
     reference = find_parts(REFERENCE)
-    parts = StepParts(
-        reference.layout.gemma_layout_map, reference.lora.enable_lora, reference.training.compile_for_finetuning
-    )
+    layout_map, enable_lora = reference.layout.gemma_layout_map, reference.lora.enable_lora
+    parts = StepParts(layout_map, enable_lora, reference.training.compile_for_finetuning)
     for preset in presets or ARCHITECTURES:
         config = find_architecture(preset)
         for mesh in SEARCHED[topology.name]:
@@ -139,11 +139,11 @@ def search(
         mine = StepParts(layout_map_function(candidate.layout), parts.enable_lora, parts.compile_for_finetuning)
         plan = make_plan(config, topology, settings, mine, (LAYERS,))
         found.append((candidate, plan))
-        report(f"{_named(candidate)}: collectives {_sent(plan):,} bytes, arguments {plan.arguments:,} bytes")
+        named = ", ".join(f"{name} {choice}" for name, choice in candidate.choice.items())
+        report(f"{named}: collectives {_sent(plan):,} bytes, arguments {plan.arguments:,} bytes")
     best = min(found, key=lambda pair: (_sent(pair[1]), pair[1].arguments))[0]
     return {
-        "choice": dict(best.choice),
-        "layout": {path: list(spec) for path, spec in best.layout.items()},
+        **best.as_json(),
         "enumerated": [
             {
                 **candidate.choice,
@@ -159,11 +159,7 @@ def search(
 def tutorial_entry(config: Mapping[str, Any], mesh: tuple[int, int]) -> dict[str, Any]:
     """The entry of a model whose heads the axis divides: the tutorial's layout."""
     (candidate,) = candidates(config, mesh[1])
-    return {
-        "choice": dict(candidate.choice),
-        "layout": {path: list(spec) for path, spec in candidate.layout.items()},
-        "enumerated": [],
-    }
+    return {**candidate.as_json(), "enumerated": []}
 
 
 def keep(preset: str, mesh: tuple[int, int], topology: Topology, found: Mapping[str, Any]) -> None:
@@ -178,7 +174,3 @@ def keep(preset: str, mesh: tuple[int, int], topology: Topology, found: Mapping[
 
 def _sent(plan: Plan) -> int:
     return sum(nbytes for _, nbytes in plan.by_kind().values())
-
-
-def _named(candidate: Candidate) -> str:
-    return ", ".join(f"{name} {choice}" for name, choice in candidate.choice.items())

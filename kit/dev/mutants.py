@@ -213,23 +213,15 @@ def _with_statements_dropped(exercise: str, source: str) -> Iterator[Mutant]:
     for position in range(count):
         tree = ast.parse(source)
         node = next(itertools.islice(ast.walk(tree), position, None))
-        for name in ("body", "orelse", "finalbody"):
-            statements = getattr(node, name, None)
-            if not isinstance(statements, list):
-                continue
+        bodies = [getattr(node, name, None) for name in ("body", "orelse", "finalbody")]
+        for statements in (body for body in bodies if isinstance(body, list)):
             for number, statement in enumerate(statements):
                 if not any(region.start < statement.lineno <= region.stop for region in regions):
                     continue
-                kept = list(statements)
                 statements[number] = ast.copy_location(ast.Pass(), statement)
-                yield Mutant(
-                    exercise,
-                    statement.lineno,
-                    _in_a_line(statement),
-                    "pass",
-                    ast.unparse(ast.fix_missing_locations(tree)),
-                )
-                statements[:] = kept
+                mutated = ast.unparse(ast.fix_missing_locations(tree))
+                yield Mutant(exercise, statement.lineno, _in_a_line(statement), "pass", mutated)
+                statements[number] = statement
 
 
 def _in_a_line(statement: ast.stmt) -> str:

@@ -140,11 +140,9 @@ def prove(
 
     with Runner(catalogue()) as runner:
         runner.run_jobs(jobs(), options.at_once)
-    problems = problems_of_material(solutions) + [
-        f"{trial.exercise}: {trial.name} got {', '.join(trial.codes) or PASSES}"
-        for trial in trials
-        if not trial.as_expected
-    ]
+    problems = problems_of_material(solutions)
+    for trial in (trial for trial in trials if not trial.as_expected):
+        problems.append(f"{trial.exercise}: {trial.name} got {', '.join(trial.codes) or PASSES}")
     return Proof(trials, problems, time.perf_counter() - started)
 
 

@@ -153,10 +153,8 @@ def _with_definitions(source: str, definitions: str) -> str:
     """The source, with these functions in the place of those of the same name."""
     for name, function in functions_in(definitions).items():
         replaced = functions_in(source)[name]
-        lines = source.splitlines()
-        lines[replaced.lineno - 1 : replaced.end_lineno] = (
-            ast.get_source_segment(definitions, function) or ""
-        ).splitlines()
+        lines, written = source.splitlines(), ast.get_source_segment(definitions, function) or ""
+        lines[replaced.lineno - 1 : replaced.end_lineno] = written.splitlines()
         source = "\n".join(lines) + "\n"
     return source
 

@@ -47,12 +47,8 @@ def adapters(model: keras.Model) -> Adapters:
     """The layers that Keras can enable LoRA for, also nested ones. The model needs no values."""
     # KerasHub finds its targets with the same function. A layer that is used twice counts once.
     layers = {id(layer): layer for layer in model._flatten_layers(include_self=True)}.values()
-    return Adapters(
-        layers=tuple(
-            _describe_layer(layer) for layer in layers if hasattr(layer, "enable_lora") and _kernel_shape(layer)
-        ),
-        weights=tuple(describe(model.weights)),
-    )
+    adaptable = [layer for layer in layers if hasattr(layer, "enable_lora") and _kernel_shape(layer)]
+    return Adapters(tuple(map(_describe_layer, adaptable)), tuple(describe(model.weights)))
 
 
 def _describe_layer(layer: keras.Layer) -> AdaptableLayer:

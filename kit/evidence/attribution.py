@@ -1,9 +1,12 @@
 """Collectives of a compiled step, traced to a layer, an operation and a rule of the layout map."""
 
+import math
 import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from kit.evidence.hlo import Instruction, first_group, instructions
 
@@ -99,9 +102,7 @@ class _Tracer:
         self._instructions = {instruction.name: instruction for instruction in instructions(program_text)}
         self._parameters = parameters
         self._axes = axes
-        self._devices = 1
-        for size in axes.values():
-            self._devices *= size
+        self._devices = math.prod(axes.values())
         self._rules: dict[str, Rule] = {}
         for number, (pattern, spec, paths) in enumerate(rules, 1):
             if self._splits(spec):
@@ -139,16 +140,8 @@ class _Tracer:
 
     def _axes_of(self, group: tuple[int, ...]) -> tuple[str, ...]:
         """The axes along which the devices of a group differ."""
-        positions = []
-        for device in group:
-            position = []
-            for size in reversed(list(self._axes.values())):
-                device, place = divmod(device, size)
-                position.append(place)
-            positions.append(tuple(reversed(position)))
-        return tuple(
-            axis for number, axis in enumerate(self._axes) if len({position[number] for position in positions}) > 1
-        )
+        places = np.unravel_index(group, tuple(self._axes.values()))
+        return tuple(axis for axis, place in zip(self._axes, places, strict=True) if len({*place.tolist()}) > 1)
 
     def _layer_of(self, instruction: Instruction) -> tuple[str | None, str]:
         """The innermost layer in the name of an instruction, and the operation within it."""
@@ -211,7 +204,5 @@ def causes(attributed: Iterable[AttributedCollective]) -> tuple[Cause, ...]:
     found: dict[tuple[Rule | str | None, str | None, str], list[int]] = defaultdict(list)
     for collective in attributed:
         found[collective.rule, collective.layer_kind, collective.kind].append(collective.nbytes)
-    made = [
-        Cause(rule, layer_kind, kind, len(nbytes), sum(nbytes)) for (rule, layer_kind, kind), nbytes in found.items()
-    ]
+    made = [Cause(*key, len(nbytes), sum(nbytes)) for key, nbytes in found.items()]
     return tuple(sorted(made, key=lambda cause: -cause.nbytes))

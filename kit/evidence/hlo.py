@@ -117,7 +117,7 @@ def first_group(attributes: str, devices: int) -> tuple[int, ...]:
         ids = np.arange(math.prod(sizes)).reshape(sizes)
         if match[3]:
             ids = ids.transpose(_numbers(match[3]))
-        return tuple(int(number) for number in ids.reshape(groups)[0])
+        return tuple(ids.reshape(groups)[0].tolist())
     if match := _BY_MESH.search(attributes):
         axes = dict(re.findall(r"'([^']+)'=(\d+)", match[1]))
         sizes = tuple(int(size) for size in axes.values())
@@ -128,7 +128,7 @@ def first_group(attributes: str, devices: int) -> tuple[int, ...]:
         ids = ids.reshape(sizes)
         varying = set(re.findall(r"'([^']+)'", match[4]))
         first = ids[tuple(slice(None) if name in varying else 0 for name in axes)]
-        return tuple(int(number) for number in np.ravel(first))
+        return tuple(np.ravel(first).tolist())
     if match := _PAIRS.search(attributes):
         return tuple(int(number) for number in re.findall(r"\d+", match[1])[:2])
     return tuple(range(devices))

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import jax
 import keras
 
 
@@ -26,16 +25,12 @@ def placements(variables: Iterable[keras.Variable]) -> list[Placement]:
     """The placement of each variable."""
     found = []
     for variable in variables:
-        shape = tuple(variable.shape)
         # `variable.value` would create a value if there is none.
         value = getattr(variable, "_value", None)
-        if value is None:
-            found.append(Placement(variable.path, shape, 0, 0, replicated=False))
-        else:
-            sharding = value.sharding
-            found.append(
-                Placement(variable.path, shape, value.nbytes, len(sharding.device_set), sharding.is_fully_replicated)
-            )
+        held = (0, 0, False)
+        if value is not None:
+            held = (value.nbytes, len(value.sharding.device_set), value.sharding.is_fully_replicated)
+        found.append(Placement(variable.path, tuple(variable.shape), *held))
     return found
 
 
@@ -44,9 +39,5 @@ def nbytes_per_device(variables: Iterable[keras.Variable]) -> dict[str, int]:
     held: Counter[str] = Counter()
     for variable in variables:
         for shard in variable.value.addressable_shards:
-            held[_name(shard.device)] += shard.data.nbytes
+            held[f"{shard.device.platform}:{shard.device.id}"] += shard.data.nbytes
     return dict(sorted(held.items(), key=lambda item: int(item[0].rpartition(":")[2])))
-
-
-def _name(device: jax.Device) -> str:
-    return f"{device.platform}:{device.id}"

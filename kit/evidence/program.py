@@ -1,6 +1,6 @@
 """Collectives of a compiled training step."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -35,11 +35,10 @@ class Collectives:
 
     def by_kind(self) -> dict[str, tuple[int, int]]:
         """Kind -> count and bytes."""
-        counts = Counter(operation.kind for operation in self.operations)
-        return {
-            kind: (count, sum(operation.nbytes for operation in self.operations if operation.kind == kind))
-            for kind, count in sorted(counts.items())
-        }
+        sizes: dict[str, list[int]] = defaultdict(list)
+        for operation in self.operations:
+            sizes[operation.kind].append(operation.nbytes)
+        return {kind: (len(nbytes), sum(nbytes)) for kind, nbytes in sorted(sizes.items())}
 
 
 def collectives(program_text: str) -> Collectives:
@@ -47,13 +46,8 @@ def collectives(program_text: str) -> Collectives:
 
     A combined operation counts once, with the bytes of all of its results.
     """
-    return Collectives(
-        tuple(
-            Collective(instruction.kind, instruction.nbytes)
-            for instruction in instructions(program_text)
-            if instruction.kind is not None
-        )
-    )
+    found = instructions(program_text)
+    return Collectives(tuple(Collective(one.kind, one.nbytes) for one in found if one.kind is not None))
 
 
 def compile_gradients(
@@ -72,12 +66,8 @@ def compile_gradients(
         return loss_function(y, logits, sample_weight=sample_weight)
 
     def place(variables: Iterable[keras.Variable]) -> list[jax.ShapeDtypeStruct]:
-        return [
-            jax.ShapeDtypeStruct(
-                variable.shape, variable.dtype, sharding=distribution.get_variable_layout(variable).backend_layout
-            )
-            for variable in variables
-        ]
+        layouts = [(variable, distribution.get_variable_layout(variable)) for variable in variables]
+        return [jax.ShapeDtypeStruct(one.shape, one.dtype, sharding=layout.backend_layout) for one, layout in layouts]
 
     shape = (batch_size, sequence_length)
     data_sharding = distribution.get_data_layout(shape).backend_layout

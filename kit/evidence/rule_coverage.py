@@ -85,29 +85,21 @@ def rule_coverage(layout_map: keras.distribution.LayoutMap, variables: Sequence[
     sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
     # A pattern is a key of the map, and Keras looks up keys before it tries patterns.
     specs: dict[str, Spec] = {pattern: tuple(layout_map[pattern].axes) for pattern in layout_map}
-    matching = _matching_patterns(layout_map, variables)
-    applied = [
-        (variable, specs[found[0]] if found else ()) for variable, found in zip(variables, matching, strict=True)
-    ]
-    shards = [math.prod(sizes[axis] for axis in spec if axis is not None) for _, spec in applied]
+    matching = list(zip(variables, _matching_patterns(layout_map, variables), strict=True))
+    applied = [(variable, specs[found[0]] if found else ()) for variable, found in matching]
+    shards = [(variable, math.prod(sizes[axis] for axis in spec if axis is not None)) for variable, spec in applied]
     return RuleCoverage(
         rules=tuple(
-            _rule_match(pattern, spec, [variables[n] for n, found in enumerate(matching) if pattern in found])
+            _rule_match(pattern, spec, [variable for variable, found in matching if pattern in found])
             for pattern, spec in specs.items()
         ),
-        unmatched=tuple(variable for variable, found in zip(variables, matching, strict=True) if not found),
-        overlaps=tuple(
-            (variable.path, tuple(found)) for variable, found in zip(variables, matching, strict=True) if len(found) > 1
-        ),
+        unmatched=tuple(variable for variable, found in matching if not found),
+        overlaps=tuple((variable.path, tuple(found)) for variable, found in matching if len(found) > 1),
         indivisible=tuple(uneven for variable, spec in applied for uneven in _indivisible(variable, spec, sizes)),
         nbytes=sum(variable.nbytes for variable in variables),
-        nbytes_per_device=math.ceil(
-            sum(variable.nbytes / count for variable, count in zip(variables, shards, strict=True))
-        ),
-        misfits=tuple(
-            Misfit(variable.path, variable.shape, spec) for variable, spec in applied if not _fits(variable, spec)
-        ),
-        replicated=tuple(variable for variable, count in zip(variables, shards, strict=True) if count == 1),
+        nbytes_per_device=math.ceil(sum(variable.nbytes / count for variable, count in shards)),
+        misfits=tuple(Misfit(one.path, one.shape, spec) for one, spec in applied if not _fits(one, spec)),
+        replicated=tuple(variable for variable, count in shards if count == 1),
     )
 
 

@@ -29,7 +29,7 @@ class LoadingReport:
             # `shard.data` would create another array, which would be counted next time.
             nbytes = math.prod(array.sharding.shard_shape(array.shape)) * array.dtype.itemsize
             for device in array.sharding.addressable_devices:
-                now[_name(device)] += nbytes
+                now[f"{device.platform}:{device.id}"] += nbytes
         for device, nbytes in now.items():
             self.peak_nbytes[device] = max(self.peak_nbytes[device], nbytes)
 
@@ -38,7 +38,7 @@ class LoadingReport:
         for device in jax.local_devices():
             stats = device.memory_stats() or {}
             if "peak_bytes_in_use" in stats:
-                self.peak_nbytes[_name(device)] = stats["peak_bytes_in_use"]
+                self.peak_nbytes[f"{device.platform}:{device.id}"] = stats["peak_bytes_in_use"]
 
 
 @contextlib.contextmanager
@@ -93,14 +93,9 @@ def _put(value: Any, variable: Any) -> jax.Array:
         # Keras' own message, for a preset whose weights do not fit.
         raise ValueError(
             "The shape of the target variable and the shape of the target value in `variable.assign(value)` must "
-            "match. "
-            f"variable.shape={shape}, Received: value.shape={tuple(value.shape)}. Target variable: {variable.path}"
+            f"match. variable.shape={shape}, Received: value.shape={tuple(value.shape)}. Target variable: "
+            f"{variable.path}"
         )
-    layout = variable._layout
-    sharding = getattr(layout, "backend_layout", layout)
+    sharding = getattr(variable._layout, "backend_layout", variable._layout)
     dtype = jnp.dtype(variable._dtype)
     return jax.make_array_from_callback(shape, sharding, lambda index: np.asarray(value[index], dtype=dtype))
-
-
-def _name(device: Any) -> str:
-    return f"{device.platform}:{device.id}"

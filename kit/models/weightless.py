@@ -76,12 +76,8 @@ def build_language_model(config: Mapping[str, Any], **overrides: Any) -> keras.M
 
 def describe(variables: list[keras.Variable]) -> list[VariableInfo]:
     """Path, shape, dtype and trainability of variables, with or without values."""
-    return [
-        VariableInfo(
-            variable.path, tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype), variable.trainable
-        )
-        for variable in variables
-    ]
+    standard = keras.backend.standardize_dtype
+    return [VariableInfo(one.path, tuple(one.shape), standard(one.dtype), one.trainable) for one in variables]
 
 
 def weightless_variables(config: Mapping[str, Any], rank: int = 0, **overrides: Any) -> list[VariableInfo]:

@@ -140,9 +140,8 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
         if not math.isfinite(y):
             starts_line = True
             continue
-        commands.append(
-            f"{'M' if starts_line else 'L'}{x * WIDTH:.1f} {y * HEIGHT:.1f}" + ("h0" if starts_line else "")
-        )
+        point = f"{x * WIDTH:.1f} {y * HEIGHT:.1f}"
+        commands.append(f"M{point}h0" if starts_line else f"L{point}")
         starts_line = False
     return "".join(commands)
 

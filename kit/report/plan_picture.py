@@ -47,11 +47,8 @@ def draw(plan: Plan, preset: str, file: Path) -> None:
 
 def _kind(variable: str) -> tuple[str, str]:
     # An adapter is inside the attention.
-    for name in ("adapters", "embeddings", "attention", "feed-forward"):
-        needle, colour = KINDS[name]
-        if needle in variable:
-            return name, colour
-    return OTHERS
+    kinds = ("adapters", "embeddings", "attention", "feed-forward")
+    return next(((name, KINDS[name][1]) for name in kinds if KINDS[name][0] in variable), OTHERS)
 
 
 def _draw_held(axes, plan: Plan) -> set[str]:  # type: ignore[no-untyped-def]  # matplotlib's Axes are not typed
@@ -63,19 +60,12 @@ def _draw_held(axes, plan: Plan) -> set[str]:  # type: ignore[no-untyped-def]  #
     for (_, colour), size in pieces.items():
         axes.bar(0, size / GIGABYTE, 0.6, bottom=bottom, color=colour)
         bottom += size / GIGABYTE
-    axes.axhline(plan.usable / GIGABYTE, color="#D55E00", linestyle="--")
-    axes.text(
-        -0.95,
-        plan.usable / GIGABYTE,
-        f"usable\n{plan.usable / GIGABYTE:.2f}",
-        ha="left",
-        va="bottom",
-        color="#D55E00",
-        fontsize=9,
-    )
+    usable = plan.usable / GIGABYTE
+    axes.axhline(usable, color="#D55E00", linestyle="--")
+    axes.text(-0.95, usable, f"usable\n{usable:.2f}", ha="left", va="bottom", color="#D55E00", fontsize=9)
     axes.annotate(f"{bottom:.2f} GB", (0, bottom), ha="center", va="bottom")
     axes.set(xticks=[], xlim=(-1, 0.5), ylabel="GB per device", title="held")
-    axes.set_ylim(0, 1.12 * max(plan.usable / GIGABYTE, bottom))
+    axes.set_ylim(0, 1.12 * max(usable, bottom))
     axes.spines[["top", "right"]].set_visible(False)
     return {name for (name, _), size in pieces.items() if size}
 

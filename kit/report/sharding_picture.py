@@ -108,19 +108,10 @@ def draw(variable: Variable, mesh: Mapping[str, int], devices: tuple[str, ...]) 
     # Space for the words above the mesh.
     mesh_top = bottom + 34
     cells = _mesh(tuple(mesh.values()), [slices[index] for index in held], devices, mesh_top)
-    return ShardingPicture(
-        variable.path,
-        variable.shape,
-        variable.spec,
-        parts,
-        math.ceil(variable.nbytes / len(slices)),
-        variable.nbytes,
-        tuple(slices.values()),
-        matrix,
-        cells,
-        mesh_top,
-        max(cell.y + cell.height for cell in cells) + 2,
-    )
+    described = (variable.path, variable.shape, variable.spec, parts)
+    nbytes = (math.ceil(variable.nbytes / len(slices)), variable.nbytes)
+    height = max(cell.y + cell.height for cell in cells) + 2
+    return ShardingPicture(*described, *nbytes, tuple(slices.values()), matrix, cells, mesh_top, height)
 
 
 def letters(number: int) -> str:

@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from kit.errors import UserError
 
@@ -47,8 +47,7 @@ def from_json(kind: type[Record], content: Any) -> Record:
 
     Raises KeyError for a key that is missing, and ValueError for a value of another type.
     """
-    found: Record = _read(kind, content)
-    return found
+    return cast(Record, _read(kind, content))
 
 
 def read_record(kind: type[Record], file: Path) -> Record:

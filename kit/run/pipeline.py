@@ -16,8 +16,10 @@ from kit.run.resume import keep_or_remove
 from kit.run.state import RunState, run_inputs
 from kit.runtime.platform import Runtime
 
+Step = Callable[[RunState], None]
+
 #: The steps, in the order of the tutorial.
-PREPARATION: tuple[Callable[[RunState], None], ...] = (
+PREPARATION: tuple[Step, ...] = (
     steps.devices,
     steps.mesh,
     steps.layout_map,
@@ -30,12 +32,7 @@ PREPARATION: tuple[Callable[[RunState], None], ...] = (
     steps.resume,
 )
 #: These write to the run folder.
-TRAINING: tuple[Callable[[RunState], None], ...] = (
-    steps.training,
-    steps.generation_after,
-    steps.style_shift,
-    steps.save,
-)
+TRAINING: tuple[Step, ...] = (steps.training, steps.generation_after, steps.style_shift, steps.save)
 
 
 def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator) -> RunResult | None:

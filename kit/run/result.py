@@ -233,8 +233,7 @@ class RunResult(RunInputs):
 
     def as_json(self) -> dict[str, Any]:
         """The content of ``run.json``."""
-        content: dict[str, Any] = as_json(self)
-        return content
+        return dict(as_json(self))
 
     def write(self, file: Path) -> None:
         """Write ``run.json``, completely or not at all."""

@@ -15,15 +15,13 @@ from kit.run.result import Checksums
 def check_inputs_unchanged(interrupted: InterruptedRun, now: Checksums) -> None:
     """Raise a UserError that names the changed inputs, if reviews or weights have changed."""
     request = interrupted.request
-    for changed, sentence in (
-        (
-            now.batches != request.checksums.batches,
-            f"the reviews of {request.settings.data} or their order have changed",
-        ),
-        (now.weights != request.checksums.weights, f"the weights of {request.preset} have changed"),
-    ):
-        if changed:
-            raise UserError(f"--resume {interrupted.shown}: {sentence}; restore them, or start a new run.")
+    changed = ""
+    if now.batches != request.checksums.batches:
+        changed = f"the reviews of {request.settings.data} or their order have changed"
+    elif now.weights != request.checksums.weights:
+        changed = f"the weights of {request.preset} have changed"
+    if changed:
+        raise UserError(f"--resume {interrupted.shown}: {changed}; restore them, or start a new run.")
 
 
 def restore_training(part: CheckpointPart, model: keras_hub.models.CausalLM, checkpoint: Checkpoint | None) -> None:

@@ -11,23 +11,11 @@ import numpy as np
 
 from kit.narrator import Narrator
 from kit.parts.implementation import Parts
+from kit.run import result as records
 from kit.run.folder import Checkpoint, RunFolder
 from kit.run.options import RunOptions
 from kit.run.recorder import StepRecorder
-from kit.run.result import (
-    Checksums,
-    CoverageCount,
-    Devices,
-    LoadedBytes,
-    OptimizerFacts,
-    Parameters,
-    PromptCompletions,
-    RunInputs,
-    RunResult,
-    ShardingRow,
-    StyleShift,
-    TrainingSummary,
-)
+from kit.run.result import RunInputs, RunResult
 from kit.run.style_evidence import StyleEvidence
 from kit.run.versions import versions
 from kit.runtime.platform import Runtime
@@ -54,23 +42,23 @@ class RunState:
     after: StyleEvidence | None = None
     result: RunResult | None = None
 
-    devices: Devices = field(init=False)
+    devices: records.Devices = field(init=False)
     device_mesh: keras.distribution.DeviceMesh = field(init=False)
     layout_map: keras.distribution.LayoutMap = field(init=False)
-    coverage: CoverageCount = field(init=False)
-    predicted: LoadedBytes = field(init=False)
+    coverage: records.CoverageCount = field(init=False)
+    predicted: records.LoadedBytes = field(init=False)
     model: keras_hub.models.CausalLM = field(init=False)
     nbytes_per_device: dict[str, int] = field(init=False)
     peak_nbytes_per_device: dict[str, int] = field(init=False)
-    sharding_of_block: tuple[ShardingRow, ...] = field(init=False)
-    sharding_of_embedding: tuple[ShardingRow, ...] = field(init=False)
+    sharding_of_block: tuple[records.ShardingRow, ...] = field(init=False)
+    sharding_of_embedding: tuple[records.ShardingRow, ...] = field(init=False)
     batches: list[list[str]] = field(init=False)
-    parameters: Parameters = field(init=False)
-    optimizer: OptimizerFacts = field(init=False)
-    checksums: Checksums = field(init=False)
+    parameters: records.Parameters = field(init=False)
+    optimizer: records.OptimizerFacts = field(init=False)
+    checksums: records.Checksums = field(init=False)
     recorder: StepRecorder = field(init=False)
-    training: TrainingSummary = field(init=False)
-    shift: StyleShift = field(init=False)
+    training: records.TrainingSummary = field(init=False)
+    shift: records.StyleShift = field(init=False)
 
     @property
     def mesh_axes(self) -> dict[str, int]:
@@ -98,7 +86,7 @@ class RunState:
             checksums=self.checksums,
             training=self.training,
             style=self.shift,
-            generations=PromptCompletions(self.options.settings.prompt, before, after),
+            generations=records.PromptCompletions(self.options.settings.prompt, before, after),
             seconds=round(self.recorder.seconds_before + time.perf_counter() - self.started, 1),
             resumed=self.recorder.resumed,
             folder=self.shown_folder,

@@ -18,6 +18,7 @@ from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import download_all, require_memory
 from kit.models.sharded_loading import load_slice_by_slice
 from kit.narrator import as_bytes, as_count, as_share, as_tuple
+from kit.run import result as records
 from kit.run.checksums import run_checksums
 from kit.run.coverage import coverage_count, coverage_with_and_without_adapters, report_coverage
 from kit.run.generation import measure_style
@@ -25,16 +26,6 @@ from kit.run.generations import GENERATIONS_FILE, Generations
 from kit.run.loading import load_model
 from kit.run.multi_process import gathered_values, local_batches, on_main_process
 from kit.run.recorder import Schedule, StepRecorder, prepare_for_recording
-from kit.run.result import (
-    Devices,
-    LoadedBytes,
-    OptimizerFacts,
-    ParameterCount,
-    Parameters,
-    ShardingRow,
-    StyleGain,
-    StyleShift,
-)
 from kit.run.resume import check_inputs_unchanged, restore_training
 from kit.run.small_updates import keep_small_updates
 from kit.run.state import RunState
@@ -53,7 +44,7 @@ def devices(state: RunState) -> None:
     if runtime.processes.is_distributed:
         sentence += f", of {runtime.processes.count} processes"
     state.narrator.say(sentence)
-    state.devices = Devices(runtime.platform, runtime.device_kind, len(names))
+    state.devices = records.Devices(runtime.platform, runtime.device_kind, len(names))
 
 
 def mesh(state: RunState) -> None:
@@ -72,13 +63,12 @@ def layout_map(state: RunState) -> None:
     state.narrator.step("Layout map")
     preset, settings = state.options.preset, state.options.settings
     state.layout_map = state.parts.layout.gemma_layout_map(state.device_mesh)
-    tuned, loaded = coverage_with_and_without_adapters(
-        state.layout_map, preset.config, settings.rank, settings.weight_dtype
-    )
+    config, dtype = preset.config, settings.weight_dtype
+    tuned, loaded = coverage_with_and_without_adapters(state.layout_map, config, settings.rank, dtype)
     check_coverage(tuned, state.options.mesh_shape(state.runtime.device_count))
     report_coverage(tuned, loaded, state.narrator)
     state.coverage = coverage_count(tuned, loaded)
-    state.predicted = LoadedBytes(loaded.nbytes, loaded.nbytes_per_device)
+    state.predicted = records.LoadedBytes(loaded.nbytes, loaded.nbytes_per_device)
     if state.runtime.simulated:
         require_memory(preset, loaded.nbytes)
 
@@ -106,13 +96,11 @@ def sharding_table(state: RunState) -> None:
     state.narrator.step("Sharding of decoder_block_1")
     tables = []
     for layer in ("decoder_block_1", "token_embedding"):
-        rows = state.parts.loading.sharding_table(state.model.backbone.get_layer(layer))
-        tables.append(tuple(ShardingRow(path, tuple(shape), tuple(spec)) for path, shape, spec in rows))
+        table = state.parts.loading.sharding_table(state.model.backbone.get_layer(layer))
+        tables.append(tuple(records.ShardingRow(path, tuple(shape), tuple(spec)) for path, shape, spec in table))
     state.sharding_of_block, state.sharding_of_embedding = tables
-    state.narrator.table(
-        ("variable", "shape", "sharding"),
-        [(path.partition("/")[2] or path, as_tuple(shape), as_tuple(spec)) for path, shape, spec in tables[0]],
-    )
+    rows = [(path.partition("/")[2] or path, as_tuple(shape), as_tuple(spec)) for path, shape, spec in tables[0]]
+    state.narrator.table(("variable", "shape", "sharding"), rows)
 
 
 def generation_before(state: RunState) -> None:
@@ -146,21 +134,17 @@ def reviews(state: RunState) -> None:
 def lora(state: RunState) -> None:
     """Enable LoRA, unless all parameters are trained."""
     part, model, settings = state.parts.lora, state.model, state.options.settings
-    before = ParameterCount(*part.count_parameters(model))
+    before = records.ParameterCount(*part.count_parameters(model))
     if settings.rank:
         state.narrator.step(f"LoRA of rank {settings.rank}")
         part.enable_lora(model, settings.rank)
     else:
         state.narrator.step("No LoRA: all parameters are trained")
-    tuned = ParameterCount(*part.count_parameters(model))
-    state.narrator.table(
-        ("", "trainable", "total"),
-        [
-            (name, as_count(count.trainable), as_count(count.total))
-            for name, count in (("before", before), ("now", tuned))
-        ],
-    )
-    state.parameters = Parameters(before, tuned)
+    tuned = records.ParameterCount(*part.count_parameters(model))
+    counts = [("before", before), ("now", tuned)]
+    rows = [(name, as_count(count.trainable), as_count(count.total)) for name, count in counts]
+    state.narrator.table(("", "trainable", "total"), rows)
+    state.parameters = records.Parameters(before, tuned)
     if sentence := keep_small_updates(model, state.parts, settings.dtype, settings.rank):
         state.narrator.say(sentence)
 
@@ -172,7 +156,7 @@ def optimizer(state: RunState) -> None:
     state.parts.training.compile_for_finetuning(model, settings.learning_rate, settings.weight_decay)
     model.optimizer.build(model.trainable_variables)
     decayed = sum(model.optimizer._use_weight_decay(variable) for variable in model.trainable_variables)
-    state.optimizer = OptimizerFacts(type(model.optimizer).__name__, decayed)
+    state.optimizer = records.OptimizerFacts(type(model.optimizer).__name__, decayed)
     state.narrator.say(
         f"{state.optimizer.name}, learning rate {settings.learning_rate:g}, weight decay {settings.weight_decay:g} on "
         f"{decayed} of {len(model.trainable_variables)} trainable variables (biases and scales are excluded)"
@@ -261,7 +245,9 @@ def style_shift(state: RunState) -> None:
         f"reviews gained {gain['reviews']:+.4f} nats per token, lists {gain['lists']:+.4f}: "
         + ("the style has shifted to reviews" if shifted else "the style has not shifted to reviews")
     )
-    state.shift = StyleShift(first, last, StyleGain(gain["reviews"], gain["lists"], gain["shift"]), shifted, copies)
+    state.shift = records.StyleShift(
+        first, last, records.StyleGain(gain["reviews"], gain["lists"], gain["shift"]), shifted, copies
+    )
 
 
 def save(state: RunState) -> None:

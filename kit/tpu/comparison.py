@@ -22,6 +22,16 @@ class Difference:
     #: Number of collectives by kind.
     counts: tuple[Mapping[str, int], Mapping[str, int]]
 
+    @property
+    def same_rule(self) -> bool:
+        """Whether both plans shard these layers by the same rule."""
+        return self.rules[0] == self.rules[1]
+
+    @property
+    def size(self) -> int:
+        """Bytes by which the plans differ."""
+        return abs(self.held[0] - self.held[1]) + abs(self.sent[0] - self.sent[1])
+
 
 def compare(first: Plan, second: Plan) -> tuple[Difference, ...]:
     """The kinds of layers that hold or send different bytes in two plans of one model.
@@ -40,17 +50,8 @@ def compare(first: Plan, second: Plan) -> tuple[Difference, ...]:
         )
         for kind in kinds
     ]
-    differing = [entry for entry in found if entry.held[0] != entry.held[1] or entry.sent[0] != entry.sent[1]]
     # Other differences follow from those of the rules.
-    return tuple(
-        sorted(
-            differing,
-            key=lambda entry: (
-                entry.rules[0] == entry.rules[1],
-                -abs(entry.held[0] - entry.held[1]) - abs(entry.sent[0] - entry.sent[1]),
-            ),
-        )
-    )
+    return tuple(sorted((entry for entry in found if entry.size), key=lambda entry: (entry.same_rule, -entry.size)))
 
 
 @dataclass(frozen=True)

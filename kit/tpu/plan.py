@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from kit.evidence.attribution import AttributedCollective, Cause, attribute, causes, without_block_number
@@ -210,11 +210,8 @@ def _held(step: LoweredStep) -> tuple[tuple[str, str, int], ...]:
 
     The blocks are added up. Moments of the optimizer have rows of their own.
     """
-    rules = {
-        path: f"rule {number}, {rule.pattern}"
-        for number, rule in enumerate(step.coverage.rules, 1)
-        for path in rule.paths
-    }
+    numbered = enumerate(step.coverage.rules, 1)
+    rules = {path: f"rule {number}, {rule.pattern}" for number, rule in numbered for path in rule.paths}
     found: dict[tuple[str, str], int] = defaultdict(int)
     for slot in (slot for group in step.slots for slot in group):
         kind = without_block_number(slot.variable) or "step count, rate and metrics"
@@ -236,10 +233,8 @@ def link_nbytes(attributed: Sequence[AttributedCollective]) -> float:
     total = 0.0
     for collective in attributed:
         size = collective.group_size
-        share = {"all-reduce": 2 * (size - 1) / size, "reduce-scatter": size - 1.0, "collective-permute": 1.0}.get(
-            collective.kind, (size - 1) / size
-        )
-        total += share * collective.nbytes
+        shares = {"all-reduce": 2 * (size - 1) / size, "reduce-scatter": size - 1.0, "collective-permute": 1.0}
+        total += shares.get(collective.kind, (size - 1) / size) * collective.nbytes
     return total
 
 
@@ -277,11 +272,7 @@ def _extrapolate(first: Plan, last: Plan, layers: int, whole: LoweredStep) -> Pl
         flops=of("flops"),
         bytes_accessed=of("bytes_accessed"),
         compiler_seconds=of("compiler_seconds"),
-        roofline=Roofline(
-            line(first.roofline.compute, last.roofline.compute),
-            line(first.roofline.hbm, last.roofline.hbm),
-            line(first.roofline.links, last.roofline.links),
-        ),
+        roofline=Roofline(*map(line, astuple(first.roofline), astuple(last.roofline))),
     )
 
 
@@ -291,12 +282,9 @@ def _extrapolate_causes(
     """Causes with the count and the bytes on the line, the most bytes first."""
     before, after = ({(cause.rule, cause.layer_kind, cause.kind): cause for cause in side} for side in (first, last))
     nothing = Cause(None, None, "", 0, 0)
-    made = [
-        Cause(
-            *key,
-            max(round(line(before.get(key, nothing).count, after.get(key, nothing).count)), 0),
-            max(round(line(before.get(key, nothing).nbytes, after.get(key, nothing).nbytes)), 0),
-        )
-        for key in dict.fromkeys([*before, *after])
-    ]
+    made = []
+    for key in dict.fromkeys([*before, *after]):
+        one, two = before.get(key, nothing), after.get(key, nothing)
+        count, nbytes = max(round(line(one.count, two.count)), 0), max(round(line(one.nbytes, two.nbytes)), 0)
+        made.append(Cause(*key, count, nbytes))
     return tuple(sorted((cause for cause in made if cause.count), key=lambda cause: -cause.nbytes))

@@ -1,8 +1,9 @@
 """Plans as JSON, for `kit plan --json`."""
 
+from dataclasses import asdict
 from typing import Any
 
-from kit.evidence.attribution import Rule
+from kit.evidence.attribution import Cause, Rule
 from kit.tpu.plan import Plan
 
 
@@ -23,38 +24,21 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "flops_per_parameter_and_token": plan.flops_per_parameter_and_token,
         "estimated_seconds": plan.compiler_seconds,
         "tokens_per_second": plan.tokens_per_second,
-        "roofline_seconds": (
-            {"compute": plan.roofline.compute, "hbm": plan.roofline.hbm, "links": plan.roofline.links}
-            if plan.roofline
-            else None
-        ),
+        "roofline_seconds": plan.roofline and asdict(plan.roofline),
         "parameters": {"trainable": plan.trainable, "total": plan.parameters},
         "layers": {"planned": plan.layers, "compiled": list(plan.compiled_layers)},
-        "causes": [
-            {
-                "rule": _rule_as_json(cause.rule),
-                "layer": cause.layer_kind,
-                "kind": cause.kind,
-                "count": cause.count,
-                "bytes": cause.nbytes,
-            }
-            for cause in plan.causes or ()
-        ],
+        "causes": [_cause_as_json(cause) for cause in plan.causes or ()],
         "attributed_share": plan.attributed_share,
         "held": [{"variable": kind, "rule": rule or None, "bytes": nbytes} for kind, rule, nbytes in plan.held],
         "topology": plan.topology.name,
         "mesh": {"batch": plan.settings.mesh[0], "model": plan.settings.mesh[1]},
-        "settings": {
-            "rank": plan.settings.rank,
-            "batch_size": plan.settings.batch_size,
-            "sequence_length": plan.settings.sequence_length,
-            "dtype": plan.settings.dtype,
-            "remat": plan.settings.remat,
-        },
+        "settings": {name: value for name, value in vars(plan.settings).items() if name != "mesh"},
     }
 
 
-def _rule_as_json(rule: Rule | str | None) -> Any:
+def _cause_as_json(cause: Cause) -> dict[str, Any]:
+    rule: Any = cause.rule
     if isinstance(rule, Rule):
-        return {"number": rule.number, "pattern": rule.pattern, "spec": list(rule.spec)}
-    return rule
+        rule = {"number": rule.number, "pattern": rule.pattern, "spec": list(rule.spec)}
+    named = {"rule": rule, "layer": cause.layer_kind, "kind": cause.kind}
+    return named | {"count": cause.count, "bytes": cause.nbytes}

@@ -102,26 +102,17 @@ def lower_step(
     with _devices_of(mesh, jax_mesh), distribution.scope():
         step: Any
         if parts.make_train_step is None:
-            step = jax.jit(
-                model.train_step,
-                donate_argnums=0,
-                out_shardings=(None, tuple([array.sharding for array in arrays] for arrays in state)),
-            )
+            shardings = tuple([array.sharding for array in arrays] for arrays in state)
+            step = jax.jit(model.train_step, donate_argnums=0, out_shardings=(None, shardings))
         else:
             made, state = parts.make_train_step(model), state[:3]
             step = made if hasattr(made, "lower") else jax.jit(made, donate_argnums=0)
         lowered = step.lower(state, _data(settings, jax_mesh))
     variables = tuple(describe(model.variables))
-    return LoweredStep(
-        lowered,
-        tuple(
-            tuple(_slot(group, variable, model) for variable in members)
-            for group, members in zip(GROUPS, groups, strict=True)
-        ),
-        variables,
-        rule_coverage(distribution._layout_map, variables),
-        dict(zip(mesh.axis_names, mesh.shape, strict=True)),
-    )
+    named = zip(GROUPS, groups, strict=True)
+    slots = tuple(tuple(_slot(group, variable, model) for variable in members) for group, members in named)
+    axes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
+    return LoweredStep(lowered, slots, variables, rule_coverage(distribution._layout_map, variables), axes)
 
 
 def _keras_mesh(shape: tuple[int, int]) -> keras.distribution.DeviceMesh:
@@ -159,13 +150,8 @@ def _model(
 
 def _task_class(backbone: keras_hub.models.Backbone) -> type:
     """KerasHub's causal language model with this backbone."""
-    for name in dir(keras_hub.models):
-        found = getattr(keras_hub.models, name)
-        if (
-            inspect.isclass(found)
-            and issubclass(found, keras_hub.models.CausalLM)
-            and getattr(found, "backbone_cls", None) is type(backbone)
-        ):
+    for _, found in inspect.getmembers(keras_hub.models, inspect.isclass):
+        if issubclass(found, keras_hub.models.CausalLM) and getattr(found, "backbone_cls", None) is type(backbone):
             return found
     raise ValueError(f"KerasHub has no causal language model of a {type(backbone).__name__}")
 
@@ -188,9 +174,8 @@ def _spec(variable: keras.Variable) -> tuple[Any, ...]:
 
 def _array(variable: keras.Variable, mesh: jax.sharding.Mesh) -> jax.ShapeDtypeStruct:
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*_spec(variable)))
-    return jax.ShapeDtypeStruct(
-        tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype), sharding=sharding
-    )
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    return jax.ShapeDtypeStruct(tuple(variable.shape), dtype, sharding=sharding)
 
 
 def _slot(group: str, variable: keras.Variable, model: keras_hub.models.CausalLM) -> Slot:
@@ -198,18 +183,10 @@ def _slot(group: str, variable: keras.Variable, model: keras_hub.models.CausalLM
     if group == "optimizer":
         # Keras names a moment by its variable's path, with "_" for "/".
         name = variable.path.partition("/")[2]
-        owner = next(
-            (other.path for other in model.trainable_variables if name.startswith(other.path.replace("/", "_") + "_")),
-            "",
-        )
-    return Slot(
-        group,
-        variable.path,
-        owner,
-        tuple(variable.shape),
-        keras.backend.standardize_dtype(variable.dtype),
-        _spec(variable),
-    )
+        paths = [other.path for other in model.trainable_variables]
+        owner = next((path for path in paths if name.startswith(path.replace("/", "_") + "_")), "")
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    return Slot(group, variable.path, owner, tuple(variable.shape), dtype, _spec(variable))
 
 
 @contextlib.contextmanager
