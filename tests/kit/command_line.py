@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kit.runtime.processes import ADDRESSES, COUNT, ID
+
 #: Runs a command in the tests' own process; returns exit code, standard output and messages.
 Kit = Callable[..., tuple[int, str, str]]
 
@@ -45,23 +47,18 @@ def connected_runs(count: int, options: list[str], cwd: Path) -> list[subprocess
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {
-        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
-        "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
-    }
     processes = []
     for number in range(count):
+        environment = os.environ | process_of_several(port, count, number)
         with (cwd / f"process-{number}.txt").open("w") as errors, (cwd / f"process-{number}.json").open("w") as output:
-            processes.append(
-                subprocess.Popen(
-                    [*KIT, "run", "--json", *options],
-                    cwd=cwd,
-                    env={**os.environ, **environment, "KERAS_DISTRIBUTION_PROCESS_ID": str(number)},
-                    stdout=output,
-                    stderr=errors,
-                )
-            )
+            command = [*KIT, "run", "--json", *options]
+            processes.append(subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=errors))
     return processes
+
+
+def process_of_several(port: int, count: int, number: int) -> dict[str, str]:
+    """Keras' environment variables for one of several processes."""
+    return {ADDRESSES: f"127.0.0.1:{port}", COUNT: str(count), ID: str(number)}
 
 
 def wait_for_first_checkpoint(processes: list[subprocess.Popen], cwd: Path, printed: Path) -> Path:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from exercise_folder import source_of, write_exercises
+from exercise_folder import reference_source, source_of, write_exercises
 
 from kit.course.catalogue import catalogue
 from kit.course.grading import DEFAULT_LAYERS, ClassGrades, Grade, Learner, exercises_to_ask, find_learners, grade_class
@@ -26,16 +26,12 @@ def hand_in(folder: Path, **sources: str) -> None:
         (folder / f"{name}.py").write_text(source, encoding="utf-8")
 
 
-def reference(name: str) -> str:
-    return (REFERENCE_FOLDER / f"{name}.py").read_text(encoding="utf-8")
-
-
 @pytest.fixture(scope="module")
 def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five learners who submit in different ways, and a folder that belongs to no learner."""
     folder = tmp_path_factory.mktemp("handed-in") / "group-1"
     swapped = source_of("mesh", "shape_swapped")
-    hand_in(folder / "ada", mesh=reference("mesh"), reviews=reference("reviews"))
+    hand_in(folder / "ada", mesh=reference_source("mesh"), reviews=reference_source("reviews"))
     hand_in(folder / "bob" / "exercises", mesh=swapped)
     hand_in(folder / "carl" / "my-clone" / "exercises", mesh=swapped)
     hand_in(folder / "dora", mesh=OWN_TEXT)

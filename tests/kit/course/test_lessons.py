@@ -3,18 +3,17 @@
 import ast
 import re
 import shlex
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import click
 import pytest
-from exercise_folder import SOLUTIONS
+from command_line import run_python
+from exercise_folder import SOLUTIONS, reference_source
 
 from kit.cli.main import cli
 from kit.course.catalogue import catalogue
-from kit.course.lessons import REFERENCE_FOLDER, lesson, section, sections
+from kit.course.lessons import lesson, section, sections
 from kit.course.regions import find_regions
 from kit.dev.solutions import find_solution
 from kit.errors import UserError
@@ -22,10 +21,6 @@ from kit.parts.open_tasks import functions_in
 
 NAMES = catalogue().names
 ANCHORS = sorted({code.anchor for code in catalogue().codes.values() if code.anchor})
-
-
-def reference(name: str) -> str:
-    return (REFERENCE_FOLDER / f"{name}.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -115,7 +110,7 @@ def given_away(text: str, source: str) -> list[str]:
 
 
 def test_given_away_statements_are_found() -> None:
-    source = reference("lora")
+    source = reference_source("lora")
     statement = "model.backbone.enable_lora(rank, target_layer_names=['query', 'value'])"
     assert given_away(f"Write\n{statement}\n", source) == [statement.replace("'", '"'), statement]
     assert given_away("Write `return trainable,\n    total`.", source) == ["return trainable, total"]
@@ -126,7 +121,7 @@ def test_given_away_statements_are_found() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_hint_and_no_lesson_is_the_answer(name: str) -> None:
-    source = reference(name)
+    source = reference_source(name)
     assert find_regions(source)
     for exercise in catalogue().exercises:
         assert given_away(lesson(exercise.name), source) == [], exercise.name
@@ -165,5 +160,4 @@ def test_no_framework_and_no_solution_is_imported() -> None:
         "import kit.course.workspace, kit.course.progress\n"
         "print(sorted(set(sys.modules) & {'jax', 'keras', 'numpy', 'rich', 'kit.reference'}))"
     )
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert finished.stdout == "[]\n"
+    assert run_python(code).stdout == "[]\n"

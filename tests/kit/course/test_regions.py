@@ -1,9 +1,9 @@
 """Stubs are cut from the regions of the reference."""
 
 import pytest
+from exercise_folder import reference_source
 
 from kit.course.catalogue import catalogue
-from kit.course.lessons import REFERENCE_FOLDER
 from kit.course.regions import cut, find_regions
 
 
@@ -24,5 +24,4 @@ def test_cutting() -> None:
 
 @pytest.mark.parametrize("name", catalogue().names)
 def test_stubs_are_cut_from_the_reference(name: str) -> None:
-    expected = cut((REFERENCE_FOLDER / f"{name}.py").read_text(encoding="utf-8"), name)
-    assert catalogue().stub(name) == expected, "run `kit dev build`"
+    assert catalogue().stub(name) == cut(reference_source(name), name), "run `kit dev build`"

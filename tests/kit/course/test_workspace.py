@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import pytest
-from exercise_folder import write_exercises
+from exercise_folder import reference_source, write_exercises
 
 from kit.course.catalogue import catalogue
-from kit.course.lessons import REFERENCE_FOLDER
 from kit.course.workspace import Workspace
 
 LORA = catalogue().stub("lora")
-SOLVED_LORA = (REFERENCE_FOLDER / "lora.py").read_text(encoding="utf-8")
 ONE_TASK_LEFT = catalogue().stub("layout").replace('    raise NotImplementedError("layout, task 1")\n', "")
 
 
@@ -21,7 +19,7 @@ ONE_TASK_LEFT = catalogue().stub("layout").replace('    raise NotImplementedErro
         ("lora", LORA.replace("import math", "import math, os").encode(), "to do"),
         ("lora", LORA.replace('raise NotImplementedError("lora, task 2")', "return 1, 2").encode(), "begun"),
         ("layout", ONE_TASK_LEFT.encode(), "begun"),
-        ("lora", SOLVED_LORA.encode(), "written"),
+        ("lora", reference_source("lora").encode(), "written"),
         ("lora", b"", "written"),
         ("lora", b"def enable_lora(:\n", "not Python"),
         ("lora", b"# \xff\n", "not Python"),

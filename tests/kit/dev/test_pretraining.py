@@ -37,50 +37,29 @@ def test_packages_that_are_missing_or_others(tmp_path: Path) -> None:
         check_packages(tmp_path)
 
 
+WORDS = "film story plot good bad long short see watch music actor scene ending again never"
+
+
 @pytest.mark.long
 def test_the_same_seed_gives_the_same_weights(devices: list[str]) -> None:
     import keras
 
+    from kit.dev import pretraining as recipe
     from kit.dev.corpus import Mixture, documents
-    from kit.dev.pretraining import (
-        Phase,
-        PretrainingSettings,
-        build_model,
-        train_phase,
-        train_vocabulary,
-        weights_checksum,
-    )
 
-    settings = replace(PretrainingSettings(), vocabulary_size=600, batch_size=4, sequence_length=32)
-    phase = Phase(Mixture(), steps=3, learning_rate=1e-3, warmup_steps=1, decay_steps=10)
-    words = [
-        "film",
-        "story",
-        "plot",
-        "good",
-        "bad",
-        "long",
-        "short",
-        "see",
-        "watch",
-        "music",
-        "actor",
-        "scene",
-        "ending",
-        "again",
-        "never",
-    ]
+    settings = replace(recipe.PretrainingSettings(), vocabulary_size=600, batch_size=4, sequence_length=32)
+    phase = recipe.Phase(Mixture(), steps=3, learning_rate=1e-3, warmup_steps=1, decay_steps=10)
 
     def train(seed: int) -> tuple[str, list[float]]:
         random = np.random.default_rng(0)
-        reviews = [" ".join(random.choice(words, 12)).capitalize() + "." for _ in range(300)]
+        reviews = [" ".join(random.choice(WORDS.split(), 12)).capitalize() + "." for _ in range(300)]
         keras.utils.set_random_seed(seed)
         texts = documents(reviews, phase.mixture, np.random.default_rng(seed))
-        vocabulary = train_vocabulary(itertools.islice(texts, 500), settings.vocabulary_size)
-        model = build_model(settings, vocabulary)
+        vocabulary = recipe.train_vocabulary(itertools.islice(texts, 500), settings.vocabulary_size)
+        model = recipe.build_model(settings, vocabulary)
         losses: list[float] = []
-        train_phase(model, texts, phase, settings, lambda step, loss: losses.append(loss))
-        return weights_checksum(model.backbone), losses
+        recipe.train_phase(model, texts, phase, settings, lambda step, loss: losses.append(loss))
+        return recipe.weights_checksum(model.backbone), losses
 
     first, losses = train(0)
     assert len(losses) == 1

@@ -1,12 +1,12 @@
 """Architectures of true size."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import keras_hub
 import pytest
+from command_line import run_python
 
 from kit.course.shared.tensor_parallel import small_config
 from kit.errors import UserError
@@ -29,8 +29,7 @@ class TestArchitectures:
             # Not getrusage, which also counts the memory of the parent process.
             "print(time.perf_counter() - started, re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
         )
-        finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        seconds, kilobytes = map(float, finished.stdout.split())
+        seconds, kilobytes = map(float, run_python(code).stdout.split())
         assert seconds < 5
         assert kilobytes < 1e6
 

@@ -1,12 +1,11 @@
 """A run folder: checkpoints are complete or not there, and ``run.json`` comes last."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run_python
 from made_run import made_result
 
 from kit.run.folder import RunFolder, new_run_folder
@@ -36,9 +35,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(folder: RunFo
     with pytest.raises(OSError, match="No space left"):
         folder.write_checkpoint(4, half, NO_PROGRESS)
     assert checkpoints(folder) == ["step-000002"]
-    checkpoint = folder.newest_checkpoint()
-    assert checkpoint is not None
-    assert checkpoint.read_progress() == PROGRESS
+    assert folder.newest_checkpoint().read_progress() == PROGRESS
 
 
 def test_a_file_system_that_refuses_a_large_file(tmp_path: Path) -> None:
@@ -63,8 +60,7 @@ except OSError:
     print("refused")
 print(folder.newest_checkpoint().step, sorted(path.name for path in (folder.path / "saves").iterdir()))
 """
-    finished = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert finished.stdout.splitlines() == ["refused", "2 ['step-000002']"]
+    assert run_python(code, str(tmp_path)).stdout.splitlines() == ["refused", "2 ['step-000002']"]
 
 
 def test_an_unfinished_folder_is_no_checkpoint(folder: RunFolder) -> None:
@@ -72,9 +68,7 @@ def test_an_unfinished_folder_is_no_checkpoint(folder: RunFolder) -> None:
     left = folder.path / "saves" / ".unfinished-step-000004"
     left.mkdir()
     (left / "progress.json").write_text("{")
-    found = folder.newest_checkpoint()
-    assert found is not None
-    assert found.step == 2
+    assert folder.newest_checkpoint().step == 2
     folder.write_checkpoint(4, lambda path: path.mkdir(), NO_PROGRESS)
     assert checkpoints(folder) == ["step-000004"]
 
@@ -87,12 +81,8 @@ def test_run_json_comes_last(folder: RunFolder) -> None:
     assert not (folder.path / "run.json").exists()
     assert folder.newest_checkpoint() is not None
     folder.finish({**files, "generations.json": []}, result, lambda path: path.mkdir())
-    assert {path.name for path in folder.path.iterdir()} == {
-        "adapters",
-        "generations.json",
-        "run.json",
-        "settings.json",
-    }
+    names = {path.name for path in folder.path.iterdir()}
+    assert names == {"adapters", "generations.json", "run.json", "settings.json"}
 
 
 def test_two_runs_of_one_name(tmp_path: Path) -> None:

@@ -78,9 +78,7 @@ def test_a_folder_that_no_run_can_resume_from(folder: RunFolder) -> None:
     shown = str(folder.path)
     with pytest.raises(UserError, match="nowhere: there is no such folder"):
         open_interrupted_run("nowhere")
-    checkpoint = folder.newest_checkpoint()
-    assert checkpoint is not None
-    (checkpoint.folder / "progress.json").write_text('{"metrics')
+    (folder.newest_checkpoint().folder / "progress.json").write_text('{"metrics')
     with pytest.raises(UserError, match=r"step-000002/progress\.json: it is damaged"):
         open_interrupted_run(shown)
     (folder.path / "request.json").write_text("[")

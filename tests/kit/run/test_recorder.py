@@ -63,7 +63,6 @@ def test_losses_after_resuming_are_exact(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_remaining_steps(PARTS.training, tiny_model(1), batches, EPOCHS, first)
     checkpoint = folder.newest_checkpoint()
-    assert checkpoint is not None
     assert checkpoint.step == 4
     fresh = tiny_model(2)
     restore_training(PARTS.checkpoint, fresh, checkpoint)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_run import DEVICES, edited, made_result, read, write
+from made_run import DEVICES, edited, made_result, read
 
 from kit.errors import UserError
 from kit.run.result import RESULT_FILE, Checksums, LoadedBytes, ReplicatedVariable, RunResult, ShardingRow, read_result

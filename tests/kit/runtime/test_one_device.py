@@ -1,7 +1,6 @@
 """Keras on a mesh of one device."""
 
-import subprocess
-import sys
+from command_line import run_python
 
 ON_ONE_DEVICE = """
 import warnings
@@ -34,7 +33,6 @@ print("shardings:", *shardings)
 
 def test_one_device_has_one_program() -> None:
     """Keras alone compiles three: for the first step, after it, and after metrics are reset."""
-    finished = subprocess.run([sys.executable, "-c", ON_ONE_DEVICE], capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
+    finished = run_python(ON_ONE_DEVICE)
     assert finished.stderr.count("Finished XLA compilation of jit(train_step)") == 1
     assert finished.stdout.endswith("shardings: NamedSharding\n")

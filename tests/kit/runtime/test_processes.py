@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from command_line import process_of_several
 
 from kit.errors import UserError
-from kit.runtime.processes import Processes, processes_of_environment
+from kit.runtime.processes import COUNT, ID, Processes, processes_of_environment
 
 PROGRAM = """
 import sys, time
@@ -35,19 +36,9 @@ def start() -> Iterator[Start]:
     started: list[subprocess.Popen] = []
 
     def one(number: int, count: int = 3, seconds: float = 30) -> subprocess.Popen:
-        environment = {
-            "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
-            "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
-            "KERAS_DISTRIBUTION_PROCESS_ID": str(number),
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(seconds)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        environment, pipe = process_of_several(port, count, number), subprocess.PIPE
+        command = [sys.executable, "-c", PROGRAM, str(seconds)]
+        process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         started.append(process)
         return process
 
@@ -164,12 +155,7 @@ def test_nothing_set_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("", "2", "0", "KERAS_DISTRIBUTION_JOB_ADDRESSES is not set"),
         ("host:1", "two", "0", "both must be whole numbers"),
-        (
-            "host:1",
-            "2",
-            "2",
-            "KERAS_DISTRIBUTION_PROCESS_ID=2: with KERAS_DISTRIBUTION_NUM_PROCESSES=2 it must be from 0 to 1",
-        ),
+        ("host:1", "2", "2", f"{ID}=2: with {COUNT}=2 it must be from 0 to 1"),
         ("a:1,b:1,c:1", "2", "0", "has 3 addresses, but KERAS_DISTRIBUTION_NUM_PROCESSES is 2"),
         ("host", "2", "0", "an address is host:port"),
     ],
