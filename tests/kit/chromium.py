@@ -65,9 +65,8 @@ class Browser:
 
     def open(self, file: Path, width: int, scheme: str = "light") -> None:
         """Open a page in a window of ``width`` CSS pixels, with a colour scheme."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
-        )
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.call("Emulation.setDeviceMetricsOverride", **screen)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.events.clear()
         self.call("Page.navigate", url=file.as_uri())
@@ -82,20 +81,13 @@ class Browser:
 
     def press(self, key: str, code: int, text: str = "") -> None:
         """Press a key and let it go; ``code`` is its Windows virtual key code."""
-        for kind in ("keyDown", "keyUp"):
-            self.call(
-                "Input.dispatchKeyEvent",
-                type=kind,
-                key=key,
-                windowsVirtualKeyCode=code,
-                text=text if kind == "keyDown" else "",
-            )
+        for kind, typed in (("keyDown", text), ("keyUp", "")):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, text=typed)
 
     def print(self) -> bytes:
         """The page as a PDF."""
-        return base64.b64decode(
-            self.call("Page.printToPDF", printBackground=True, paperWidth=8.27, paperHeight=11.69)["data"]
-        )
+        printed = self.call("Page.printToPDF", printBackground=True, paperWidth=8.27, paperHeight=11.69)
+        return base64.b64decode(printed["data"])
 
     def picture(self, file: Path) -> None:
         """Write a picture of the whole page, a PNG."""

@@ -19,15 +19,7 @@ RULES = {
 def make_backbone(lora_rank: int = 0, targets: tuple[str, ...] = ("query", "value"), num_layers: int = 2) -> Any:
     import keras_hub
 
-    backbone = keras_hub.models.Qwen3Backbone(
-        vocabulary_size=64,
-        num_layers=num_layers,
-        num_query_heads=8,
-        num_key_value_heads=8,
-        head_dim=6,
-        hidden_dim=40,
-        intermediate_dim=80,
-    )
+    backbone = keras_hub.models.Qwen3Backbone(64, num_layers, 8, 8, head_dim=6, hidden_dim=40, intermediate_dim=80)
     if lora_rank:
         backbone.enable_lora(lora_rank, target_layer_names=list(targets))
     return backbone
@@ -50,11 +42,13 @@ def set_distribution(made: Any) -> None:
     )
 
 
-def failure(check: Callable[..., Any], *args: Any, **kwargs: Any) -> CheckFailed:
+def failure(code: str, check: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """The diagnostic with which a check must fail."""
     with pytest.raises(CheckFailed) as caught:
         check(*args, **kwargs)
     text = str(caught.value)
-    assert text.startswith(f"{caught.value.diagnosis.code}: ")
+    assert caught.value.diagnosis.code == code
+    assert text.startswith(f"{code}: ")
     assert "\nTry: " in text
     assert "kit lesson" not in text
-    return caught.value
+    return text

@@ -110,16 +110,12 @@ def test_every_exercise_is_in_the_readme_with_its_minutes() -> None:
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for number, exercise in enumerate(catalogue().exercises, 1):
-        assert re.search(rf"^\| {number} \| `{exercise.name}` \| .* \| {exercise.minutes} \|$", readme, re.M), (
-            exercise.name
-        )
+        row = rf"^\| {number} \| `{exercise.name}` \| .* \| {exercise.minutes} \|$"
+        assert re.search(row, readme, re.M), exercise.name
 
 
 def test_constraints_name_no_address() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert len(lines) > 50
-    assert not [
-        line
-        for line in lines
-        if not re.fullmatch(r"[a-z0-9-]+==[0-9][\w.]*(; python_version [<>=]+ \"3\.1\d\")?", line)
-    ]
+    pin = re.compile(r"[a-z0-9-]+==[0-9][\w.]*(; python_version [<>=]+ \"3\.1\d\")?")
+    assert not [line for line in lines if not pin.fullmatch(line)]

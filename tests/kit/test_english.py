@@ -16,25 +16,12 @@ GLOSSARY = ROOT / "docs" / "glossary.md"
 CODE_WIDTH = 120
 TEXT_WIDTH = 100
 
-TEXTS = sorted(
-    file
-    for pattern in (
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/*.md",
-        "kit/**/*.md",
-        "kit/**/*.sh",
-        "kit/**/*.html",
-        "kit/**/*.css",
-        ".ci/*",
-        "pyproject.toml",
-        "kit/**/*.toml",
-        "tests/solutions/**/*.toml",
-        "tests/walk/*.toml",
-    )
-    for file in ROOT.glob(pattern)
-    if file != GLOSSARY
+PATTERNS = (
+    *("README.md", "CONTRIBUTING.md", "docs/*.md", ".ci/*", "pyproject.toml"),
+    *("kit/**/*.md", "kit/**/*.sh", "kit/**/*.html", "kit/**/*.css", "kit/**/*.toml"),
+    *("tests/solutions/**/*.toml", "tests/walk/*.toml"),
 )
+TEXTS = sorted({file for pattern in PATTERNS for file in ROOT.glob(pattern)} - {GLOSSARY})
 #: The stubs stand for the exercises, which are the learner's.
 PROGRAMS = sorted(file for folder in ("kit", "tests", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
 PROGRAMS += [ROOT / "conftest.py"]
@@ -43,12 +30,8 @@ PROGRAMS += [ROOT / "conftest.py"]
 def forbidden() -> dict[str, re.Pattern[str]]:
     """The phrases in quotation marks in the first column of the glossary's second table."""
     table = GLOSSARY.read_text(encoding="utf-8").partition("## Words that are not used")[2]
-    phrases = [
-        phrase
-        for line in table.splitlines()
-        if line.startswith("|")
-        for phrase in re.findall(r'"([^"]+)"', line.split("|")[1])
-    ]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
+    phrases = [phrase for cell in first_cells for phrase in re.findall(r'"([^"]+)"', cell)]
     words = {phrase: re.escape(phrase).replace("…", ".{1,60}").replace(r"\ ", r"[\s_]+") for phrase in phrases}
     return {phrase: re.compile(rf"(?<![\w-]){word}(?![\w-])", re.IGNORECASE) for phrase, word in words.items()}
 
@@ -96,15 +79,9 @@ def test_something_is_read() -> None:
 @pytest.mark.parametrize("phrase", sorted(forbidden()))
 def test_forbidden_words(phrase: str) -> None:
     pattern = forbidden()[phrase]
-    hits = {
-        shown(file, number, line.strip())
-        for file, lines in read().items()
-        for number, line in lines
-        if pattern.search(line)
-    }
-    assert not hits, f"{len(hits)} lines have {phrase!r} (docs/glossary.md has a better word):\n" + "\n".join(
-        sorted(hits)
-    )
+    lines = ((file, number, line) for file, lines in read().items() for number, line in lines)
+    hits = sorted({shown(file, number, line.strip()) for file, number, line in lines if pattern.search(line)})
+    assert not hits, f"{len(hits)} lines have {phrase!r} (docs/glossary.md has a better word):\n" + "\n".join(hits)
 
 
 def too_long(file: Path) -> Iterator[tuple[int, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from own_suite import run_pytest
+from own_suite import QUICK, run_pytest
 from qwen_model import make_backbone
 
 
@@ -79,8 +79,7 @@ class TestPluginInOtherSuites:
             "    import keras\n"
             "    assert keras.distribution.distribution() is None\n"
         )
-        # Its programs are short: LLVM's optimization would take longer than they do.
-        finished = run_pytest(tmp_path, XLA_FLAGS="--xla_backend_optimization_level=0")
+        finished = run_pytest(tmp_path, **QUICK)
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
     def test_the_option_overrides_the_ini_file(self, tmp_path: Path) -> None:
@@ -114,7 +113,6 @@ class TestPluginInOtherSuites:
 
     def test_not_a_number(self, tmp_path: Path) -> None:
         (tmp_path / "pytest.ini").write_text("[pytest]\nsimulated_devices = many\n")
-        # Its programs are short: LLVM's optimization would take longer than they do.
-        finished = run_pytest(tmp_path, XLA_FLAGS="--xla_backend_optimization_level=0")
+        finished = run_pytest(tmp_path, **QUICK)
         assert finished.returncode == 4
         assert "simulated_devices = many: give a number of devices" in finished.stderr

@@ -28,19 +28,10 @@ def home(tmp_path: Path) -> Path:
 
 
 def sh(home: Path, script: Path, *arguments: str, python: str = PYTHON) -> tuple[int, str]:
-    done = subprocess.run(
-        ["sh", str(script), *arguments],
-        env={
-            "HOME": str(home),
-            "TMPDIR": str(home),
-            "PATH": "/usr/bin:/bin",
-            "PYTHON": python,
-            "PIP_INDEX_URL": "http://127.0.0.1:9/",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {"HOME": str(home), "TMPDIR": str(home), "PATH": "/usr/bin:/bin", "PYTHON": python}
+    environment["PIP_INDEX_URL"] = "http://127.0.0.1:9/"
+    command = ["sh", str(script), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -32,15 +32,26 @@ class Small:
         )
         return model
 
+    RULES: ClassVar[dict[str, Any]] = {
+        "sequential/dense/kernel": (None, "model"),
+        "sequential/dense_1/kernel": ("model", None),
+    }
+
     @staticmethod
     def layout_map(mesh: Any) -> Any:
-        rules = {"sequential/dense/kernel": (None, "model"), "sequential/dense_1/kernel": ("model", None)}
-        return layout_map(mesh, rules)
+        return layout_map(mesh, Small.RULES)
 
     @staticmethod
     def batch(examples: int = 8) -> tuple[np.ndarray, np.ndarray]:
         random = np.random.default_rng(0)
         return random.normal(size=(examples, 16)).astype("float32"), random.normal(size=(examples, 8)).astype("float32")
+
+
+def mesh_failure(
+    code: str, make_model: Any, meshes: Any = ((2, 4),), examples: int = 8, rules: dict[str, Any] = Small.RULES
+) -> str:
+    batch = Small.batch(examples)
+    return failure(code, check_mesh_invariance, make_model, batch, lambda mesh: layout_map(mesh, rules), meshes)
 
 
 def replicas() -> float:
@@ -83,43 +94,31 @@ class TestMeshInvariance:
         )
 
     def test_a_loss_that_depends_on_the_mesh(self) -> None:
-        failed = failure(
-            check_mesh_invariance, Small(scale=replicas), Small.batch(), Small.layout_map, ((1, 8), (2, 4))
-        )
-        assert failed.diagnosis.code == "LOSS_DEPENDS_ON_MESH"
-        assert "On the mesh (2, 4)" in str(failed)
-        assert re.search(r"\(2, 4\) +\S+ +\S+ +[56]\.\de-01", str(failed))
-        assert re.search(r"\(1, 8\) +\S+ +\S+ +\d\.\de-0[789]|\(1, 8\) +\S+ +\S+ +0\.0e\+00", str(failed))
+        failed = mesh_failure("LOSS_DEPENDS_ON_MESH", Small(scale=replicas), ((1, 8), (2, 4)))
+        assert "On the mesh (2, 4)" in failed
+        assert re.search(r"\(2, 4\) +\S+ +\S+ +[56]\.\de-01", failed)
+        assert re.search(r"\(1, 8\) +\S+ +\S+ +\d\.\de-0[789]|\(1, 8\) +\S+ +\S+ +0\.0e\+00", failed)
 
     def test_a_model_that_differs_at_each_call(self) -> None:
         seeds = iter(range(9))
-        failed = failure(
-            check_mesh_invariance, Small(seed=lambda: next(seeds)), Small.batch(), Small.layout_map, [(2, 4)]
-        )
-        assert failed.diagnosis.code == "MODEL_NOT_REPRODUCIBLE"
-        assert "dense/kernel" in str(failed)
+        failed = mesh_failure("MODEL_NOT_REPRODUCIBLE", Small(seed=lambda: next(seeds)))
+        assert "dense/kernel" in failed
 
     def test_a_model_that_was_built_before(self) -> None:
         model = Small()()
         # Keras cannot compute with it on a mesh, and its own error would not say why.
         rules = {".*kernel": (None, "model")}
-        failed = failure(
-            check_mesh_invariance, lambda: model, Small.batch(), lambda mesh: layout_map(mesh, rules), [(2, 4)]
-        )
-        assert failed.diagnosis.code == "LOADING_DISTRIBUTION_TOO_LATE"
+        mesh_failure("LOADING_DISTRIBUTION_TOO_LATE", lambda: model, rules=rules)
 
     def test_a_model_that_was_built_on_a_mesh(self, device_mesh: Any) -> None:
         set_distribution(layout_map(device_mesh(2, 4), {".*kernel": (None, "model")}))
         model = Small()()
-        failed = failure(check_mesh_invariance, lambda: model, Small.batch(), Small.layout_map, [(2, 4)])
-        assert failed.diagnosis.code == "LOADING_DISTRIBUTION_TOO_LATE"
-        assert "the model for one device" in str(failed)
+        failed = mesh_failure("LOADING_DISTRIBUTION_TOO_LATE", lambda: model)
+        assert "the model for one device" in failed
 
     def test_steps_that_show_nothing(self) -> None:
-        failed = failure(check_mesh_invariance, Small(learning_rate=0.0), Small.batch(), Small.layout_map)
-        assert failed.diagnosis.code == "NOTHING_TO_CHECK"
-        failed = failure(check_mesh_invariance, Small(scale=lambda: float("nan")), Small.batch(), Small.layout_map)
-        assert failed.diagnosis.code == "LOSS_NOT_FINITE"
+        mesh_failure("NOTHING_TO_CHECK", Small(learning_rate=0.0))
+        mesh_failure("LOSS_NOT_FINITE", Small(scale=lambda: float("nan")))
 
     @pytest.mark.parametrize(
         ("rules", "code"),
@@ -131,8 +130,7 @@ class TestMeshInvariance:
         ],
     )
     def test_rules_are_checked_before_training(self, rules: dict[str, Any], code: str) -> None:
-        failed = failure(check_mesh_invariance, Small(), Small.batch(), lambda mesh: layout_map(mesh, rules), [(1, 8)])
-        assert failed.diagnosis.code == code
+        mesh_failure(code, Small(), [(1, 8)], rules=rules)
 
     @pytest.mark.parametrize(
         ("meshes", "examples", "code"),
@@ -145,8 +143,7 @@ class TestMeshInvariance:
         ],
     )
     def test_meshes_that_do_not_fit(self, meshes: list[tuple[int, int]], examples: int, code: str) -> None:
-        failed = failure(check_mesh_invariance, Small(), Small.batch(examples), Small.layout_map, meshes)
-        assert failed.diagnosis.code == code
+        mesh_failure(code, Small(), meshes, examples)
 
     def test_an_error_of_the_user_is_raised_unchanged(self) -> None:
         import keras

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from own_suite import run_pytest
+from own_suite import QUICK, run_pytest
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "own_model.md"
 
@@ -34,8 +34,7 @@ class TestOwnSuite:
     def test_it_passes(self, tmp_path: Path) -> None:
         for name, text in own_files().items():
             (tmp_path / name).write_text(text, encoding="utf-8")
-        # Its programs are short: LLVM's optimization would take longer than they do.
-        finished = run_pytest(tmp_path, XLA_FLAGS="--xla_backend_optimization_level=0")
+        finished = run_pytest(tmp_path, **QUICK)
         assert finished.returncode == 0, finished.stdout + finished.stderr
         assert "4 passed" in finished.stdout
 
@@ -57,14 +56,13 @@ class TestOwnSuite:
             (tmp_path / f"my_{name}.py").write_text(model + DIVIDED_LOSS, encoding="utf-8")
             test = files["test_my_model.py"].replace("my_model", f"my_{name}")
             # One mesh is enough here.
-            (tmp_path / f"test_{name}.py").write_text(
-                test.replace("(1, 8), (2, 4), (8, 1)", "(2, 4),"), encoding="utf-8"
-            )
+            fewer = test.replace("(1, 8), (2, 4), (8, 1)", "(2, 4),")
+            (tmp_path / f"test_{name}.py").write_text(fewer, encoding="utf-8")
             (function,) = re.findall(rf"def (test_\w*{tests[name]}\w*)", test)
             selected.append(f"test_{name}.py::{function}")
         (tmp_path / "pytest.ini").write_text(files["pytest.ini"], encoding="utf-8")
         (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")
-        finished = run_pytest(tmp_path, "--tb=short", *selected, XLA_FLAGS="--xla_backend_optimization_level=0")
+        finished = run_pytest(tmp_path, "--tb=short", *selected, **QUICK)
         assert finished.returncode == 1, finished.stdout + finished.stderr
         assert "5 failed" in finished.stdout
         sections = re.split(r"^_{3,} ", finished.stdout, flags=re.M)[1:]

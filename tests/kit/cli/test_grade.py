@@ -33,16 +33,10 @@ def test_the_command(class_folder: Path, tmp_path: Path, kit: Kit) -> None:
     assert re.search(r"^bob +3 of 4 +to do *$", out, re.M)
     assert re.search(r'^ +2 +mesh +MESH_WRONG_SHAPE +kit lesson mesh "The grid" *$', out, re.M)
     assert "Class group-1" in page.read_text()
-    rows = list(csv.DictReader(table.read_text().splitlines()))
+    headings, *rows = csv.reader(table.read_text().splitlines())
+    assert headings == ["learner", "exercise", "state", "passed", "checks", "codes"]
     assert len(rows) == 6
-    assert rows[2] == {
-        "learner": "bob",
-        "exercise": "mesh",
-        "state": "wrong",
-        "passed": "3",
-        "checks": "4",
-        "codes": "MESH_WRONG_SHAPE",
-    }
+    assert rows[2] == ["bob", "mesh", "wrong", "3", "4", "MESH_WRONG_SHAPE"]
     assert not (class_folder / "grades.json").exists()
 
 

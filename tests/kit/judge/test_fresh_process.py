@@ -33,13 +33,8 @@ def test_checks_ask_an_accelerator_for_float32(
 
 def test_the_precision_is_set_in_that_process(tmp_path: Path) -> None:
     (tmp_path / "mesh.py").write_text("import jax\n\nraise ValueError(jax.config.jax_default_matmul_precision)\n")
-    request = {
-        "catalogue": catalogue().source,
-        "impl": str(tmp_path),
-        "exercise": "mesh",
-        "check": "shape",
-        "limit": 60.0,
-    }
+    request = {"catalogue": catalogue().source, "impl": str(tmp_path)}
+    request |= {"exercise": "mesh", "check": "shape", "limit": 60.0}
     for more, expected in (({"precision": "highest"}, "highest"), ({}, "None")):
         verdict = fresh_process.run(request | more, "cpu", 8)
         assert f"ValueError: {expected}" in str(verdict)

@@ -26,14 +26,9 @@ class TestKaggle:
     @pytest.fixture(autouse=True)
     def own_home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """No credentials, and a cache of its own."""
-        for name in (
-            "KAGGLE_USERNAME",
-            "KAGGLE_KEY",
-            "KAGGLE_API_TOKEN",
-            "KAGGLE_KERNEL_RUN_TYPE",
-            "no_proxy",
-            "NO_PROXY",
-        ):
+        for name in ("USERNAME", "KEY", "API_TOKEN", "KERNEL_RUN_TYPE"):
+            monkeypatch.delenv(f"KAGGLE_{name}", raising=False)
+        for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "credentials"))
@@ -73,12 +68,11 @@ class TestKaggle:
     def loaded(self, name: str = "gemma_7b_en") -> Path:
         """Download the preset, and compare it with the content of the server."""
         folder = Path(download_all(find_preset(name)).location)
-        files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-        assert files == {
-            str(file.relative_to(BUNDLED_FOLDER)): file.read_bytes()
-            for file in BUNDLED_FOLDER.rglob("*")
-            if file.is_file()
-        }
+        found, expected = (
+            {str(file.relative_to(each)): file.read_bytes() for file in each.rglob("*") if file.is_file()}
+            for each in (folder, BUNDLED_FOLDER)
+        )
+        assert found == expected
         return folder
 
     def test_no_credentials(self, kaggle: Kaggle) -> None:
@@ -87,22 +81,19 @@ class TestKaggle:
         assert "no Kaggle credentials were found" in message
         assert "kagglehub.login()" in message
 
-    def test_wrong_credentials(self, credentials: None, kaggle: Kaggle) -> None:
-        kaggle.status = 401
-        assert "Kaggle refused the credentials that were found" in self.refused()
+    @pytest.mark.parametrize(
+        ("status", "name", "message"),
+        [
+            (401, "gemma_7b_en", "Kaggle refused the credentials that were found"),
+            (403, "gemma_7b_en", "accept the licence at https://www.kaggle.com/models/keras/gemma and run again"),
+            (404, "kaggle://keras/gemma/keras/gemma_9b_en/1", "check the name and the version"),
+            (503, "gemma_7b_en", "Kaggle answered with status 503 for gemma_7b_en: run again later"),
+        ],
+    )
+    def test_each_refusal(self, credentials: None, kaggle: Kaggle, status: int, name: str, message: str) -> None:
+        kaggle.status = status
+        assert message in self.refused(name)
         assert kaggle.asked == ["config.json"]
-
-    def test_licence_not_accepted(self, credentials: None, kaggle: Kaggle) -> None:
-        kaggle.status = 403
-        assert "accept the licence at https://www.kaggle.com/models/keras/gemma and run again" in self.refused()
-
-    def test_unknown_version(self, credentials: None, kaggle: Kaggle) -> None:
-        kaggle.status = 404
-        assert "check the name and the version" in self.refused("kaggle://keras/gemma/keras/gemma_9b_en/1")
-
-    def test_out_of_order(self, credentials: None, kaggle: Kaggle) -> None:
-        kaggle.status = 503
-        assert "Kaggle answered with status 503 for gemma_7b_en: run again later" in self.refused()
 
     def test_not_a_handle(self) -> None:
         assert "a Kaggle handle is kaggle://owner/model/keras/variant/version" in self.refused("kaggle://gemma")
@@ -166,9 +157,8 @@ class TestKaggle:
         """Two attempts without data are the last; the next run resumes, and compares the hash."""
         kaggle.faults[WEIGHTS] = ["cut"] * 99
         message = self.refused()
-        assert re.search(
-            rf"was lost in {WEIGHTS} of gemma_7b_en, after \d\.\d MB \(.*\): check the network and run again", message
-        )
+        lost = rf"was lost in {WEIGHTS} of gemma_7b_en, after \d\.\d MB \(.*\): check the network and run again"
+        assert re.search(lost, message)
         kaggle.faults[WEIGHTS] = []
         kaggle.asked.clear()
         self.loaded()
@@ -224,9 +214,8 @@ class TestKaggle:
             message = self.refused()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert re.search(
-            rf"{WEIGHTS} of gemma_7b_en cannot be written to .*cache \(File too large\): fix that", message
-        )
+        full = rf"{WEIGHTS} of gemma_7b_en cannot be written to .*cache \(File too large\): fix that"
+        assert re.search(full, message)
         self.loaded()
 
     @pytest.mark.parametrize("way", ["environment", "file", "login"])

@@ -32,10 +32,8 @@ class TestPreprocessing:
         for expected in (4, 1):
             most[0] = 0
             with ThreadPoolExecutor(4) as threads:
-                found = list(
-                    threads.map(lambda number: model.preprocess_samples(number, y=2, sample_weight=3), range(8))
-                )
-            assert found == [(number, 2, 3) for number in range(8)]
+                found = threads.map(lambda number: model.preprocess_samples(number, y=2, sample_weight=3), range(8))
+            assert list(found) == [(number, 2, 3) for number in range(8)]
             assert most[0] == expected
             preprocess_one_at_a_time(model)
 

