@@ -7,10 +7,7 @@ from typing import Any
 
 @dataclass
 class Narrator:
-    """Receives the reports of a run.
-
-    This one prints nothing; ``kit.cli.console`` has one that prints.
-    """
+    """Receives the reports of a run and prints nothing; ``kit.cli.console`` has one that prints."""
 
     #: Titles of the steps so far.
     titles: list[str] = field(default_factory=list)

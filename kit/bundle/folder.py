@@ -98,10 +98,7 @@ def sha256(file: Path) -> str:
 
 
 def _open(folder: Path) -> dict[str, Any]:
-    """Make the folder, or check an existing one.
-
-    Return the manifest of a finished bundle, or an empty one.
-    """
+    """Make the folder, or check an existing one; return its manifest, which may be empty."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"kit bundle {folder}: this is a file; choose a folder.")
     try:
@@ -140,12 +137,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _expect_free_space(folder: Path, target: Target, extras: tuple[str, ...]) -> None:
     """Report before the download if the disk is too small."""
     needed = WHEELS_NBYTES[f"{target.system}-{target.machine}"] + LIBTPU_NBYTES * ("tpu" in extras)
-    fitting = set(target.tags)
-    existing = sum(
-        path.stat().st_size
-        for path in (folder / "wheels").glob("*.whl")
-        if not fitting.isdisjoint(parse_wheel_filename(path.name)[3])
-    )
+    wheels, fitting = (folder / "wheels").glob("*.whl"), set(target.tags)
+    useful = [path for path in wheels if not fitting.isdisjoint(parse_wheel_filename(path.name)[3])]
+    existing = sum(path.stat().st_size for path in useful)
     free = shutil.disk_usage(folder).free
     if needed - existing > free:
         raise UserError(
@@ -156,10 +150,7 @@ def _expect_free_space(folder: Path, target: Target, extras: tuple[str, ...]) ->
 
 
 def _finish(folder: Path, root: Path, manifest: dict[str, Any]) -> None:
-    """Make a bundle of the wheels.
-
-    This takes a few seconds, in which the folder is marked as unfinished.
-    """
+    """Make a bundle of the wheels, in a folder that is marked as unfinished until the end."""
     _mark_unfinished(folder)
     (folder / SUMS).unlink(missing_ok=True)
     needed = {name for entry in manifest["targets"] for name in entry["wheels"]}
@@ -188,17 +179,12 @@ def _finish(folder: Path, root: Path, manifest: dict[str, Any]) -> None:
 
 
 def _fill(template: Path, manifest: dict[str, Any]) -> str:
-    """Return a template with its placeholders replaced."""
     nbytes = INSTALLED_PER_UNPACKED * max(entry["installed_bytes"] for entry in manifest["targets"])
     machines = ", ".join(f"Python {entry['python']} on {_words(entry['label'])}" for entry in manifest["targets"])
     text = template.read_text(encoding="utf-8")
-    for placeholder, value in (
-        ("@TOP@", TOP),
-        ("@MACHINES@", machines),
-        ("@KILOBYTES@", str(int(nbytes / 1000))),
-        ("@GIGABYTES@", f"{nbytes / 1e9:.1f}"),
-    ):
-        text = text.replace(placeholder, value)
+    sizes = {"KILOBYTES": str(int(nbytes / 1000)), "GIGABYTES": f"{nbytes / 1e9:.1f}"}
+    for name, value in {"TOP": TOP, "MACHINES": machines, **sizes}.items():
+        text = text.replace(f"@{name}@", value)
     return text
 
 

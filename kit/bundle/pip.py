@@ -82,10 +82,7 @@ class WheelFetcher:
         return self._run(["download", *options, *platforms, "-d", str(scratch), wanted], wanted, scratch)
 
     def _build(self, wanted: str, scratch: Path) -> Path:
-        """Build a wheel, since a few packages are published as source only.
-
-        A pure Python wheel runs everywhere.
-        """
+        """Build a wheel of a package that is published as source; a pure one runs everywhere."""
         wheel = self._run(["wheel", "--no-deps", "-w", str(scratch), wanted], wanted, scratch)
         if wheel is None or parse_wheel_filename(wheel.name)[3].isdisjoint(self._tags):
             raise UserError(
@@ -121,10 +118,7 @@ class WheelFetcher:
 
 
 def find_pip() -> list[str]:
-    """Return a command that starts pip. The kit's own environment usually has none.
-
-    Raises UserError if no Python here has pip.
-    """
+    """Return a command that starts pip. Raises UserError if no Python here has pip."""
     candidates = [[sys.executable, "-m", "pip"], [getattr(sys, "_base_executable", sys.executable), "-m", "pip"]]
     candidates += [[found, "-m", "pip"] for found in [shutil.which("python3")] if found]
     for command in candidates:

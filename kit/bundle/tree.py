@@ -20,10 +20,7 @@ NEEDED = ("pyproject.toml", "constraints.txt", "conftest.py", "README.md", "docs
 
 
 def find_root() -> Path:
-    """Return the folder that this kit was installed from.
-
-    Raises UserError if the kit was installed without its repository.
-    """
+    """Return the kit's repository. Raises UserError if the kit was installed without it."""
     root = Path(__file__).resolve().parents[2]
     missing = [name for name in NEEDED if not (root / name).exists()]
     if missing:
@@ -35,10 +32,7 @@ def find_root() -> Path:
 
 
 def tracked_files(root: Path) -> list[Path]:
-    """Return the files of the tree, relative to it.
-
-    Those are the files that git tracks or, without a clone, all files.
-    """
+    """Return the files of the tree that git tracks, relative to it; all files without a clone."""
     listed = _listed_by_git(root)
     return sorted(_all_files(root)) if listed is None else listed
 

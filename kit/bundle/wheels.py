@@ -126,7 +126,6 @@ def _of_the_kit(root: Path, extras: tuple[str, ...], target: Target) -> Iterator
 
 
 def _pinned(constraints: Path, target: Target) -> dict[str, str]:
-    """Return each package's version on a target."""
     versions: dict[str, str] = {}
     for line in constraints.read_text(encoding="utf-8").splitlines():
         text = line.partition("#")[0].strip()

@@ -36,14 +36,9 @@ class Diagnosis:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Diagnosis":
         """The diagnosis from :meth:`as_dict`; JSON of older versions has "advice" for "remedy"."""
-        return cls(
-            content["code"],
-            content["cause"],
-            tuple(content["headings"]),
-            tuple(tuple(row) for row in content["rows"]),
-            content.get("remedy", content.get("advice", "")),
-            content.get("anchor", ""),
-        )
+        table = tuple(content["headings"]), tuple(map(tuple, content["rows"]))
+        remedy = content.get("remedy", content.get("advice", ""))
+        return cls(content["code"], content["cause"], *table, remedy, content.get("anchor", ""))
 
     def as_text(self, exercise: str = "", width: int = WIDTH) -> str:
         """The diagnostic as text: code, cause, evidence, remedy and section of the lesson.

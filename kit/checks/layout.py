@@ -128,10 +128,7 @@ class _Problem(NamedTuple):
 def judge_rules(
     coverage: "RuleCoverage", layout_map: "keras.distribution.LayoutMap", *, every_rule_matches: bool
 ) -> None:
-    """Raise ``Failed`` with all rules if one of them is wrong.
-
-    A rule that matches nothing is wrong if ``every_rule_matches``.
-    """
+    """Raise ``Failed`` with all rules if one of them is wrong, or matches nothing if each must."""
     problems = {rule.pattern: _problem(rule, coverage, every_rule_matches) for rule in coverage.rules}
     found = [problem for problem in problems.values() if problem is not None]
     if not found:

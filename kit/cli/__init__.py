@@ -1,4 +1,1 @@
-"""The commands.
-
-Each module of a command is imported when it is called, so that `kit --help` is quick.
-"""
+"""The commands; the module of each is imported when it is called, so that `kit --help` is quick."""

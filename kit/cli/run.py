@@ -222,10 +222,7 @@ def _parts(request: _Request, processes: Processes) -> Parts:
 
 
 def _write_report(result: RunResult, interrupted: InterruptedRun | None, narrator: Narrator) -> None:
-    """Write ``report.html``, and print what the run folder has.
-
-    A run is finished without its report.
-    """
+    """Write ``report.html``, without which a run is finished too, and print what the folder has."""
     from kit.report.run_report import write_report
 
     # After --resume the folder as the user typed it is relative to another working folder.

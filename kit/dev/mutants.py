@@ -156,7 +156,6 @@ def _with_nodes_changed(exercise: str, source: str) -> Iterator[Mutant]:
 
 
 def _statement_around(tree: ast.AST, node: ast.AST) -> ast.stmt | None:
-    """The smallest statement that contains a node."""
     parents = {child: parent for parent in ast.walk(tree) for child in ast.iter_child_nodes(parent)}
     around: ast.AST | None = node
     while around is not None and not isinstance(around, ast.stmt):

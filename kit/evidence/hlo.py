@@ -25,7 +25,6 @@ class Instruction:
     opcode: str
     #: Result arrays: (name of the dtype, shape). A tuple has more than one.
     arrays: tuple[tuple[str, tuple[int, ...]], ...]
-    #: Names of its operands.
     operands: tuple[str, ...]
     #: Its origin in the Python program: scopes of layers, then JAX' operation. Empty if unknown.
     op_name: str
@@ -65,17 +64,10 @@ def instructions(text: str) -> Iterator[Instruction]:
         end = _closing(rest)
         attributes = rest[end + 1 :]
         op_name = _OP_NAME.search(attributes)
-        yield Instruction(
-            match["name"],
-            opcode.strip(),
-            tuple(
-                (array["dtype"], tuple(int(size) for size in array["shape"].split(",") if size))
-                for array in _ARRAY.finditer(result)
-            ),
-            tuple(_OPERAND.findall(rest[:end])),
-            op_name["op_name"] if op_name else "",
-            attributes,
-        )
+        found = [(array["dtype"], array["shape"].split(",")) for array in _ARRAY.finditer(result)]
+        arrays = tuple((dtype, tuple(int(size) for size in shape if size)) for dtype, shape in found)
+        operands, origin = tuple(_OPERAND.findall(rest[:end])), op_name["op_name"] if op_name else ""
+        yield Instruction(match["name"], opcode.strip(), arrays, operands, origin, attributes)
 
 
 def _split_type(text: str) -> tuple[str, str]:
@@ -106,10 +98,7 @@ _PAIRS = re.compile(r"source_target_pairs=\{(.*?)\}\}")
 
 
 def first_group(attributes: str, devices: int) -> tuple[int, ...]:
-    """The devices of the first replica group, by their positions in the mesh, row by row.
-
-    Without a group, all devices exchange data.
-    """
+    """The devices of the first replica group (all without one), as positions in the mesh."""
     if match := _LISTED.search(attributes):
         return _numbers(match[1])
     if match := _COUNTED.search(attributes):

@@ -21,7 +21,6 @@ class RuleMatch:
     #: The key in the layout map: a path, or a regular expression.
     pattern: str
     spec: Spec
-    #: The variables that it matches.
     paths: tuple[str, ...]
     #: Bytes of these variables, each counted once.
     nbytes: int
@@ -40,10 +39,7 @@ class Indivisible:
 
 @dataclass(frozen=True)
 class Misfit:
-    """A spec that does not fit a variable: more entries than dimensions, or one axis twice.
-
-    Fewer entries fit: the other dimensions are not sharded.
-    """
+    """A spec that does not fit a variable: more entries than dimensions, or one axis twice."""
 
     path: str
     shape: tuple[int, ...]
@@ -62,7 +58,6 @@ class RuleCoverage:
     indivisible: tuple[Indivisible, ...]
     #: Bytes of all variables, each counted once.
     nbytes: int
-    #: Bytes that one device holds.
     nbytes_per_device: int
     misfits: tuple[Misfit, ...] = ()
     #: Replicated variables: no rule matches them, or one whose axes have a single device.
@@ -144,10 +139,7 @@ class LayoutError(UserError):
 
 
 def check_coverage(coverage: RuleCoverage, mesh: tuple[int, int]) -> None:
-    """Refuse a layout map that Keras would refuse.
-
-    Raises LayoutError, with the first variable that the layout map does not fit.
-    """
+    """Raises LayoutError, with the first variable, for a layout map that Keras would refuse."""
     if coverage.overlaps:
         path, patterns = coverage.overlaps[0]
         raise LayoutError(

@@ -86,10 +86,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 def find_architecture(name: str) -> dict[str, Any]:
-    """The ``config.json`` of one of :data:`ARCHITECTURES`, of "bundled", or in a folder.
-
-    Raises UserError if the model is unknown.
-    """
+    """The ``config.json`` of a known model, "bundled", or a folder. Raises UserError for others."""
     from kit.models.presets import BUNDLED, BUNDLED_FOLDER, read_config
 
     if name in ARCHITECTURES:

@@ -30,10 +30,7 @@ _NO_NETWORK_NEEDED = "or give a folder with the preset. `--preset bundled` needs
 
 
 def has_kaggle_credentials() -> bool:
-    """Whether Kaggle's client finds credentials, in any of the places where it looks.
-
-    Raises UserError if it finds a credentials file that it cannot read.
-    """
+    """Whether Kaggle's client finds credentials. Raises UserError if it cannot read them."""
     from kagglehub.config import get_kaggle_credentials
 
     try:
@@ -136,10 +133,7 @@ def delete_damaged(name: str, handle: str, path: str) -> None:
 
 
 def versioned_handle(name: str, handle: str, file: Path) -> str:
-    """The handle with the version that a file of its preset was downloaded from.
-
-    The file is the result of :func:`download`, and at the top level of the preset.
-    """
+    """The handle with the version that a file at the top of its preset was downloaded from."""
     parsed = parse_handle(name, handle)
     version = file.parent.name
     return handle if parsed.is_versioned() or not version.isdigit() else f"{handle}/{version}"
@@ -207,10 +201,7 @@ def _size(file: Path) -> int:
 
 
 def _drop_last_byte(partial: Path) -> int:
-    """Remove a partial file's last byte, and return how many bytes remain.
-
-    The client then requests the rest and compares the hash.
-    """
+    """Drop a partial file's last byte, so that the client asks for the rest; return the size."""
     size = _size(partial)
     if size:
         os.truncate(partial, size - 1)

@@ -22,13 +22,11 @@ class FinetuningSettings:
     data: str = "tfds:imdb_reviews"
     #: Batches per epoch.
     batches: int = 2000
-    #: Reviews per batch.
     batch_size: int = 2
     #: Tokens to which a review is cut or padded.
     sequence_length: int = 128
     #: Rank of the adapters; 0 tunes all parameters.
     rank: int = 4
-    #: Learning rate of AdamW.
     learning_rate: float = 5e-5
     #: Weight decay of AdamW, for variables that are not excluded from it.
     weight_decay: float = 0.01

@@ -19,7 +19,6 @@ class VariableInfo:
     #: As layout maps match it, for example ``decoder_block_0/attention/query/kernel``.
     path: str
     shape: tuple[int, ...]
-    #: Name of the dtype.
     dtype: str
     trainable: bool
 

@@ -52,26 +52,20 @@ class Parts:
     checkpoint = _Part[protocols.CheckpointPart]()
 
     def module(self, name: str) -> Any:
-        """The module of a part or of an advanced exercise.
-
-        Raises UserError if there is no such file, or if it does not import.
-        """
+        """The module of an exercise. Raises UserError if it is missing or does not import."""
         if name not in self._modules:
             module = self._import(name)
             self._modules[name] = self._fill(name, module) if self.filled and name in PARTS else module
         return self._modules[name]
 
     def open_functions(self) -> list[str]:
-        """The functions of the parts that have open tasks, such as ``layout.gemma_layout_map``.
-
-        Nothing is imported. Raises UserError if a file is missing or is not Python.
-        """
+        """The functions of the parts with open tasks, such as ``layout.gemma_layout_map``."""
         return [f"{part}.{function}" for part in PARTS for function in self._open_in(part)]
 
     def is_open(self, name: str, function: str) -> bool:
-        """Whether a function of a module has an open task. Nothing is imported.
+        """Whether a function has an open task.
 
-        Raises UserError if the file is missing or is not Python.
+        Raises UserError if the file is missing or not Python.
         """
         if self.name == REFERENCE:
             return False
@@ -81,16 +75,9 @@ class Parts:
             raise UserError(f"--impl {self.name}: {self.file_of(name)} is not Python ({error}).") from None
 
     def check(self) -> None:
-        """Import all parts, and make sure that each has its functions.
-
-        Raises UserError, naming everything that is missing, in one sentence.
-        """
-        missing = [
-            f"{part}.{function}"
-            for part, protocol in PARTS.items()
-            for function in functions_of(protocol)
-            if not callable(getattr(self.module(part), function, None))
-        ]
+        """Import all parts. Raises UserError that names all functions that are missing."""
+        wanted = [(part, function) for part, protocol in PARTS.items() for function in functions_of(protocol)]
+        missing = [f"{part}.{name}" for part, name in wanted if not callable(getattr(self.module(part), name, None))]
         if missing:
             raise UserError(f"--impl {self.name}: missing functions: {', '.join(missing)}.")
 

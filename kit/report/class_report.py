@@ -1,7 +1,4 @@
-"""The report of a class: the progress of each learner, and the most frequent mistakes.
-
-Imports no framework.
-"""
+"""The report of a class: progress and the most frequent mistakes. Imports no framework."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,10 +30,7 @@ class ExerciseDiagnostics:
 
 
 def write_class_report(file: Path, title: str, grades: ClassGrades, when: datetime) -> None:
-    """Write the page about a class, graded at this time.
-
-    Raises UserError if it cannot be written; then an earlier page is unchanged.
-    """
+    """Write the page about a class. Raises UserError if it cannot be written."""
     write_page(file, render(title, grades, when))
 
 

@@ -1,7 +1,4 @@
-"""The report of a run: one page that needs no network, from the files in the run folder.
-
-Imports no framework.
-"""
+"""The report of a run: one page, from the files in the run folder. Imports no framework."""
 
 import math
 from dataclasses import dataclass
@@ -138,10 +135,7 @@ class JudgedPrompt:
 
 
 def device_names(result: RunResult) -> tuple[str, ...]:
-    """The devices in the mesh's order.
-
-    If the process knew only its own devices, they are numbered.
-    """
+    """The devices in the mesh's order; numbered if the process knew only its own."""
     found = result.mesh_devices or tuple(result.nbytes_per_device)
     numbers = range(result.device_count)
     return found if len(found) == len(numbers) else tuple(f"device {number}" for number in numbers)
@@ -199,10 +193,9 @@ def _replicated_row(row: ReplicatedKind, nbytes: int, device_count: int) -> Repl
 
 
 def _settings(result: RunResult) -> list[tuple[str, str]]:
-    return [
-        (f"--{name.replace('_', '-')}", f'"{value}"' if name == "prompt" else _as_number(value))
-        for name, value in vars(result.settings).items()
-    ]
+    texts = {name: _as_number(value) for name, value in vars(result.settings).items()}
+    texts["prompt"] = f'"{result.settings.prompt}"'
+    return [(f"--{name.replace('_', '-')}", text) for name, text in texts.items()]
 
 
 def _as_spec(spec: Spec) -> str:

@@ -1,7 +1,4 @@
-"""The variables that a report draws: the embeddings, then those of a decoder block.
-
-Imports no framework.
-"""
+"""The variables that a report draws: embeddings and a decoder block. Imports no framework."""
 
 import math
 import re

@@ -1,7 +1,4 @@
-"""The coordinates of a picture of a sharded matrix: which slice each device holds.
-
-It draws nothing.
-"""
+"""The coordinates of a picture of a sharded matrix: which slice each device holds."""
 
 import itertools
 import math
@@ -146,11 +143,7 @@ def _bounds(shape: tuple[int, ...], parts: tuple[int, ...], index: tuple[int, ..
 def _matrix(
     shape: tuple[int, ...], parts: tuple[int, ...], slices: Mapping[tuple[int, ...], Slice]
 ) -> tuple[Rectangle, ...]:
-    """The slices.
-
-    The last two dimensions run down and across; the others are drawn behind one another, like
-    cards.
-    """
+    """The slices. The last two dimensions run down and across; others are stacked like cards."""
     rows, columns = (*([1] * (2 - len(parts))), *parts)[-2:]
     cards = math.prod(parts[:-2])
     across = WIDTH if len(shape) < 2 else WIDTH * _share(shape[-1], shape[-2])

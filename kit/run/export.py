@@ -84,7 +84,6 @@ def _load(
 
 
 def _restore(model: keras_hub.models.CausalLM, options: ExportOptions, parts: Parts, narrator: Narrator) -> None:
-    """Restore what the run trained."""
     narrator.step("Trained parameters")
     run, settings = options.run, options.run.result.settings
     if settings.rank:

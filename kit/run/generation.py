@@ -54,10 +54,7 @@ def _log_likelihoods(model: keras_hub.models.CausalLM, part: GenerationPart) -> 
 
 
 def complete(model: keras_hub.models.CausalLM, part: GenerationPart, prompt: str, max_length: int) -> str:
-    """The prompt and its completion, by ``complete`` of the part ``generation``.
-
-    Raises UserError if the model generates a token that its tokenizer does not have.
-    """
+    """Complete a prompt. Raises UserError for a token that the tokenizer does not have."""
     try:
         return part.complete(model, prompt, max_length)
     except IndexError as error:

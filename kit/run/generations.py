@@ -1,7 +1,4 @@
-"""What the model wrote to each prompt before and after, as ``generations.json`` has it.
-
-Imports no framework.
-"""
+"""What the model wrote before and after: ``generations.json``. Imports no framework."""
 
 import json
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""An interrupted run: what it was asked for, and its folder, from which it resumes.
-
-Imports no framework.
-"""
+"""An interrupted run: what it was asked for, and its folder. Imports no framework."""
 
 import os
 from dataclasses import dataclass, field
@@ -37,10 +34,7 @@ class InterruptedRun:
     before: StyleEvidence
 
     def enter_working_folder(self) -> None:
-        """Change to the folder that the run was started in, which its relative paths refer to.
-
-        Raises UserError if the folder is not there any more.
-        """
+        """Change to the folder that the run was started in. Raises UserError if it is gone."""
         working_folder = str(self.request.working_folder)
         try:
             os.chdir(working_folder)

@@ -13,10 +13,7 @@ from kit.parts.protocols import LoadingPart
 def load_model(
     part: LoadingPart, preset: Preset, layout_map: keras.distribution.LayoutMap, dtype: str
 ) -> keras_hub.models.CausalLM:
-    """Load the model of a preset whose configuration has been checked.
-
-    Raises UserError if the weights do not fit the configuration.
-    """
+    """Load a preset's model. Raises UserError if the weights do not fit the configuration."""
     try:
         return part.load_distributed(preset.location, layout_map, dtype=dtype)
     except (OSError, KeyError, ValueError) as error:

@@ -1,7 +1,4 @@
-"""The metrics of each training step: one line per step in ``metrics.jsonl``.
-
-Imports no framework.
-"""
+"""The metrics of each training step, a line of ``metrics.jsonl``. Imports no framework."""
 
 import json
 from dataclasses import dataclass

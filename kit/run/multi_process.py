@@ -28,10 +28,7 @@ def local_batches(batches: Sequence[list[str]], device_mesh: keras.distribution.
 
 @contextlib.contextmanager
 def gathered_values(variables: Iterable[keras.Variable], processes: Processes) -> Iterator[None]:
-    """Within this context, process 0 has the whole value of each variable.
-
-    All processes must enter it. With one process it changes nothing.
-    """
+    """Within this context, which all processes enter, process 0 has each variable's whole value."""
     if not processes.is_distributed:
         yield
         return

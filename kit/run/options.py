@@ -28,18 +28,13 @@ class RunOptions:
     control: bool
     #: The folder in which the run folder is created.
     runs_folder: Path
-    #: The reviews to train on.
     examples: list[Example]
     #: Steps between checkpoints; None: a tenth of all.
     save_every: int | None = None
-    #: The run to resume.
     interrupted: InterruptedRun | None = None
 
     def mesh_shape(self, device_count: int) -> tuple[int, int]:
-        """The mesh for this number of devices.
-
-        Raises UserError if the mesh does not fit the devices, or does not divide a batch.
-        """
+        """The mesh. Raises UserError if it does not fit the devices, or does not divide a batch."""
         batch, model = fitting_mesh(self.mesh, device_count)
         if self.settings.batch_size % batch:
             raise UserError(
@@ -50,10 +45,7 @@ class RunOptions:
 
 
 def fitting_mesh(mesh: tuple[int, int] | None, device_count: int) -> tuple[int, int]:
-    """The sizes of the axes "batch" and "model"; by default (1, all devices).
-
-    Raises UserError if the mesh does not fit the devices.
-    """
+    """The mesh, by default (1, all devices). Raises UserError if it does not fit the devices."""
     batch, model = mesh or (1, device_count)
     wanted = batch * model
     if wanted != device_count:
@@ -98,10 +90,7 @@ def prepare_options(
 
 
 def check_options_agree(options: RunOptions) -> None:
-    """Make sure that all processes have the same options: otherwise they would wait forever.
-
-    Raises UserError if they differ.
-    """
+    """Raises UserError if the processes' options differ: they would wait for each other forever."""
     import hashlib
 
     import numpy as np

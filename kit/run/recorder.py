@@ -1,5 +1,6 @@
 """A callback that records the loss of each training step exactly and writes checkpoints."""
 
+import functools
 import math
 import time
 import types
@@ -185,12 +186,9 @@ class StepRecorder(keras.callbacks.Callback):
         trained = [*self.model.trainable_variables, *self.model.optimizer.variables]
         with gathered_values(trained, self._processes):
             if folder := self._folder:
-                self._try_to_write(
-                    f"the checkpoint after step {step}",
-                    lambda: folder.write_checkpoint(
-                        step, lambda path: self._part.save_training(self.model, path), progress
-                    ),
-                )
+                save = functools.partial(self._part.save_training, self.model)
+                write = functools.partial(folder.write_checkpoint, step, save, progress)
+                self._try_to_write(f"the checkpoint after step {step}", write)
 
     def _try_to_write(self, what: str, write: Callable[[], None]) -> None:
         """Write something that training can continue without."""

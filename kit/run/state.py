@@ -66,10 +66,7 @@ class RunState:
         return dict(zip(self.device_mesh.axis_names, map(int, self.device_mesh.shape), strict=True))
 
     def make_result(self, before: str, after: str) -> RunResult:
-        """The result of the run, from what the steps have set.
-
-        ``before`` and ``after`` are the completions of the run's own prompt.
-        """
+        """The result, with the completions of the run's own prompt before and after training."""
         return RunResult(
             **vars(self.inputs),
             devices=self.devices,

@@ -1,7 +1,4 @@
-"""The steps of a run.
-
-Each reads what it needs from the state, reports its evidence, and sets what later steps need.
-"""
+"""The steps of a run: each reads the state, reports its evidence, and sets what others need."""
 
 import math
 import time

@@ -1,7 +1,4 @@
-"""The style of what a model writes at one moment of a run: completions, verdicts, log-likelihoods.
-
-Imports no framework.
-"""
+"""The style of what a model writes at one moment of a run. Imports no framework."""
 
 from dataclasses import asdict, dataclass
 

@@ -24,11 +24,7 @@ def train_remaining_steps(
 
 
 def training_summary(records: Sequence[StepRecord], seconds: float, first: int) -> TrainingSummary:
-    """The training in a few numbers.
-
-    ``seconds`` are those of this process, ``first`` is the index of its first step, which includes
-    compilation.
-    """
+    """Summarize training in this process, from the step of index ``first`` on, which compiles."""
     third = max(1, len(records) // 3)
     after_first = records[-1].seconds - records[first].seconds
     return TrainingSummary(

@@ -19,8 +19,5 @@ def versions() -> dict[str, str]:
 
 def changed_versions(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """The versions that differ, such as "jax 0.9.0, now 0.10.2; keras …"; "" if none do."""
-    return "; ".join(
-        f"{name} {before.get(name)}, now {now.get(name)}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    )
+    changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    return "; ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in changed)

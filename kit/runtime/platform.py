@@ -46,7 +46,6 @@ class Runtime:
     device_count: int
     #: JAX' name of the kind of device, such as "TPU v3" or "cpu".
     device_kind: str
-    #: The processes that train together.
     processes: Processes = SINGLE_PROCESS
 
     @property

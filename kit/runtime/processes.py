@@ -52,10 +52,7 @@ class Processes:
 
     @property
     def connected(self) -> bool:
-        """Whether Keras connects the processes.
-
-        A single process can be connected too: it then computes sums as several processes do.
-        """
+        """Whether Keras connects the processes; a single one then computes sums as several do."""
         return bool(self.addresses)
 
 
@@ -64,9 +61,9 @@ SINGLE_PROCESS = Processes()
 
 
 def processes_of_environment() -> Processes:
-    """The processes of Keras' environment variables; one process if they are not set.
+    """The processes of Keras' variables, by default one.
 
-    Raises UserError if the variables are incomplete or inconsistent.
+    Raises UserError if these are inconsistent.
     """
     given = {name: os.environ.get(name, "") for name in (ADDRESSES, COUNT, ID)}
     if not any(given.values()):
@@ -95,10 +92,7 @@ def processes_of_environment() -> Processes:
 
 
 def connect(processes: Processes) -> None:
-    """Let Keras connect the processes, if its variables are set.
-
-    Call this after all processes have met, and before JAX starts a backend.
-    """
+    """Let Keras connect the processes, after all have met, and before JAX starts a backend."""
     if not processes.connected:
         return
     import jax
@@ -129,10 +123,7 @@ def keep_standard_output_for_python() -> None:
 
 
 def wait_for_all(what: str) -> None:
-    """Wait until all processes are here, over the network: the devices may be busy.
-
-    ``what`` is a name that is used once per run.
-    """
+    """Wait over the network until all processes are here; ``what`` is used once per run."""
     from jax._src import distributed
 
     client = distributed.global_state.client

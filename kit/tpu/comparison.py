@@ -34,10 +34,7 @@ class Difference:
 
 
 def compare(first: Plan, second: Plan) -> tuple[Difference, ...]:
-    """The kinds of layers that hold or send different bytes in two plans of one model.
-
-    Layers with different rules come first, then those with the largest difference.
-    """
+    """The kinds of layers that differ in two plans of one model, those with other rules first."""
     before, after = _by_layer(first), _by_layer(second)
     kinds = dict.fromkeys(kind for side in (before, after) for kind in (*side.held, *side.sent))
     found = [

@@ -76,10 +76,7 @@ def topology_devices(topology: Topology) -> tuple[Any, ...]:
 
 @functools.cache
 def usable_nbytes(topology: Topology) -> int:
-    """Bytes of HBM that a program may use on one device.
-
-    The compiler states them when it refuses a program that is too large for any chip.
-    """
+    """Bytes of HBM that a program may use on a device, which the compiler states in a refusal."""
     import jax
     import jax.numpy as jnp
 

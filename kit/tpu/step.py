@@ -70,7 +70,6 @@ class LoweredStep:
     #: By group and number: the compiled program calls its parameters ``state[group][number]``.
     slots: tuple[tuple[Slot, ...], ...]
     variables: tuple[VariableInfo, ...]
-    #: What each rule of the layout map matches.
     coverage: RuleCoverage
     #: The mesh's axes and their sizes, in the order of the devices.
     axes: Mapping[str, int]

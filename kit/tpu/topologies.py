@@ -23,7 +23,6 @@ class Topology:
     name: str
     #: libtpu's name of the arrangement of chips.
     libtpu_name: str
-    #: The number of JAX devices.
     devices: int
     #: Floating point operations per second, of bfloat16 products.
     peak_flops: float
