@@ -11,6 +11,7 @@ PACKAGE_ORDER = (
     "errors",
     "files",
     "narrator",
+    "formatting",
     "runtime",
     "data",
     "models",

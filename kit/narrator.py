@@ -1,8 +1,7 @@
-"""The interface through which a run reports its steps, and numbers as text."""
+"""The interface through which a run reports its steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 
 @dataclass
@@ -27,27 +26,3 @@ class Narrator:
 
     def progress(self, step: int, steps: int, mean_loss: float) -> None:
         """Report that a training step is done."""
-
-
-def as_tuple(values: Sequence[Any]) -> str:
-    """``(8, -, 16)``: None is a dash."""
-    return "(" + ", ".join("-" if value is None else str(value) for value in values) + ")"
-
-
-def as_count(number: int) -> str:
-    """``1,311,872``."""
-    return f"{number:,}"
-
-
-def as_share(share: float) -> str:
-    """``85%``."""
-    return f"{share:.0%}"
-
-
-def as_bytes(number: float) -> str:
-    """``5.2 MB``, in powers of 1000."""
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.2f} GB"

@@ -17,7 +17,7 @@ from kit.bundle.targets import Target
 from kit.bundle.tree import find_root, pack, untracked_files
 from kit.bundle.wheels import collect_wheels
 from kit.errors import UserError
-from kit.narrator import as_bytes
+from kit.formatting import format_bytes
 
 #: This file exists while the folder is unfinished. install.sh looks for it, and its name warns the
 #: user.
@@ -144,7 +144,7 @@ def _expect_free_space(folder: Path, target: Target, extras: tuple[str, ...]) ->
     if needed - existing > free:
         raise UserError(
             f"kit bundle {folder}: the wheels for Python {target.python} on {target.platform} take about "
-            f"{as_bytes(needed)}. {as_bytes(existing)} are in the folder and {as_bytes(free)} are free: free some "
+            f"{format_bytes(needed)}. {format_bytes(existing)} are in the folder and {format_bytes(free)} are free: free some "
             "space, or choose another disk."
         )
 

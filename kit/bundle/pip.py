@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from kit.bundle.targets import Target
 from kit.errors import UserError
-from kit.narrator import as_bytes
+from kit.formatting import format_bytes
 
 #: How pip's messages show that the connection failed.
 CONNECTION_FAILED = r"connection broken by|Read timed out|ConnectionError|Connection aborted|IncompleteRead"
@@ -70,7 +70,7 @@ class WheelFetcher:
         for scratch in self.folder.glob(f"{INCOMING}*"):
             with contextlib.suppress(OSError):  # a download that finishes at this moment moves its file
                 nbytes += sum(path.stat().st_size for path in scratch.rglob("*") if path.is_file())
-        return as_bytes(nbytes)
+        return format_bytes(nbytes)
 
     def _fits(self, filename: str, name: str, version: str | None) -> bool:
         found, found_version, _, tags = parse_wheel_filename(filename)

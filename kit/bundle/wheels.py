@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from kit.bundle.pip import WheelFetcher
 from kit.bundle.targets import Target
 from kit.errors import UserError
-from kit.narrator import as_bytes
+from kit.formatting import format_bytes
 
 #: Downloads at the same time. Most of the time is spent waiting, and one large wheel must not delay
 #: the others.
@@ -97,7 +97,7 @@ class _Collection:
         self._found[name] = wheel
         if is_new:
             version = parse_wheel_filename(wheel.name)[1]
-            self._report(f"{len(self._found):>4}  {name} {version}, {as_bytes(wheel.stat().st_size)}")
+            self._report(f"{len(self._found):>4}  {name} {version}, {format_bytes(wheel.stat().st_size)}")
         for extra in [extra for package, extra in self._required if package == name]:
             self.require(requirements_of(wheel, extra, self._fetcher.target))
 

@@ -67,7 +67,7 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
     """A solution does not pass a check."""
 
     def __init__(
-        self, code: str, cause: str, headings: Sequence[str] = (), rows: Sequence[Sequence[Any]] = (), advice: str = ""
+        self, code: str, cause: str, headings: Sequence[str] = (), rows: Sequence[Sequence[Any]] = (), remedy: str = ""
     ) -> None:
         """Take the fields of a :class:`Diagnosis`; the rows' values become text."""
         super().__init__(f"{code}: {cause}")
@@ -77,7 +77,7 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
             _COLOURS.sub("", cause),
             tuple(headings),
             tuple(tuple(_COLOURS.sub("", str(value)) for value in row) for row in rows),
-            advice or (common.remedy if common else ""),
+            remedy or (common.remedy if common else ""),
             common.anchor if common else "",
         )
 

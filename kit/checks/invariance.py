@@ -10,7 +10,7 @@ from kit.checks.diagnosis import Failed
 from kit.checks.failure import raises_check_failed
 from kit.checks.layout import cover, judge_rules
 from kit.checks.tables import Row
-from kit.narrator import as_tuple
+from kit.formatting import format_tuple
 
 if TYPE_CHECKING:
     import keras
@@ -90,11 +90,11 @@ def _require_meshes(shapes: Sequence[Shape]) -> None:
     count = len(keras.distribution.list_devices())
     wrong = [shape for shape in shapes if not 1 < math.prod(shape) <= count or min(shape) < 1]
     if not shapes or wrong:
-        what = f"The mesh {as_tuple(wrong[0])} needs {math.prod(wrong[0])} devices" if wrong else "No mesh is given"
+        what = f"The mesh {format_tuple(wrong[0])} needs {math.prod(wrong[0])} devices" if wrong else "No mesh is given"
         raise Failed(
             "NOTHING_TO_CHECK",
             f"{what}; JAX sees {count}, and a mesh must have at least 2.",
-            advice="Put `simulated_devices = 8` into pytest's ini file, or choose other meshes.",
+            remedy="Put `simulated_devices = 8` into pytest's ini file, or choose other meshes.",
         )
 
 
@@ -102,14 +102,14 @@ def _require_examples(shapes: Sequence[Shape], batch: Any) -> None:
     examples = _examples(batch)
     remedy = "Choose a number of examples that each mesh's first size divides."
     if not examples:
-        raise Failed("NOTHING_TO_CHECK", "The batch has 0 examples.", advice=remedy)
+        raise Failed("NOTHING_TO_CHECK", "The batch has 0 examples.", remedy=remedy)
     uneven = [shape for shape in shapes if examples % shape[0]]
     if uneven:
         raise Failed(
             "LAYOUT_AXIS_DOES_NOT_DIVIDE",
-            f"The batch has {examples} examples, which the mesh {as_tuple(uneven[0])} cannot split into {uneven[0][0]} "
+            f"The batch has {examples} examples, which the mesh {format_tuple(uneven[0])} cannot split into {uneven[0][0]} "
             "equal parts.",
-            advice=remedy,
+            remedy=remedy,
         )
 
 
@@ -133,7 +133,7 @@ def _require_losses(twin: "Trajectory", rtol: float) -> None:
             "LOSS_NOT_FINITE",
             "A loss on one device is not finite, so that no mesh can be compared with it.",
             *evidence,
-            advice="Check the batch (labels in range, at least one example with a weight) and the loss.",
+            remedy="Check the batch (labels in range, at least one example with a weight) and the loss.",
         )
     if not any(abs(later - twin.losses[0]) > rtol * abs(twin.losses[0]) for later in twin.losses[1:]):
         raise Failed(
@@ -141,7 +141,7 @@ def _require_losses(twin: "Trajectory", rtol: float) -> None:
             f"Training on one device changes the loss by no more than the relative tolerance of {rtol:g}, so that the "
             "steps show nothing.",
             *evidence,
-            advice="Compile with a larger learning rate, and check that some variables are trainable.",
+            remedy="Compile with a larger learning rate, and check that some variables are trainable.",
         )
 
 
@@ -165,7 +165,7 @@ def _layout_map(
     if len(coverage.replicated) == len(twin.variables) and shape[1] > 1:
         raise Failed(
             "NOTHING_TO_CHECK",
-            f"On the mesh {as_tuple(shape)} the layout map shards none of the model's {len(twin.variables)} variables.",
+            f"On the mesh {format_tuple(shape)} the layout map shards none of the model's {len(twin.variables)} variables.",
             ("rule", "variables"),
             [(rule.pattern, len(rule.paths)) for rule in coverage.rules],
             "Compare its rules with the model's paths (check_layout_coverage).",
@@ -178,7 +178,7 @@ def _run_on_mesh(
 ) -> "Trajectory":
     """Train on the layout map's mesh, from the values that the twin starts with."""
     run, shape = train_on(layout_map=layout_map), layout_map.device_mesh.shape
-    _require_devices(run, math.prod(shape), f"the mesh {as_tuple(shape)}")
+    _require_devices(run, math.prod(shape), f"the mesh {format_tuple(shape)}")
     _require_same_start(twin, run, shape)
     return run
 
@@ -207,9 +207,9 @@ def _require_same_start(twin: "Trajectory", run: "Trajectory", shape: Shape) -> 
         rows.append((different[0].path, "", f"differs by up to {different[1]:.3g}"))
     raise Failed(
         "MODEL_NOT_REPRODUCIBLE",
-        f"make_model builds another model for the mesh {as_tuple(shape)} than for one device: they differ before "
+        f"make_model builds another model for the mesh {format_tuple(shape)} than for one device: they differ before "
         "training.",
-        ("", "one device", f"mesh {as_tuple(shape)}"),
+        ("", "one device", f"mesh {format_tuple(shape)}"),
         rows,
         "In make_model, draw from Keras' random numbers, seed other random numbers, or load the same weights.",
     )
@@ -225,9 +225,9 @@ def _judge_losses(twin: "Trajectory", runs: "Mapping[Shape, Trajectory]", rtol: 
         ]
         # Written so that NaN is too large.
         if not all(difference <= rtol for difference in differences):
-            wrong.append(as_tuple(shape))
+            wrong.append(format_tuple(shape))
         worst = max(differences, key=lambda difference: math.inf if math.isnan(difference) else difference)
-        rows.append((as_tuple(shape), *(f"{loss:.8g}" for loss in run.losses), f"{worst:.1e}"))
+        rows.append((format_tuple(shape), *(f"{loss:.8g}" for loss in run.losses), f"{worst:.1e}"))
     if wrong:
         raise Failed(
             "LOSS_DEPENDS_ON_MESH",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from kit.checks.diagnosis import Failed
 from kit.checks.failure import raises_check_failed
 from kit.checks.tables import Row, Sized, grouped, limited
-from kit.narrator import as_bytes, as_tuple
+from kit.formatting import format_bytes, format_tuple
 
 if TYPE_CHECKING:
     import keras
@@ -97,13 +97,13 @@ def cover(
         raise Failed(
             "NOTHING_TO_CHECK",
             "The model has no variables.",
-            advice="Build the model first, or pass its variables to the check.",
+            remedy="Build the model first, or pass its variables to the check.",
         )
     if not len(layout_map):
         raise Failed(
             "NOTHING_TO_CHECK",
             f"The layout map has no rule for the {len(variables)} variables.",
-            advice='Add rules: layout_map[".*query/kernel"] = (None, "model", None).',
+            remedy='Add rules: layout_map[".*query/kernel"] = (None, "model", None).',
         )
     return rule_coverage(layout_map, variables), variables
 
@@ -137,16 +137,16 @@ def judge_rules(
     for rule in coverage.rules:
         problem = problems[rule.pattern]
         in_brief = problem.in_brief if problem else ""
-        rows.append((rule.pattern, as_tuple(rule.spec), len(rule.paths), as_bytes(rule.nbytes), in_brief))
+        rows.append((rule.pattern, format_tuple(rule.spec), len(rule.paths), format_bytes(rule.nbytes), in_brief))
     rows += [
-        (group.label, f"shape {as_tuple(group.shape)}", group.count, as_bytes(group.nbytes), "no rule")
+        (group.label, f"shape {format_tuple(group.shape)}", group.count, format_bytes(group.nbytes), "no rule")
         for group in grouped(coverage.unmatched)
     ]
     first, more = found[0], len(found) - 1
     others = f" {more} more rule{'s are' if more > 1 else ' is'} wrong: see the table." if more else ""
     raise Failed(
         first.code,
-        f"{first.cause} The mesh is {as_tuple(layout_map.device_mesh.shape)}.{others}",
+        f"{first.cause} The mesh is {format_tuple(layout_map.device_mesh.shape)}.{others}",
         ("rule, or variable without one", "spec or shape", "variables", "bytes", ""),
         limited(rows),
         first.remedy,
@@ -201,7 +201,7 @@ def _indivisible(rule: "RuleMatch", coverage: "RuleCoverage") -> _Problem | None
     return _Problem(
         "LAYOUT_AXIS_DOES_NOT_DIVIDE",
         f'The axis "{found.axis}" has {found.axis_size} devices, which do not divide the {size} entries of dimension '
-        f"{found.dimension} of {found.path}, shape {as_tuple(found.shape)}.",
+        f"{found.dimension} of {found.path}, shape {format_tuple(found.shape)}.",
         "Shard a dimension that the axis divides, or choose another mesh.",
         f"{found.axis_size} does not divide {size}",
     )
@@ -224,14 +224,20 @@ def judge_replicated(
     if held <= share * nbytes:
         return
     rows = [
-        (group.label, group.count, as_tuple(group.shape), as_bytes(group.nbytes), f"{group.nbytes / nbytes:.2%}")
+        (
+            group.label,
+            group.count,
+            format_tuple(group.shape),
+            format_bytes(group.nbytes),
+            f"{group.nbytes / nbytes:.2%}",
+        )
         for group in grouped(replicated)
     ]
     matching = dict.fromkeys(repr(rules[variable.path]) for variable in replicated if rules and variable.path in rules)
     by_rule = f" These rules shard nothing: {', '.join(matching)}." if matching else ""
     raise Failed(
         "LAYOUT_MATRIX_REPLICATED",
-        f"{as_bytes(held)} of the model's {as_bytes(nbytes)} are replicated on each of {devices} devices: "
+        f"{format_bytes(held)} of the model's {format_bytes(nbytes)} are replicated on each of {devices} devices: "
         f"{held / nbytes:.2%}, and {share:.2%} is allowed.{by_rule}",
         ("replicated", "variables", "shape", "bytes", "share"),
         limited(rows),

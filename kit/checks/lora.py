@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kit.checks.diagnosis import Failed
 from kit.checks.failure import raises_check_failed
 from kit.checks.tables import Row, grouped, limited
-from kit.narrator import as_bytes, as_count, as_tuple
+from kit.formatting import format_bytes, format_count, format_tuple
 
 if TYPE_CHECKING:
     import keras
@@ -58,7 +58,7 @@ def check_lora_parameters(
 
 def _require_adapters(found: "Adapters", targets: Sequence[str]) -> None:
     if not found.weights:
-        raise Failed("NOTHING_TO_CHECK", "The model has no weights.", advice="Build the model first.")
+        raise Failed("NOTHING_TO_CHECK", "The model has no weights.", remedy="Build the model first.")
     evidence = _layers_by_name(found, targets)
     adapted = bool(_adapted(found))
     if not found.trainable:
@@ -67,7 +67,7 @@ def _require_adapters(found: "Adapters", targets: Sequence[str]) -> None:
             f"None of the model's {len(found.weights)} weights is trainable"
             + (": its adapters are frozen too." if adapted else ", and no layer has an adapter."),
             *evidence,
-            advice="Compare the names that you enabled LoRA for with the layers' names: Keras ignores an unknown name.",
+            remedy="Compare the names that you enabled LoRA for with the layers' names: Keras ignores an unknown name.",
         )
     if not adapted:
         raise Failed(
@@ -75,7 +75,7 @@ def _require_adapters(found: "Adapters", targets: Sequence[str]) -> None:
             f"No layer has an adapter: {_size(found.trainable):,} of the {_size(found.weights):,} parameters are "
             "trainable.",
             *evidence,
-            advice=f"Enable LoRA: backbone.enable_lora(rank, target_layer_names={list(targets)!r}).",
+            remedy=f"Enable LoRA: backbone.enable_lora(rank, target_layer_names={list(targets)!r}).",
         )
 
 
@@ -104,7 +104,7 @@ def _judge_targets(found: "Adapters", targets: Sequence[str]) -> None:
                 "LORA_WRONG_TARGETS",
                 cause.format(paths[0], len(paths)),
                 *_layers_by_name(found, targets),
-                advice="Pass these names to LoRA, spelled as the model spells them: "
+                remedy="Pass these names to LoRA, spelled as the model spells them: "
                 f"enable_lora(rank, target_layer_names={list(targets)!r}).",
             )
 
@@ -137,7 +137,9 @@ def _judge_base(found: "Adapters", kept: set[str]) -> None:
         f"{len(surplus)} weights outside the adapters are trainable: {_size(surplus):,} of the "
         f"{_size(found.trainable):,} trainable parameters.",
         ("trainable", "weights", "shape", "bytes"),
-        limited([(each.label, each.count, as_tuple(each.shape), as_bytes(each.nbytes)) for each in grouped(surplus)]),
+        limited(
+            [(each.label, each.count, format_tuple(each.shape), format_bytes(each.nbytes)) for each in grouped(surplus)]
+        ),
         "These are biases of targeted layers, which KerasHub leaves trainable: set bias.trainable = False, or pass "
         "train_biases=True to train them."
         if all(weight.path in biases for weight in surplus)
@@ -153,10 +155,10 @@ def _judge_count(found: "Adapters", rank: int, kept: set[str]) -> int:
             expected += math.prod(shape)
             if adapter.shape != shape or not adapter.trainable:
                 frozen = "" if adapter.trainable else "frozen"
-                rows.append((adapter.path, as_tuple(shape), as_tuple(adapter.shape), frozen))
+                rows.append((adapter.path, format_tuple(shape), format_tuple(adapter.shape), frozen))
     counted = _size(weight for weight in found.trainable if weight.path not in kept)
     if rows or counted != expected:
-        rows.append(("total", as_count(expected), as_count(counted), ""))
+        rows.append(("total", format_count(expected), format_count(counted), ""))
         raise Failed(
             "LORA_WRONG_COUNT",
             f"{counted:,} parameters of the adapters are trainable; the kernels' shapes give {expected:,}.",

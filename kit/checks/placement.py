@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kit.checks.diagnosis import Failed
 from kit.checks.failure import raises_check_failed
 from kit.checks.layout import judge_replicated, require_share
-from kit.narrator import as_bytes
+from kit.formatting import format_bytes
 
 if TYPE_CHECKING:
     import keras
@@ -50,16 +50,16 @@ def _require_placements(found: "list[Placement]") -> None:
     import jax
 
     if not found:
-        raise Failed("NOTHING_TO_CHECK", "The model has no weights.", advice=_BUILD)
+        raise Failed("NOTHING_TO_CHECK", "The model has no weights.", remedy=_BUILD)
     valueless = sum(not placement.device_count for placement in found)
     if valueless:
         cause = f"{valueless} of the model's {len(found)} weights have no value."
-        raise Failed("NOTHING_TO_CHECK", cause, advice=_BUILD)
+        raise Failed("NOTHING_TO_CHECK", cause, remedy=_BUILD)
     if jax.device_count() < 2:
         raise Failed(
             "NOTHING_TO_CHECK",
             f"JAX sees a single device, {jax.devices()[0]}, so that nothing can be sharded.",
-            advice="Put `simulated_devices = 8` into pytest's ini file.",
+            remedy="Put `simulated_devices = 8` into pytest's ini file.",
         )
 
 
@@ -76,7 +76,7 @@ def _judge_device_counts(found: "list[Placement]") -> None:
     for count, number in sorted(counts.items()):
         those = [placement for placement in found if placement.device_count == count]
         nbytes = sum(placement.nbytes for placement in those)
-        rows.append((f"{count} of {jax.device_count()}", number, as_bytes(nbytes), those[0].path))
+        rows.append((f"{count} of {jax.device_count()}", number, format_bytes(nbytes), those[0].path))
     headings = ("devices", "weights", "bytes", "for example")
     if most == 1:
         raise Failed(

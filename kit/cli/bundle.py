@@ -23,7 +23,7 @@ def command(folder: Path, python: str | None, platform: str | None, tpu: bool) -
     from kit.bundle.folder import make_bundle
     from kit.bundle.targets import find_target
     from kit.errors import UserError
-    from kit.narrator import as_bytes
+    from kit.formatting import format_bytes
 
     target = find_target(python, platform)
     if tpu and (target.system, target.machine) != ("Linux", "x86_64"):
@@ -31,7 +31,7 @@ def command(folder: Path, python: str | None, platform: str | None, tpu: bool) -
     manifest = make_bundle(folder, target, ("tpu",) if tpu else (), click.echo)
     for entry in manifest["targets"]:
         click.echo(
-            f"{len(entry['wheels'])} wheels, {as_bytes(entry['bytes'])}, for Python {entry['python']} on "
+            f"{len(entry['wheels'])} wheels, {format_bytes(entry['bytes'])}, for Python {entry['python']} on "
             f"{entry['platform']}"
         )
     click.echo(

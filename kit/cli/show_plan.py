@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from kit.cli.console import ConsoleNarrator
 from kit.evidence.attribution import Rule
-from kit.narrator import as_bytes, as_count, as_tuple
+from kit.formatting import format_bytes, format_count, format_tuple
 
 if TYPE_CHECKING:
     from kit.tpu.comparison import Difference
@@ -35,18 +35,18 @@ def _settings(plan: "Plan", impl: str) -> str:
     settings = plan.settings
     tuned = f"LoRA of rank {settings.rank}" if settings.rank else "all parameters"
     return (
-        f"Parts: {impl}. Mesh {settings.mesh[0]}x{settings.mesh[1]}. Trained: {tuned} ({as_count(plan.trainable)} of "
-        f"{as_count(plan.parameters)}). {settings.dtype}, batch {settings.batch_size} x {settings.sequence_length} "
+        f"Parts: {impl}. Mesh {settings.mesh[0]}x{settings.mesh[1]}. Trained: {tuned} ({format_count(plan.trainable)} of "
+        f"{format_count(plan.parameters)}). {settings.dtype}, batch {settings.batch_size} x {settings.sequence_length} "
         f"tokens, {plan.layers} decoder blocks{', activations recomputed' if settings.remat else ''}."
     )
 
 
 def _show_memory(narrator: ConsoleNarrator, plan: "Plan") -> None:
     rows = [
-        ("arguments", as_bytes(plan.arguments), "weights, adapters, optimizer state and the batch"),
-        ("temporaries", as_bytes(plan.temporaries), "activations, gradients and buffers of collectives"),
-        ("peak", as_bytes(plan.peak), "with the code, and results that do not reuse an argument's memory"),
-        ("usable", as_bytes(plan.usable), "HBM that the compiler gives to a program"),
+        ("arguments", format_bytes(plan.arguments), "weights, adapters, optimizer state and the batch"),
+        ("temporaries", format_bytes(plan.temporaries), "activations, gradients and buffers of collectives"),
+        ("peak", format_bytes(plan.peak), "with the code, and results that do not reuse an argument's memory"),
+        ("usable", format_bytes(plan.usable), "HBM that the compiler gives to a program"),
     ]
     narrator.table(("on one device", "", ""), rows)
     if not plan.fits:
@@ -60,8 +60,8 @@ def _show_memory(narrator: ConsoleNarrator, plan: "Plan") -> None:
     apart = abs(plan.arguments - plan.counted_arguments) / plan.counted_arguments
     narrator.say(
         f"Compiled with {' and '.join(map(str, plan.compiled_layers))} decoder blocks, and extrapolated linearly to "
-        f"{plan.layers}. This gives {as_bytes(plan.arguments)} of arguments; the shapes of all blocks give "
-        f"{as_bytes(plan.counted_arguments)}, a difference of {apart:.2%} (the compiler pads)."
+        f"{plan.layers}. This gives {format_bytes(plan.arguments)} of arguments; the shapes of all blocks give "
+        f"{format_bytes(plan.counted_arguments)}, a difference of {apart:.2%} (the compiler pads)."
     )
     if not plan.settings.rank:
         narrator.say(
@@ -73,30 +73,30 @@ def _show_memory(narrator: ConsoleNarrator, plan: "Plan") -> None:
 def _show_layout(narrator: ConsoleNarrator, plan: "Plan") -> None:
     narrator.step("Rules of the layout map")
     rules = enumerate(plan.coverage.rules, 1)
-    rows = [(str(number), rule.pattern, as_tuple(rule.spec), str(len(rule.paths))) for number, rule in rules]
+    rows = [(str(number), rule.pattern, format_tuple(rule.spec), str(len(rule.paths))) for number, rule in rules]
     narrator.table(("rule", "pattern", "spec", "variables"), rows)
     narrator.step("Memory of one device by variable")
     held, rest = plan.held[:SHOWN_HELD], plan.held[SHOWN_HELD:]
-    by_kind = [(kind, rule.partition(",")[0] or "no rule", as_bytes(nbytes)) for kind, rule, nbytes in held]
+    by_kind = [(kind, rule.partition(",")[0] or "no rule", format_bytes(nbytes)) for kind, rule, nbytes in held]
     narrator.table(("variables", "sharded by", ""), by_kind)
     if rest:
-        narrator.say(f"and {as_bytes(sum(nbytes for *_, nbytes in rest))} of smaller variables")
+        narrator.say(f"and {format_bytes(sum(nbytes for *_, nbytes in rest))} of smaller variables")
 
 
 def _show_collectives(narrator: ConsoleNarrator, plan: "Plan") -> None:
     narrator.step("Collectives per step")
-    counted = [(kind, str(count), as_bytes(nbytes)) for kind, (count, nbytes) in plan.by_kind().items()]
+    counted = [(kind, str(count), format_bytes(nbytes)) for kind, (count, nbytes) in plan.by_kind().items()]
     narrator.table(("collective", "how many", "bytes of results"), counted)
     narrator.step("Collectives by the rule that causes them")
     causes = plan.causes or ()
     rows = [
-        (_rule(cause.rule), cause.layer_kind or "not traced", cause.kind, str(cause.count), as_bytes(cause.nbytes))
+        (_rule(cause.rule), cause.layer_kind or "not traced", cause.kind, str(cause.count), format_bytes(cause.nbytes))
         for cause in causes[:SHOWN_CAUSES]
     ]
     narrator.table(("rule", "layer", "collective", "how many", "bytes"), rows)
     if len(causes) > SHOWN_CAUSES:
         rest = sum(cause.nbytes for cause in causes[SHOWN_CAUSES:])
-        narrator.say(f"and {len(causes) - SHOWN_CAUSES} more with {as_bytes(rest)}")
+        narrator.say(f"and {len(causes) - SHOWN_CAUSES} more with {format_bytes(rest)}")
     share = plan.attributed_share
     if share is not None:
         narrator.say(f"{share:.1%} of the bytes are traced to a layer and a rule.")
@@ -114,7 +114,7 @@ def _show_time(narrator: ConsoleNarrator, plan: "Plan") -> None:
         f"{plan.flops * plan.topology.devices / 1e12:.3g} TFLOP on all devices, "
         f"{plan.flops_per_parameter_and_token:.2f} per parameter and token, at the published peak"
     )
-    hbm = f"{as_bytes(plan.bytes_accessed or 0)} on each device, at the published bandwidth"
+    hbm = f"{format_bytes(plan.bytes_accessed or 0)} on each device, at the published bandwidth"
     compiler = f"its own estimate, without the links: {plan.tokens_per_second:,.0f} tokens per second"
     narrator.step("Time per step (estimates, for comparison only)")
     narrator.table(
@@ -138,9 +138,9 @@ def show_comparison(
     kinds = dict.fromkeys(kind for plan in plans for kind in plan.by_kind())
     rows = [
         ("fits", *("yes" if plan.fits else "no" for plan in plans)),
-        ("arguments", *(as_bytes(plan.arguments) for plan in plans)),
-        ("temporaries", *(as_bytes(plan.temporaries) for plan in plans)),
-        ("peak", *(as_bytes(plan.peak) for plan in plans)),
+        ("arguments", *(format_bytes(plan.arguments) for plan in plans)),
+        ("temporaries", *(format_bytes(plan.temporaries) for plan in plans)),
+        ("peak", *(format_bytes(plan.peak) for plan in plans)),
         *((kind, *(_count(plan.by_kind().get(kind)) for plan in plans)) for kind in kinds),
         ("compiler's seconds", *seconds),
     ]
@@ -159,8 +159,8 @@ def _show_difference(narrator: ConsoleNarrator, names: Sequence[str], difference
     rules = " (the same rule in both)" if difference.same_rule else f": {first} against {second}"
     narrator.say(f"{difference.layer_kind}{rules}")
     rows = [
-        ("memory of one device", *map(as_bytes, difference.held)),
-        ("sent per step", *map(as_bytes, difference.sent)),
+        ("memory of one device", *map(format_bytes, difference.held)),
+        ("sent per step", *map(format_bytes, difference.sent)),
     ]
     for kind in dict.fromkeys(kind for counts in difference.counts for kind in counts):
         rows.append((kind, *(str(counts.get(kind, 0)) for counts in difference.counts)))
@@ -168,4 +168,4 @@ def _show_difference(narrator: ConsoleNarrator, names: Sequence[str], difference
 
 
 def _count(found: tuple[int, int] | None) -> str:
-    return f"{found[0]}, {as_bytes(found[1])}" if found else "0"
+    return f"{found[0]}, {format_bytes(found[1])}" if found else "0"

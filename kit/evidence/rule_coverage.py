@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import keras
 
 from kit.errors import UserError
+from kit.formatting import format_tuple
 from kit.models.weightless import VariableInfo
-from kit.narrator import as_tuple
 
 #: For each dimension of a variable a mesh axis or None.
 Spec = tuple[str | None, ...]
@@ -148,13 +148,13 @@ def check_coverage(coverage: RuleCoverage, mesh: tuple[int, int]) -> None:
     if coverage.misfits:
         misfit = coverage.misfits[0]
         raise LayoutError(
-            f"The layout map's spec {as_tuple(misfit.spec)} does not fit {misfit.path}, of shape "
-            f"{as_tuple(misfit.shape)} ({len(coverage.misfits)} such variables)."
+            f"The layout map's spec {format_tuple(misfit.spec)} does not fit {misfit.path}, of shape "
+            f"{format_tuple(misfit.shape)} ({len(coverage.misfits)} such variables)."
         )
     if coverage.indivisible:
         first = coverage.indivisible[0]
         raise LayoutError(
-            f"--mesh {mesh[0]}x{mesh[1]}: dimension {first.dimension} of {first.path}, of shape {as_tuple(first.shape)}"
+            f"--mesh {mesh[0]}x{mesh[1]}: dimension {first.dimension} of {first.path}, of shape {format_tuple(first.shape)}"
             f", has {first.shape[first.dimension]} entries, which the {first.axis_size} devices of the axis "
             f'"{first.axis}" do not divide ({len(coverage.indivisible)} such variables): choose a mesh whose '
             f'"{first.axis}" axis divides it.'

@@ -152,12 +152,12 @@ class Submission:
             return None
         return not_implemented(self._shown, self.exercise, name, _TASK.fullmatch(str(error)), line)
 
-    def crashed(self, error: BaseException, name: str, call: str, advice: str = "") -> Failed:
+    def crashed(self, error: BaseException, name: str, call: str, remedy: str = "") -> Failed:
         """The diagnosis of an error that a function raised, or that what it returned caused."""
         line, text = self.their_line(error)
         if line is None:
-            advice = (
-                advice
+            remedy = (
+                remedy
                 or "No line of yours raised it: look at what your functions return, and at the other diagnostics."
             )
         return Failed(
@@ -165,7 +165,7 @@ class Submission:
             f"{name} failed: {described(error)}.",
             ("called with", "line", "text"),
             [(call or "nothing", line or "-", text)],
-            advice=advice,
+            remedy=remedy,
         )
 
     def _ended(self, error: SystemExit, where: str) -> Failed:

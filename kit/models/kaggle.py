@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.errors import UserError
-from kit.narrator import as_bytes
+from kit.formatting import format_bytes
 from kit.runtime.platform import gpu_is_attached, tpu_is_attached
 
 #: Time limits for a connection, and between two bytes of an answer.
@@ -166,11 +166,11 @@ def _download_missing(name: str, handle: str, report: Callable[[str], None]) -> 
     free = shutil.disk_usage(folder).free
     if left > free:
         raise UserError(
-            f"{name} needs {as_bytes(left)} more on disk, and {as_bytes(free)} are free at {folder}: free some space, "
+            f"{name} needs {format_bytes(left)} more on disk, and {format_bytes(free)} are free at {folder}: free some space, "
             "or set KAGGLEHUB_CACHE to a folder with more space."
         )
     if missing:
-        report(f"downloading {len(missing)} files with {as_bytes(left)} from Kaggle to {folder}")
+        report(f"downloading {len(missing)} files with {format_bytes(left)} from Kaggle to {folder}")
     for path in missing:
         download(name, handle, path)
 
@@ -261,7 +261,7 @@ def _failures(name: str, parsed: Any, path: str) -> Iterator[None]:
         partial = Path(Cache().get_path(parsed, path))
         if partial.is_file():
             raise UserError(
-                f"The connection to Kaggle was lost in {path} of {name}, after {as_bytes(_size(partial))} "
+                f"The connection to Kaggle was lost in {path} of {name}, after {format_bytes(_size(partial))} "
                 f"({type(error).__name__}): check the network and run again, to resume the download."
             ) from None
         if isinstance(error, requests.exceptions.ReadTimeout):

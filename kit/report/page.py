@@ -9,7 +9,7 @@ import jinja2
 from kit import __version__
 from kit.errors import UserError
 from kit.files import write_text
-from kit.narrator import as_bytes, as_count, as_share
+from kit.formatting import format_bytes, format_count, format_share
 
 
 def render_page(template: str, filters: Mapping[str, Callable[..., Any]], **content: Any) -> str:
@@ -26,7 +26,7 @@ def render_page(template: str, filters: Mapping[str, Callable[..., Any]], **cont
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"bytes": as_bytes, "count": as_count, "share": as_share, **filters}
+    environment.filters |= {"bytes": format_bytes, "count": format_count, "share": format_share, **filters}
     page = environment.get_template(template).render(version=__version__, **content)
     # JSON may contain half of a surrogate pair, which UTF-8 cannot encode.
     return page.encode("utf-8", "replace").decode("utf-8")

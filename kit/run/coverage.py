@@ -6,8 +6,9 @@ from typing import Any
 import keras
 
 from kit.evidence.rule_coverage import RuleCoverage, rule_coverage
+from kit.formatting import format_bytes, format_tuple
 from kit.models.weightless import weightless_variables
-from kit.narrator import Narrator, as_bytes, as_tuple
+from kit.narrator import Narrator
 from kit.run.result import CoverageCount, LoadedBytes, ReplicatedVariable, RuleCount
 
 
@@ -24,12 +25,14 @@ def coverage_with_and_without_adapters(
 
 def report_coverage(tuned: RuleCoverage, loaded: RuleCoverage, narrator: Narrator) -> None:
     """Print what each rule matches, and what each device will hold."""
-    rows = [(rule.pattern, as_tuple(rule.spec), str(len(rule.paths)), as_bytes(rule.nbytes)) for rule in tuned.rules]
-    rows.append(("(no rule: replicated)", "", str(len(tuned.unmatched)), as_bytes(tuned.nbytes_unmatched)))
+    rows = [
+        (rule.pattern, format_tuple(rule.spec), str(len(rule.paths)), format_bytes(rule.nbytes)) for rule in tuned.rules
+    ]
+    rows.append(("(no rule: replicated)", "", str(len(tuned.unmatched)), format_bytes(tuned.nbytes_unmatched)))
     narrator.table(("rule", "spec", "variables", "bytes"), rows)
-    sentence = f"each device will hold {as_bytes(loaded.nbytes_per_device)} of {as_bytes(loaded.nbytes)}"
+    sentence = f"each device will hold {format_bytes(loaded.nbytes_per_device)} of {format_bytes(loaded.nbytes)}"
     if adapters := tuned.nbytes_per_device - loaded.nbytes_per_device:
-        sentence += f", and {as_bytes(adapters)} of {as_bytes(tuned.nbytes - loaded.nbytes)} that LoRA adds"
+        sentence += f", and {format_bytes(adapters)} of {format_bytes(tuned.nbytes - loaded.nbytes)} that LoRA adds"
     narrator.say(sentence)
     for rule in tuned.rules:
         if not rule.paths:

@@ -13,11 +13,12 @@ import numpy as np
 from kit.errors import UserError
 from kit.evidence.merging import kernel_updates, update_kept
 from kit.files import new_folder
+from kit.formatting import format_bytes, format_count
 from kit.models.presets import Preset, download_all, require_memory
 from kit.models.settings import SETTINGS_FILE
 from kit.models.sharded_loading import load_slice_by_slice
 from kit.models.weightless import weightless_variables
-from kit.narrator import Narrator, as_bytes, as_count
+from kit.narrator import Narrator
 from kit.parts.implementation import REFERENCE, Parts
 from kit.run.checksums import weights_checksum
 from kit.run.finished import FinishedRun
@@ -79,7 +80,7 @@ def _load(
             f"{options.run.shown}: the weights of {preset.name} have changed since the run trained them: restore them."
         )
     parameters = sum(math.prod(variable.shape) for variable in model.backbone.variables)
-    narrator.say(f"{preset.name}: {as_count(parameters)} parameters, {as_bytes(nbytes)} in {options.dtype}")
+    narrator.say(f"{preset.name}: {format_count(parameters)} parameters, {format_bytes(nbytes)} in {options.dtype}")
     return model, Path(preset.location)
 
 
@@ -100,7 +101,7 @@ def _restore(model: keras_hub.models.CausalLM, options: ExportOptions, parts: Pa
             raise
         raise UserError(f"{run.shown}: its adapters do not fit its settings ({error}).") from error
     trained = f"adapters of rank {settings.rank}" if settings.rank else "all parameters"
-    narrator.say(f"{trained}, after {as_count(run.result.training.steps)} steps of {run.shown}")
+    narrator.say(f"{trained}, after {format_count(run.result.training.steps)} steps of {run.shown}")
 
 
 def merge_and_compare(
@@ -174,5 +175,5 @@ def _save(model: keras_hub.models.CausalLM, source: Path, options: ExportOptions
         ) from None
     files = sorted(path for path in options.target.rglob("*") if path.is_file())
     names = ", ".join(path.relative_to(options.target).as_posix() for path in files)
-    narrator.say(f"{options.shown_target} ({names}); {as_bytes(sum(file.stat().st_size for file in files))}")
+    narrator.say(f"{options.shown_target} ({names}); {format_bytes(sum(file.stat().st_size for file in files))}")
     narrator.say(f'load it without this kit: keras_hub.models.CausalLM.from_preset("{options.shown_target}")')

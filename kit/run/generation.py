@@ -8,7 +8,7 @@ from kit.data.films import lists_of_known_films
 from kit.data.reviews import held_out_reviews
 from kit.errors import UserError
 from kit.evidence.style import StyleClassifier
-from kit.narrator import as_count
+from kit.formatting import format_count
 from kit.parts.protocols import GenerationPart
 from kit.run.result import LogLikelihoods
 from kit.run.style_evidence import StyleEvidence
@@ -62,6 +62,6 @@ def complete(model: keras_hub.models.CausalLM, part: GenerationPart, prompt: str
         if pieces >= rows:
             raise
         raise UserError(
-            f"The model generated a token that its tokenizer does not have: there are {as_count(rows)} embeddings and "
-            f"{as_count(pieces)} pieces; use a preset with the tokenizer that the model was trained with."
+            f"The model generated a token that its tokenizer does not have: there are {format_count(rows)} embeddings and "
+            f"{format_count(pieces)} pieces; use a preset with the tokenizer that the model was trained with."
         ) from error

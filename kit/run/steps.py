@@ -11,10 +11,10 @@ from kit.errors import UserError
 from kit.evidence.placement import nbytes_per_device
 from kit.evidence.rule_coverage import check_coverage
 from kit.evidence.style import share_without_copies, shuffled_words, train_style_classifier
+from kit.formatting import format_bytes, format_count, format_share, format_tuple
 from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import download_all, require_memory
 from kit.models.sharded_loading import load_slice_by_slice
-from kit.narrator import as_bytes, as_count, as_share, as_tuple
 from kit.run import result as records
 from kit.run.checksums import run_checksums
 from kit.run.coverage import coverage_count, coverage_with_and_without_adapters, report_coverage
@@ -81,10 +81,10 @@ def distributed_loading(state: RunState) -> None:
     state.peak_nbytes_per_device = dict(loading.peak_nbytes)
     predicted = state.predicted
     state.narrator.say(
-        f"{preset.name}: {as_count(sum(math.prod(variable.shape) for variable in variables))} parameters; each device "
-        f"holds {as_bytes(max(state.nbytes_per_device.values()))} (predicted {as_bytes(predicted.nbytes_per_device)}; "
-        f"replicated it would be {as_bytes(predicted.nbytes)}); peak while loading "
-        f"{as_bytes(max(loading.peak_nbytes.values()))}"
+        f"{preset.name}: {format_count(sum(math.prod(variable.shape) for variable in variables))} parameters; each device "
+        f"holds {format_bytes(max(state.nbytes_per_device.values()))} (predicted {format_bytes(predicted.nbytes_per_device)}; "
+        f"replicated it would be {format_bytes(predicted.nbytes)}); peak while loading "
+        f"{format_bytes(max(loading.peak_nbytes.values()))}"
     )
 
 
@@ -96,7 +96,9 @@ def sharding_table(state: RunState) -> None:
         table = state.parts.loading.sharding_table(state.model.backbone.get_layer(layer))
         tables.append(tuple(records.ShardingRow(path, tuple(shape), tuple(spec)) for path, shape, spec in table))
     state.sharding_of_block, state.sharding_of_embedding = tables
-    rows = [(path.partition("/")[2] or path, as_tuple(shape), as_tuple(spec)) for path, shape, spec in tables[0]]
+    rows = [
+        (path.partition("/")[2] or path, format_tuple(shape), format_tuple(spec)) for path, shape, spec in tables[0]
+    ]
     state.narrator.table(("variable", "shape", "sharding"), rows)
 
 
@@ -121,7 +123,7 @@ def reviews(state: RunState) -> None:
         state.batches = [[shuffled_words(text, random) for text in batch] for batch in state.batches]
     state.narrator.say(
         f"{settings.data}: {len(state.batches)} batches of {settings.batch_size} from "
-        f"{as_count(len(options.examples))} reviews, truncated or padded to {settings.sequence_length} tokens"
+        f"{format_count(len(options.examples))} reviews, truncated or padded to {settings.sequence_length} tokens"
         + ("; control: the words of each review are shuffled" if options.control else "")
     )
     state.model.preprocessor.sequence_length = settings.sequence_length
@@ -139,7 +141,7 @@ def lora(state: RunState) -> None:
         state.narrator.step("No LoRA: all parameters are trained")
     tuned = records.ParameterCount(*part.count_parameters(model))
     counts = [("before", before), ("now", tuned)]
-    rows = [(name, as_count(count.trainable), as_count(count.total)) for name, count in counts]
+    rows = [(name, format_count(count.trainable), format_count(count.total)) for name, count in counts]
     state.narrator.table(("", "trainable", "total"), rows)
     state.parameters = records.Parameters(before, tuned)
     if sentence := keep_small_updates(model, state.parts, settings.dtype, settings.rank):
@@ -231,11 +233,15 @@ def style_shift(state: RunState) -> None:
     state.narrator.table(
         ("", "before", "after"),
         [
-            (f"lists, of {number} prompts", as_share(first.share_of_lists), as_share(last.share_of_lists)),
-            (f"reviews, of {number} prompts", as_share(first.share_of_reviews), as_share(last.share_of_reviews)),
+            (f"lists, of {number} prompts", format_share(first.share_of_lists), format_share(last.share_of_lists)),
+            (
+                f"reviews, of {number} prompts",
+                format_share(first.share_of_reviews),
+                format_share(last.share_of_reviews),
+            ),
             ("nats per token, held-out reviews", f"{before.scores.reviews:.4f}", f"{after.scores.reviews:.4f}"),
             ("nats per token, new lists", f"{before.scores.lists:.4f}", f"{after.scores.lists:.4f}"),
-            ("completions without 8 consecutive words of a training review", "", as_share(copies)),
+            ("completions without 8 consecutive words of a training review", "", format_share(copies)),
         ],
     )
     state.narrator.say(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kit.evidence.attribution import without_block_number
-from kit.narrator import as_tuple
+from kit.formatting import format_tuple
 from kit.tpu.plan import Plan
 
 
@@ -66,7 +66,7 @@ def _by_layer(plan: Plan) -> _ByLayer:
     for rule in plan.coverage.rules:
         for path in rule.paths:
             kind = without_block_number(path.rpartition("/")[0])
-            found.rules[kind] = f"{rule.pattern} {as_tuple(rule.spec)}"
+            found.rules[kind] = f"{rule.pattern} {format_tuple(rule.spec)}"
     for kind, _, nbytes in plan.held:
         found.held[kind.removeprefix("optimizer: ").rpartition("/")[0] or kind] += nbytes
     for cause in plan.causes or ():

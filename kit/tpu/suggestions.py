@@ -1,6 +1,6 @@
 """What to try if a step does not fit on a TPU."""
 
-from kit.narrator import as_bytes
+from kit.formatting import format_bytes
 from kit.tpu.plan import Plan
 
 
@@ -11,15 +11,15 @@ def suggestions(plan: Plan) -> list[str]:
     if large or plan.coverage.nbytes_replicated > 0.01 * plan.coverage.nbytes:
         found.append(
             f"a layout that shards every matrix: {len(plan.coverage.replicated)} variables, "
-            f"{as_bytes(plan.coverage.nbytes_replicated)}, are replicated"
+            f"{format_bytes(plan.coverage.nbytes_replicated)}, are replicated"
         )
     if plan.settings.rank == 0:
         moments = sum(nbytes for kind, _, nbytes in plan.held if kind.startswith("optimizer"))
-        found.append(f"LoRA (`--rank 4`): the optimizer state takes {as_bytes(moments)}")
+        found.append(f"LoRA (`--rank 4`): the optimizer state takes {format_bytes(moments)}")
     if plan.settings.dtype == "float32":
         found.append("bfloat16 weights (`--dtype bfloat16`), which take half the bytes")
     if not plan.settings.remat and plan.temporaries > 0.1 * plan.usable:
-        found.append(f"`--remat`: the temporaries take {as_bytes(plan.temporaries)}")
+        found.append(f"`--remat`: the temporaries take {format_bytes(plan.temporaries)}")
     if plan.settings.batch_size > plan.settings.mesh[0]:
         found.append("a smaller `--batch-size`, or a shorter `--sequence-length`")
     found.append("a topology with more HBM")

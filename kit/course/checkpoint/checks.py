@@ -184,7 +184,7 @@ def _judge_save(seen: SavedAndResumed) -> None:
             "`save_training` did not create a folder with files.",
             ("expected", "found"),
             [(FOLDER_WITH_FILES, saved.found)],
-            advice="Create the folder and write the state into it.",
+            remedy="Create the folder and write the state into it.",
         )
     if changed := differing(seen.state, saved.state):
         raise Failed(
@@ -192,7 +192,7 @@ def _judge_save(seen: SavedAndResumed) -> None:
             f"`save_training` changed {len(changed)} variables of the model.",
             ("variable", "before", "after"),
             [(path, _first(seen.state[path]), _first(saved.state.get(path))) for path in changed[:4]],
-            advice="Read the variables and leave them unchanged.",
+            remedy="Read the variables and leave them unchanged.",
         )
 
 

@@ -82,7 +82,7 @@ def judge_shift(outcomes: dict[str, Outcome[dict[str, float | None]]]) -> None:
                     f"The result of style_shift has no number {key!r}.",
                     ("expected keys", "yours"),
                     [(", ".join(expected), ", ".join(result))],
-                    advice='Return the change under each name, and "shift".',
+                    remedy='Return the change under each name, and "shift".',
                 )
             rows.append((name, key, f"{value:+.4f}", f"{found:+.4f}"))
             differences[name, key] = abs(found - value)

@@ -6,9 +6,9 @@ from kit.checks.diagnosis import Failed
 from kit.course.shared import layout_judgement
 from kit.course.shared import tensor_parallel as oracle
 from kit.evidence.rule_coverage import LayoutError
+from kit.formatting import format_bytes
 from kit.judge.submission import Submission
 from kit.models.architectures import GEMMA_7B
-from kit.narrator import as_bytes
 from kit.tpu.topologies import find_topology
 
 FUNCTION = "gemma_layout_map"
@@ -63,21 +63,23 @@ def judge_v3_8(call: layout_judgement.LayoutCall) -> None:
     right = tpu_step.golden(4)
     evidence = (
         (f"held by each core, {plan.layers} blocks", "rule", "bytes"),
-        [(kind, rule or "no rule", as_bytes(nbytes)) for kind, rule, nbytes in plan.held[:5]],
+        [(kind, rule or "no rule", format_bytes(nbytes)) for kind, rule, nbytes in plan.held[:5]],
     )
     needed = tpu_step.nbytes_with_all_blocks(parts, plan)
     if not plan.fits or needed > plan.usable:
-        cause = f"Gemma 7B needs {as_bytes(needed)} on each core of a v3-8, which has {as_bytes(plan.usable)}."
+        cause = f"Gemma 7B needs {format_bytes(needed)} on each core of a v3-8, which has {format_bytes(plan.usable)}."
         raise Failed("LAYOUT_DOES_NOT_FIT", cause, *evidence)
     if plan.arguments > 1.01 * right.arguments:
         raise Failed(
             "LAYOUT_MATRIX_REPLICATED",
-            f"Each core of a v3-8 holds {as_bytes(plan.arguments)} for {plan.layers} blocks, but "
-            f"{as_bytes(right.arguments)} is enough. For all blocks it holds {as_bytes(needed)}.",
+            f"Each core of a v3-8 holds {format_bytes(plan.arguments)} for {plan.layers} blocks, but "
+            f"{format_bytes(right.arguments)} is enough. For all blocks it holds {format_bytes(needed)}.",
             *evidence,
         )
     sent, least = sum(tpu_step.sent_by_layer(plan).values()), sum(right.sent.values())
     if sent > 1.01 * least:
-        cause = f"On a v3-8 a step of {plan.layers} blocks sends {as_bytes(sent)}, but {as_bytes(least)} is enough."
+        cause = (
+            f"On a v3-8 a step of {plan.layers} blocks sends {format_bytes(sent)}, but {format_bytes(least)} is enough."
+        )
         rows = tpu_step.sent_rows(plan, right)
         raise Failed("LAYOUT_EXTRA_COLLECTIVES", cause, ("layer", "because of", "yours", "needed"), rows)

@@ -121,7 +121,7 @@ def judge_counts(counts: dict[str, Outcome[tuple[Any, ...]]]) -> None:
                 f"The numbers that count_parameters returned are not those of {model}.",
                 ("", "trainable", "all"),
                 [("expected", *_shown(expected)), ("yours", *(_shown(found) if len(found) == 2 else (found, "")))],
-                advice="Count the elements of each weight, the product of its shape: once over the trainable weights, "
+                remedy="Count the elements of each weight, the product of its shape: once over the trainable weights, "
                 "once over all weights.",
             )
 

@@ -240,7 +240,7 @@ def _judge_report(number: int, report: Report) -> None:
             f"Process {number} of {PROCESSES} failed with what your functions returned: {report.error}.",
             ("while it ran",),
             [(report.doing,)],
-            advice="Look at what your functions return in two processes, and at the other diagnostics.",
+            remedy="Look at what your functions return in two processes, and at the other diagnostics.",
         )
 
 

@@ -10,10 +10,10 @@ from kit.course.planning.all_reduce_bytes import COMPILED, activation_nbytes, co
 from kit.course.planning.argument_bytes import Configuration, common_mistakes, expected_nbytes
 from kit.course.planning.step_settings import Setting, chosen_settings, read_settings
 from kit.course.shared import tensor_parallel
+from kit.formatting import format_bytes
 from kit.judge.observation import Outcome, returned
 from kit.judge.submission import Submission
 from kit.models.architectures import GEMMA_7B, gemma_config
-from kit.narrator import as_bytes
 
 if TYPE_CHECKING:
     from kit.tpu.plan import Plan
@@ -196,9 +196,9 @@ def judge_settings(outcome: Outcome[dict[str, Setting]]) -> None:
     if state > USABLE:
         raise Failed(
             "PLANNING_DOES_NOT_FIT",
-            f"With these settings, weights and moments take {as_bytes(state)} per core, and activations come on top.",
+            f"With these settings, weights and moments take {format_bytes(state)} per core, and activations come on top.",
             (f"on a core of a {TOPOLOGY}", "bytes"),
-            [("weights and moments", as_bytes(state)), ("available to a program", as_bytes(USABLE))],
+            [("weights and moments", format_bytes(state)), ("available to a program", format_bytes(USABLE))],
         )
     changed = {dtype: _share_changed(dtype) for dtype in ("float32", chosen.dtype)}
     assert changed["float32"] == 1.0, "AdamW changes all weights in float32"
@@ -240,11 +240,11 @@ def judge_v3_8(outcome: Outcome[dict[str, Setting]]) -> None:
     # program needs 8.30.
     plan = _plan(GEMMA_7B, chosen.pop("mesh"), (), rank=0, **chosen)
     if not plan.fits:
-        cause = f"With these settings, a core needs {as_bytes(plan.peak)} at its peak, and has {as_bytes(plan.usable)}."
+        cause = f"With these settings, a core needs {format_bytes(plan.peak)} at its peak, and has {format_bytes(plan.usable)}."
         rows = [
-            ("weights and moments", as_bytes(plan.counted_arguments)),
-            ("everything else", as_bytes(plan.peak - plan.arguments)),
-            ("available to a program", as_bytes(plan.usable)),
+            ("weights and moments", format_bytes(plan.counted_arguments)),
+            ("everything else", format_bytes(plan.peak - plan.arguments)),
+            ("available to a program", format_bytes(plan.usable)),
         ]
         raise Failed("PLANNING_DOES_NOT_FIT", cause, (f"on a core of a {TOPOLOGY}", "bytes"), rows)
 

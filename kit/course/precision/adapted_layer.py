@@ -11,9 +11,9 @@ import numpy as np
 
 from kit.checks.diagnosis import Failed
 from kit.course.precision.rounding import effect_kept, rounded
+from kit.formatting import format_share
 from kit.judge.observation import Outcome, Returned, Stopped, returned
 from kit.judge.submission import Submission
-from kit.narrator import as_share
 
 #: Size of a small update: mean of the adapter's product divided by the mean of the kernel. bfloat16
 #: distinguishes numbers that differ by 1/256.
@@ -138,6 +138,6 @@ def _lost_rows(layer: AdaptedLayer, outputs: np.ndarray, share: float) -> list[t
     }
     rows = [("kept share of the small update", f"{1:.2f}", f"{share:.2f}")]
     for form, values in forms.items():
-        expected = as_share(1.0) if form == "rounded once" else ""
-        rows.append((f"outputs {form}", expected, as_share(float(np.mean(outputs == rounded(values))))))
+        expected = format_share(1.0) if form == "rounded once" else ""
+        rows.append((f"outputs {form}", expected, format_share(float(np.mean(outputs == rounded(values))))))
     return rows

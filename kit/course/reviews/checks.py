@@ -99,7 +99,7 @@ def judge_too_few(calls: list[Call]) -> None:
                 "The error does not say how many reviews are wanted and how many are available.",
                 ("wanted", "available", "your message"),
                 [(wanted, NUMBER_OF_REVIEWS, call.outcome.text)],
-                advice="Put both numbers into the message of the ValueError.",
+                remedy="Put both numbers into the message of the ValueError.",
             )
     for call in calls:
         if call not in too_many:
@@ -146,7 +146,7 @@ def judge_order(seen: OrderSeen) -> None:
             "Your shuffle changes the random numbers of the rest of the program.",
             columns,
             rows,
-            advice="Create your own generator with random.Random(seed). Do not call random.seed or random.shuffle.",
+            remedy="Create your own generator with random.Random(seed). Do not call random.seed or random.shuffle.",
         )
 
 
@@ -177,7 +177,7 @@ def judge_full_batches(calls: list[Call]) -> None:
                 "A review appears more than once, while others are left out.",
                 ("expected different reviews", "yours"),
                 [(len(numbers), len(set(numbers)))],
-                advice="Cut the shuffled list into consecutive slices.",
+                remedy="Cut the shuffled list into consecutive slices.",
             )
 
 

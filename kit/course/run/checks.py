@@ -121,7 +121,7 @@ def _judge_shift(figures: RunFigures) -> None:
             "The completions are copied from the reviews of the training.",
             ("completions without 8 consecutive words from these reviews", "yours"),
             [("at least 80%", f"{style.share_without_copies:.0%}")],
-            advice="Train for fewer steps or with a lower learning rate.",
+            remedy="Train for fewer steps or with a lower learning rate.",
         )
 
 

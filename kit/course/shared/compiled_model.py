@@ -86,7 +86,7 @@ def judge_optimizer(outcome: Outcome[OptimizerSeen]) -> None:
     if not seen.is_adamw:
         cause = "The optimizer is not AdamW."
         rows = [("AdamW", seen.name)]
-        raise Failed("NOT_AS_EXPECTED", cause, ("expected", "yours"), rows, advice="Use keras.optimizers.AdamW.")
+        raise Failed("NOT_AS_EXPECTED", cause, ("expected", "yours"), rows, remedy="Use keras.optimizers.AdamW.")
 
 
 def observe_loss(submission: Submission, function: str = COMPILE) -> Outcome[LossSeen]:
@@ -123,7 +123,7 @@ def judge_loss(outcome: Outcome[LossSeen]) -> None:
             "The model was compiled without an accuracy.",
             ("expected", "yours"),
             [("sparse_categorical_accuracy", ", ".join(seen.metrics) or "no metric")],
-            advice="Pass a SparseCategoricalAccuracy to `compile`, in `weighted_metrics`.",
+            remedy="Pass a SparseCategoricalAccuracy to `compile`, in `weighted_metrics`.",
         )
     for name, value in accuracies.items():
         if np.isclose(value, expected, rtol=1e-5):
@@ -134,7 +134,7 @@ def judge_loss(outcome: Outcome[LossSeen]) -> None:
             "The accuracy counts padding." if counts_padding else "The accuracy over the tokens is wrong.",
             ("metric", "expected", "yours", "with padding"),
             [(name, f"{expected:.4f}", f"{value:.4f}", f"{with_padding:.4f}")],
-            advice="Pass the accuracy to `compile` in `weighted_metrics`: only these get `sample_weight`, which is 0 "
+            remedy="Pass the accuracy to `compile` in `weighted_metrics`: only these get `sample_weight`, which is 0 "
             "at padding.",
         )
 
@@ -144,7 +144,7 @@ def expect_compiled(model: keras_hub.models.CausalLM, given: keras.optimizers.Op
     if model.optimizer is None or model.optimizer is given:
         cause = f"{function} did not compile the model."
         rows = [("a new optimizer", f"the {type(given).__name__} that KerasHub gave it")]
-        raise Failed("NOT_AS_EXPECTED", cause, ("expected", "yours"), rows, advice="Call model.compile.")
+        raise Failed("NOT_AS_EXPECTED", cause, ("expected", "yours"), rows, remedy="Call model.compile.")
 
 
 _MISTAKES = {
@@ -209,7 +209,7 @@ def _judge_moments(seen: OptimizerSeen) -> None:
     if not seen.moments:
         cause = "The optimizer keeps no moments for any matrix."
         rows = [("AdamW, with two moments for each matrix", seen.name)]
-        raise Failed("NOT_AS_EXPECTED", cause, ("expected", "yours"), rows, advice="Use keras.optimizers.AdamW.")
+        raise Failed("NOT_AS_EXPECTED", cause, ("expected", "yours"), rows, remedy="Use keras.optimizers.AdamW.")
     wrong = [moment for moment in seen.moments if not moment.in_place]
     if wrong:
         raise Failed(

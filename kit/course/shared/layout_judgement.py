@@ -16,10 +16,10 @@ from kit.course.shared.meshes import MeshSeen, sharding_meshes
 from kit.evidence.attribution import without_block_number
 from kit.evidence.program import Collectives, collectives, compile_gradients
 from kit.evidence.rule_coverage import RuleCoverage, rule_coverage
+from kit.formatting import format_bytes
 from kit.judge.observation import Outcome, returned
 from kit.judge.submission import Submission
 from kit.models.weightless import VariableInfo, build_language_model, no_weights, weightless_variables
-from kit.narrator import as_bytes
 
 #: What to try if the axis has more devices than there are heads.
 _FEW_HEADS = (
@@ -101,7 +101,7 @@ class LayoutCall:
                 "The layout map does not use the mesh that was given.",
                 ("expected", "yours"),
                 [(mesh, seen.mesh)],
-                advice="Pass the mesh to keras.distribution.LayoutMap.",
+                remedy="Pass the mesh to keras.distribution.LayoutMap.",
             )
         return seen.rebuilt(mesh)
 
@@ -256,7 +256,7 @@ def _judge_specs(layout: _Layout) -> None:
             f"{cause} {_number(len(rows), 'variable')} of {layout.where}.",
             ("variable", "shape", "your rule", "your spec"),
             rows[:6],
-            advice=_FEW_HEADS if few_heads else "",
+            remedy=_FEW_HEADS if few_heads else "",
         )
 
 
@@ -282,7 +282,7 @@ def _judge_replicated(layout: _Layout) -> None:
         raise Failed(
             "LAYOUT_RULE_MATCHES_NOTHING",
             f"The rule {idle[0]!r} matches no variable of {layout.where}, and the layout replicates "
-            f"{_number(len(replicated), 'matrix')}: {as_bytes(nbytes)} on each device.",
+            f"{_number(len(replicated), 'matrix')}: {format_bytes(nbytes)} on each device.",
             *evidence,
         )
     sharded = {without_block_number(path) for path, (_, spec) in layout.rules.items() if any(spec)}
@@ -292,7 +292,7 @@ def _judge_replicated(layout: _Layout) -> None:
         raise Failed("LAYOUT_ONLY_FOR_FEW_LAYERS", cause, *evidence)
     raise Failed(
         "LAYOUT_MATRIX_REPLICATED",
-        f"The layout replicates {_number(len(replicated), 'matrix')} of {layout.where}: {as_bytes(nbytes)} on each "
+        f"The layout replicates {_number(len(replicated), 'matrix')} of {layout.where}: {format_bytes(nbytes)} on each "
         "device.",
         *evidence,
     )
@@ -301,15 +301,15 @@ def _judge_replicated(layout: _Layout) -> None:
 def _rows_of_replicated(layout: _Layout, replicated: Sequence[VariableInfo]) -> list[tuple[str, str]]:
     """What each rule matches, which matrices no rule shards, and the bytes on each device."""
     rows = [
-        (str(rule.pattern), f"{_number(len(rule.paths), 'variable')}, {as_bytes(rule.nbytes)}")
+        (str(rule.pattern), f"{_number(len(rule.paths), 'variable')}, {format_bytes(rule.nbytes)}")
         for rule in layout.coverage.rules
     ]
-    rows += [("(no rule shards)", f"{variable.path}, {as_bytes(variable.nbytes)}") for variable in replicated[:4]]
+    rows += [("(no rule shards)", f"{variable.path}, {format_bytes(variable.nbytes)}") for variable in replicated[:4]]
     if len(replicated) > 4:
         rows.append(("(no rule shards)", f"and {len(replicated) - 4} more"))
     nbytes, held = sum(variable.nbytes for variable in replicated), layout.coverage.nbytes_per_device
     budget = held - nbytes + nbytes / layout.axis_sizes["model"]
-    return [*rows, ("(bytes on each device)", f"{as_bytes(held)}, or {as_bytes(budget)} if these were sharded")]
+    return [*rows, ("(bytes on each device)", f"{format_bytes(held)}, or {format_bytes(budget)} if these were sharded")]
 
 
 def _judge_dimensions(layout: _Layout) -> None:
@@ -332,7 +332,7 @@ def _judge_dimensions(layout: _Layout) -> None:
             "or their results.",
             ("kernel", "count", "dimensions", "your spec"),
             rows,
-            advice=_FEW_HEADS,
+            remedy=_FEW_HEADS,
         )
     raise Failed(
         "LAYOUT_WRONG_DIMENSION",
@@ -353,7 +353,7 @@ def _judge_bytes(layout: _Layout) -> None:
     )
     if layout.coverage.nbytes_per_device > budget:
         cause = f"Each device holds more bytes of {layout.where} than necessary."
-        rows = [(as_bytes(budget), as_bytes(layout.coverage.nbytes_per_device))]
+        rows = [(format_bytes(budget), format_bytes(layout.coverage.nbytes_per_device))]
         raise Failed("NOT_AS_EXPECTED", cause, ("expected at most", "yours"), rows)
 
 

@@ -11,8 +11,8 @@ import keras
 import keras_hub
 
 from kit.course.shared import small_models, tensor_parallel
+from kit.formatting import format_bytes
 from kit.models.architectures import GEMMA_7B
-from kit.narrator import as_bytes
 from kit.tpu.compiler import libtpu_version, topology_devices
 from kit.tpu.plan import Plan, count_arguments, make_plan
 from kit.tpu.step import StepParts, StepSettings, lower_step
@@ -86,7 +86,7 @@ def sent_rows(made: Plan, right: Golden) -> list[tuple[str, str, str, str]]:
     for cause in made.causes or ():
         rules.setdefault(cause.layer_kind or "not traced", str(cause.rule or "no rule"))
     more = sorted((kind for kind in mine if mine[kind] > 1.01 * right.sent.get(kind, 0)), key=lambda kind: -mine[kind])
-    return [(kind, rules[kind], as_bytes(mine[kind]), as_bytes(right.sent.get(kind, 0))) for kind in more[:8]]
+    return [(kind, rules[kind], format_bytes(mine[kind]), format_bytes(right.sent.get(kind, 0))) for kind in more[:8]]
 
 
 def write_golden() -> dict[str, Any]:

@@ -15,9 +15,9 @@ from kit.course.shared.compiled_model import COMPILE, DECAY, LOSS_TOLERANCE, RAN
 from kit.course.shared.meshes import mesh_shapes, mesh_with_batch_axis
 from kit.course.training import hand_written_step
 from kit.course.training.twin_comparison import Values, expect_trained, expect_twin, is_like_twin, loss_variants
+from kit.formatting import format_bytes
 from kit.judge.observation import Outcome, returned
 from kit.judge.submission import Submission
-from kit.narrator import as_bytes
 
 if TYPE_CHECKING:
     from kit.tpu.plan import Plan
@@ -148,10 +148,10 @@ def judge_v3_8(plan: "Plan") -> None:
     right = tpu_step.golden(0)
     sent, least = sum(tpu_step.sent_by_layer(plan).values()), sum(right.sent.values())
     rows = [
-        ("weights and moments", as_bytes(right.arguments), as_bytes(plan.arguments)),
-        ("temporaries", as_bytes(right.temporaries), as_bytes(plan.temporaries)),
-        ("new state besides the old one", as_bytes(0), as_bytes(plan.kept)),
-        ("results of collectives", as_bytes(least), as_bytes(sent)),
+        ("weights and moments", format_bytes(right.arguments), format_bytes(plan.arguments)),
+        ("temporaries", format_bytes(right.temporaries), format_bytes(plan.temporaries)),
+        ("new state besides the old one", format_bytes(0), format_bytes(plan.kept)),
+        ("results of collectives", format_bytes(least), format_bytes(sent)),
     ]
     columns = (f"on one core, {plan.layers} blocks, all parameters", "needed", "yours")
     if plan.kept > 0.05 * plan.arguments:

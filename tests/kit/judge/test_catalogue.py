@@ -64,6 +64,6 @@ def test_an_unknown_exercise_is_one_sentence() -> None:
 def test_a_diagnosis_gets_the_remedy_and_the_section_of_its_code() -> None:
     found = CATALOGUE.explain(Failed("TOY_WRONG", "It is wrong.").diagnosis)
     assert (found.remedy, found.anchor) == ("Do it right.", "toy#Doing")
-    assert CATALOGUE.explain(Failed("TOY_WRONG", "It is wrong.", advice="Look here.").diagnosis).remedy == "Look here."
+    assert CATALOGUE.explain(Failed("TOY_WRONG", "It is wrong.", remedy="Look here.").diagnosis).remedy == "Look here."
     with pytest.raises(KeyError):
         CATALOGUE.explain(Failed("TOY_UNKNOWN", "What is this?").diagnosis)

@@ -69,7 +69,7 @@ def test_a_call_that_returned_gives_its_data() -> None:
 
 
 def test_a_stopped_call_raises_its_diagnosis_unchanged() -> None:
-    failed = Failed("EXERCISE_CRASHED", "It failed.", ("line",), [(3,)], advice="Look at line 3.")
+    failed = Failed("EXERCISE_CRASHED", "It failed.", ("line",), [(3,)], remedy="Look at line 3.")
     with pytest.raises(Failed) as raised:
         returned(Stopped(failed.diagnosis))
     assert raised.value.diagnosis == failed.diagnosis
