@@ -144,7 +144,8 @@ def _expect_free_space(folder: Path, target: Target, extras: tuple[str, ...]) ->
     if needed - existing > free:
         raise UserError(
             f"kit bundle {folder}: the wheels for Python {target.python} on {target.platform} take about "
-            f"{format_bytes(needed)}. {format_bytes(existing)} are in the folder and {format_bytes(free)} are free: free some "
+            f"{format_bytes(needed)}. {format_bytes(existing)} are in the folder and "
+            f"{format_bytes(free)} are free: free some "
             "space, or choose another disk."
         )
 

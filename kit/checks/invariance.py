@@ -107,7 +107,8 @@ def _require_examples(shapes: Sequence[Shape], batch: Any) -> None:
     if uneven:
         raise Failed(
             "LAYOUT_AXIS_DOES_NOT_DIVIDE",
-            f"The batch has {examples} examples, which the mesh {format_tuple(uneven[0])} cannot split into {uneven[0][0]} "
+            f"The batch has {examples} examples, which the mesh {format_tuple(uneven[0])} cannot "
+            f"split into {uneven[0][0]} "
             "equal parts.",
             remedy=remedy,
         )
@@ -165,7 +166,8 @@ def _layout_map(
     if len(coverage.replicated) == len(twin.variables) and shape[1] > 1:
         raise Failed(
             "NOTHING_TO_CHECK",
-            f"On the mesh {format_tuple(shape)} the layout map shards none of the model's {len(twin.variables)} variables.",
+            f"On the mesh {format_tuple(shape)} the layout map shards none of the model's "
+            f"{len(twin.variables)} variables.",
             ("rule", "variables"),
             [(rule.pattern, len(rule.paths)) for rule in coverage.rules],
             "Compare its rules with the model's paths (check_layout_coverage).",

@@ -35,7 +35,8 @@ def _settings(plan: "Plan", impl: str) -> str:
     settings = plan.settings
     tuned = f"LoRA of rank {settings.rank}" if settings.rank else "all parameters"
     return (
-        f"Parts: {impl}. Mesh {settings.mesh[0]}x{settings.mesh[1]}. Trained: {tuned} ({format_count(plan.trainable)} of "
+        f"Parts: {impl}. Mesh {settings.mesh[0]}x{settings.mesh[1]}. Trained: {tuned} "
+        f"({format_count(plan.trainable)} of "
         f"{format_count(plan.parameters)}). {settings.dtype}, batch {settings.batch_size} x {settings.sequence_length} "
         f"tokens, {plan.layers} decoder blocks{', activations recomputed' if settings.remat else ''}."
     )

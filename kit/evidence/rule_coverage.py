@@ -154,7 +154,8 @@ def check_coverage(coverage: RuleCoverage, mesh: tuple[int, int]) -> None:
     if coverage.indivisible:
         first = coverage.indivisible[0]
         raise LayoutError(
-            f"--mesh {mesh[0]}x{mesh[1]}: dimension {first.dimension} of {first.path}, of shape {format_tuple(first.shape)}"
+            f"--mesh {mesh[0]}x{mesh[1]}: dimension {first.dimension} of {first.path}, of shape "
+            f"{format_tuple(first.shape)}"
             f", has {first.shape[first.dimension]} entries, which the {first.axis_size} devices of the axis "
             f'"{first.axis}" do not divide ({len(coverage.indivisible)} such variables): choose a mesh whose '
             f'"{first.axis}" axis divides it.'

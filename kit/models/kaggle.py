@@ -166,7 +166,8 @@ def _download_missing(name: str, handle: str, report: Callable[[str], None]) -> 
     free = shutil.disk_usage(folder).free
     if left > free:
         raise UserError(
-            f"{name} needs {format_bytes(left)} more on disk, and {format_bytes(free)} are free at {folder}: free some space, "
+            f"{name} needs {format_bytes(left)} more on disk, and {format_bytes(free)} are free "
+            f"at {folder}: free some space, "
             "or set KAGGLEHUB_CACHE to a folder with more space."
         )
     if missing:

@@ -62,6 +62,7 @@ def complete(model: keras_hub.models.CausalLM, part: GenerationPart, prompt: str
         if pieces >= rows:
             raise
         raise UserError(
-            f"The model generated a token that its tokenizer does not have: there are {format_count(rows)} embeddings and "
+            f"The model generated a token that its tokenizer does not have: there are "
+            f"{format_count(rows)} embeddings and "
             f"{format_count(pieces)} pieces; use a preset with the tokenizer that the model was trained with."
         ) from error

@@ -81,8 +81,10 @@ def distributed_loading(state: RunState) -> None:
     state.peak_nbytes_per_device = dict(loading.peak_nbytes)
     predicted = state.predicted
     state.narrator.say(
-        f"{preset.name}: {format_count(sum(math.prod(variable.shape) for variable in variables))} parameters; each device "
-        f"holds {format_bytes(max(state.nbytes_per_device.values()))} (predicted {format_bytes(predicted.nbytes_per_device)}; "
+        f"{preset.name}: "
+        f"{format_count(sum(math.prod(variable.shape) for variable in variables))} parameters; each device "
+        f"holds {format_bytes(max(state.nbytes_per_device.values()))} (predicted "
+        f"{format_bytes(predicted.nbytes_per_device)}; "
         f"replicated it would be {format_bytes(predicted.nbytes)}); peak while loading "
         f"{format_bytes(max(loading.peak_nbytes.values()))}"
     )

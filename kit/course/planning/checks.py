@@ -196,7 +196,8 @@ def judge_settings(outcome: Outcome[dict[str, Setting]]) -> None:
     if state > USABLE:
         raise Failed(
             "PLANNING_DOES_NOT_FIT",
-            f"With these settings, weights and moments take {format_bytes(state)} per core, and activations come on top.",
+            f"With these settings, weights and moments take {format_bytes(state)} per core, and "
+            "activations come on top.",
             (f"on a core of a {TOPOLOGY}", "bytes"),
             [("weights and moments", format_bytes(state)), ("available to a program", format_bytes(USABLE))],
         )
@@ -240,7 +241,10 @@ def judge_v3_8(outcome: Outcome[dict[str, Setting]]) -> None:
     # program needs 8.30.
     plan = _plan(GEMMA_7B, chosen.pop("mesh"), (), rank=0, **chosen)
     if not plan.fits:
-        cause = f"With these settings, a core needs {format_bytes(plan.peak)} at its peak, and has {format_bytes(plan.usable)}."
+        cause = (
+            f"With these settings, a core needs {format_bytes(plan.peak)} at its peak, and "
+            f"has {format_bytes(plan.usable)}."
+        )
         rows = [
             ("weights and moments", format_bytes(plan.counted_arguments)),
             ("everything else", format_bytes(plan.peak - plan.arguments)),
