@@ -116,3 +116,17 @@ def test_no_framework_is_imported(name: str) -> None:
         "    assert not found, f'{name} imports {found}'\n"
     )
     run_python(code)
+
+
+def test_no_test_imports_a_private_name() -> None:
+    files = sorted((KIT.parent / "tests").rglob("*.py"))
+    assert len(files) > 60
+    imported = [
+        f"{file.relative_to(KIT.parent)}: {alias.name}"
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kit")
+        for alias in node.names
+        if alias.name.startswith("_")
+    ]
+    assert imported == []
