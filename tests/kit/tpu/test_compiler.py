@@ -35,6 +35,9 @@ def test_peak_figures_are_those_of_jax() -> None:
 
 def test_a_program_that_fails_otherwise_is_an_error() -> None:
     class Broken:
+        def as_text(self, debug_info: bool) -> str:
+            return "broken"
+
         def compile(self) -> None:
             raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
