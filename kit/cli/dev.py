@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from kit.errors import UserError
+from kit.judge.catalogue import LAYERS
 
 #: In a checkout of the kit, from its root.
 SOLUTIONS_FOLDER = Path("tests", "solutions")
@@ -73,6 +74,7 @@ def build() -> None:
 @click.option("--at-once", type=int, default=2, show_default=True, help="Check this many solutions at the same time.")
 @click.option("--whole-runs", is_flag=True, help="Also run the wrong solutions that only a whole run reveals.")
 @click.option("--without-reference", is_flag=True, help="Skip the reference, which `pytest --impl=reference` checks.")
+@click.option("--without-layer", "layers", multiple=True, type=click.Choice(list(LAYERS)), help="Skip this layer.")
 @click.option(
     "--solutions",
     type=click.Path(path_type=Path),
@@ -80,7 +82,14 @@ def build() -> None:
     show_default=True,
     help="The folder with wrong and right solutions.",
 )
-def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool, without_reference: bool, solutions: Path) -> None:
+def check(
+    exercises: tuple[str, ...],
+    at_once: int,
+    whole_runs: bool,
+    without_reference: bool,
+    layers: tuple[str, ...],
+    solutions: Path,
+) -> None:
     """Prove that the checks of EXERCISES are right.
 
     The default is all exercises. Stubs must fail only as not implemented, the reference and the
@@ -92,7 +101,7 @@ def check(exercises: tuple[str, ...], at_once: int, whole_runs: bool, without_re
     from kit.dev.proof import ProofOptions, prove
 
     names = tuple(catalogue().find(name).name for name in exercises) or catalogue().names
-    options = ProofOptions(at_once, whole_runs, with_reference=not without_reference)
+    options = ProofOptions(at_once, whole_runs, not without_reference, layers)
     with tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
         proof = prove(names, solutions, Path(folder), options, lambda trial: click.echo(trial.as_row()))
     for problem in proof.problems:

@@ -93,6 +93,12 @@ class ProofOptions:
     whole_runs: bool = False
     #: Also check the reference.
     with_reference: bool = True
+    #: Layers whose checks are skipped.
+    without_layers: tuple[str, ...] = ()
+
+    def chosen(self, checks: Sequence[Check]) -> tuple[Check, ...]:
+        """Those of the checks that are run."""
+        return tuple(check for check in checks if check.layer not in self.without_layers)
 
 
 def prove(
@@ -127,16 +133,16 @@ def prove(
         stubs.mkdir()
         for exercise in exercises:
             (stubs / f"{exercise}.py").write_text(catalogue().stub(exercise), encoding="utf-8")
-            checks = available(catalogue().checks_of(exercise))
+            checks = options.chosen(available(catalogue().checks_of(exercise)))
             yield str(stubs), job(Trial(_STUB, exercise, ("NOT_IMPLEMENTED",)), checks, False)
             if options.with_reference:
                 yield REFERENCE, job(Trial(_SOLVED, exercise, (PASSES,)), checks, False)
         for solution in solutions:
             chosen = solution.exercise in exercises or (options.whole_runs and solution.exercise == WHOLE_RUN)
-            if chosen and solution.checks:
+            if chosen and (checks := options.chosen(solution.checks)):
                 folder = solution.write(scratch / f"{solution.exercise}-{solution.name}")
                 trial = Trial(solution.name, solution.exercise, solution.codes)
-                yield str(folder), job(trial, solution.checks, not solution.passes)
+                yield str(folder), job(trial, checks, not solution.passes)
 
     with Runner(catalogue()) as runner:
         runner.run_jobs(jobs(), options.at_once)
