@@ -39,7 +39,8 @@ class TestLayouts:
         assert (find_layout(preset, (batch, model)) is not None) == bool(entry["enumerated"])
 
     def test_every_model_with_fewer_heads_has_one(self) -> None:
-        for preset, config in ARCHITECTURES.items():
+        for preset in LAYOUTS:
+            config = ARCHITECTURES[preset]
             assert LAYOUTS[preset].keys() == {"1x8", "2x4", "4x2", "1x4", "2x2"}
             for batch, model in ((1, 8), (2, 4), (4, 2), (1, 4), (2, 2)):
                 assert (find_layout(preset, (batch, model)) is not None) == needs_a_search(config, model)
