@@ -16,6 +16,13 @@ def _batch_axis_size() -> int:
     return dict(zip(mesh.axis_names, mesh.shape, strict=True)).get("batch", 1)
 
 
+def _rows_per_batch(model: keras_hub.models.CausalLM) -> int:
+    """At most 8 texts for each row of the mesh, and fewer if their logits take more than 256 MB."""
+    axis = _batch_axis_size()
+    nbytes = 4 * model.preprocessor.sequence_length * model.backbone.vocabulary_size
+    return max(1, min(8, 2**28 // (nbytes * axis))) * axis
+
+
 def complete(model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> str:
     """Return the prompt and its most probable continuation, chosen token by token.
 
@@ -44,7 +51,7 @@ def mean_log_likelihood(model: keras_hub.models.CausalLM, texts: Sequence[str]) 
     # All batches have the same size, a multiple of the mesh's batch axis, so that only one program
     # is compiled.
     # The fillers of the last batch do not count.
-    size = 8 * _batch_axis_size()
+    size = _rows_per_batch(model)
     total = tokens = 0.0
     for start in range(0, len(texts), size):
         chunk = list(texts[start : start + size])

@@ -1,6 +1,7 @@
 """The interface through which a run reports its steps."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 
@@ -26,3 +27,8 @@ class Narrator:
 
     def progress(self, step: int, steps: int, mean_loss: float) -> None:
         """Report that a training step is done."""
+
+    @contextlib.contextmanager
+    def working(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Show the time that something takes; call what it gives to report its progress."""
+        yield lambda progress: None

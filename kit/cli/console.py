@@ -1,8 +1,11 @@
 """The output of a run on a terminal."""
 
+import contextlib
 import sys
 import textwrap
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
@@ -10,6 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kit.narrator import Narrator
+
+#: Seconds between two lines about something that takes long, where the output is not a terminal.
+SECONDS_BETWEEN_LINES = 10.0
 
 
 def plain_table() -> Table:
@@ -60,6 +66,31 @@ class ConsoleNarrator(Narrator):
         """Print a line after each tenth of the steps; on a terminal Keras has a progress bar."""
         if not self._is_terminal and (step == steps or step % max(1, steps // 10) == 0):
             self.say(f"step {step} of {steps}, mean loss {mean_loss:.4f}")
+
+    @contextlib.contextmanager
+    def working(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Show a clock on a terminal, and print a line from time to time elsewhere."""
+        started, state, done = time.perf_counter(), [what], threading.Event()
+
+        def line() -> str:
+            return f"    {state[0]} … {time.perf_counter() - started:.0f} s"
+
+        def show() -> None:
+            while not done.wait(SECONDS_BETWEEN_LINES):
+                self._console.print(Text(line()), soft_wrap=True)
+
+        def redraw() -> None:
+            with self._console.status(line(), spinner="line") as status:
+                while not done.wait(1.0):
+                    status.update(line())
+
+        thread = threading.Thread(target=redraw if self._is_terminal else show, daemon=True)
+        thread.start()
+        try:
+            yield lambda progress: state.__setitem__(0, f"{what}: {progress}")
+        finally:
+            done.set()
+            thread.join()
 
     def _lines(self, text: str, style: str = "") -> None:
         for line in textwrap.wrap(text, self._console.width - 4):

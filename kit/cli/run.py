@@ -52,6 +52,7 @@ class _Request:
     runs: Path
     settings: dict[str, Any]
     save_every: int | None
+    evidence: str
     interrupted: InterruptedRun | None = None
 
 
@@ -81,6 +82,12 @@ class _Request:
 @click.option("--seed", type=int, help="For the order of the reviews and the initial adapters.")
 @click.option("--save-every", type=int, help="Steps between checkpoints.  [default: a tenth of all steps]")
 @click.option(
+    "--evidence",
+    default="auto",
+    help="Measure the style on 8 prompts and 48 texts (quick) or on 20 and 256 (full); auto: quick if the model is "
+    "large for the CPU.",
+)
+@click.option(
     "--resume",
     metavar="RUN",
     help="Resume an interrupted run from its folder; --mesh, --platform and --devices may differ.",
@@ -99,6 +106,7 @@ def command(
     fill_with_reference: bool,
     control: bool,
     save_every: int | None,
+    evidence: str,
     resume: str | None,
     runs: Path,
     as_json: bool,
@@ -117,7 +125,9 @@ def command(
     # With --json, standard output is for JSON alone; what libraries and user modules print goes to
     # standard error.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        request = _Request(preset, mesh, devices, impl, fill_with_reference, control, runs, settings, save_every)
+        request = _Request(
+            preset, mesh, devices, impl, fill_with_reference, control, runs, settings, save_every, evidence
+        )
         result = _run(request, platform, resume, processes)
     if as_json and result:
         click.echo(json.dumps(result.as_json(), indent=1, ensure_ascii=False))
@@ -154,6 +164,7 @@ def _run(request: _Request, platform: str, resume: str | None, processes: Proces
         request.runs,
         request.save_every,
         request.interrupted,
+        request.evidence,
     )
     if chosen == "cpu":
         options.mesh_shape(simulated * processes.count)
@@ -203,6 +214,7 @@ def _request_of_interrupted_run(request: _Request, platform: str, resume: str, p
         request.runs,
         vars(asked.settings),
         asked.save_every,
+        asked.evidence,
         interrupted,
     )
 

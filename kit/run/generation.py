@@ -1,62 +1,124 @@
 """The style of what a model writes, measured with the part ``generation``."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
+import keras
 import keras_hub
+import numpy as np
 
-from kit.data.films import lists_of_known_films
+from kit.data.films import list_prompts, lists_of_known_films
 from kit.data.reviews import held_out_reviews
 from kit.errors import UserError
 from kit.evidence.style import StyleClassifier
 from kit.formatting import format_count
+from kit.narrator import Narrator
 from kit.parts.protocols import GenerationPart
+from kit.run.evidence_size import EvidenceSize
 from kit.run.result import LogLikelihoods
 from kit.run.style_evidence import StyleEvidence
 
-#: Texts of each style that the log-likelihood is measured on.
-HELD_OUT_TEXTS = 128
-#: Tokens that these are cut to, whatever the run's sequence length: so runs can be compared.
+#: Tokens that held-out texts are cut to, whatever the run's sequence length: so runs can be
+#: compared.
 HELD_OUT_LENGTH = 128
+#: Held-out texts for each row of the mesh that are scored between two reports of the progress.
+TEXTS_AT_ONCE = 8
 
 
 def measure_style(
     model: keras_hub.models.CausalLM,
     part: GenerationPart,
     classify: StyleClassifier,
-    prompts: Sequence[str],
+    size: EvidenceSize,
     own_prompt: str,
     max_length: int,
+    narrator: Narrator,
 ) -> StyleEvidence:
     """Complete prompts, classify the completions, and measure the log-likelihood of held-out texts.
 
-    The classifier gets each completion without its prompt. ``own_prompt`` is the run's own;
+    The part completes ``own_prompt``, which is the run's own, and scores the texts. The other
+    prompts are completed in one batch. The classifier gets each completion without its prompt;
     ``max_length`` counts the tokens of a completion, the prompt's included.
     """
-    completions = tuple(complete(model, part, prompt, max_length) for prompt in prompts)
-    verdicts = tuple(classify(text[len(prompt) :]) for text, prompt in zip(completions, prompts, strict=True))
-    scores = _log_likelihoods(model, part)
+    prompts = size.of_prompts(list_prompts())
+    with narrator.working(f"completing {len(prompts)} prompts"):
+        own = complete(model, part, own_prompt, max_length)
+        completions = complete_all(model, prompts, max_length)
     if own_prompt in prompts:
-        completion = completions[prompts.index(own_prompt)]
-    else:
-        completion = complete(model, part, own_prompt, max_length)
-    return StyleEvidence(completions, verdicts, scores, completion)
+        completions[prompts.index(own_prompt)] = own
+    verdicts = tuple(classify(text[len(prompt) :]) for text, prompt in zip(completions, prompts, strict=True))
+    return StyleEvidence(tuple(completions), verdicts, _log_likelihoods(model, part, size.texts, narrator), own)
 
 
-def _log_likelihoods(model: keras_hub.models.CausalLM, part: GenerationPart) -> LogLikelihoods:
-    reviews, lists = held_out_reviews(HELD_OUT_TEXTS), lists_of_known_films(HELD_OUT_TEXTS, seed=0)
+def _log_likelihoods(
+    model: keras_hub.models.CausalLM, part: GenerationPart, number: int, narrator: Narrator
+) -> LogLikelihoods:
+    styles = {"reviews": held_out_reviews(number), "lists": lists_of_known_films(number, seed=0)}
     length, model.preprocessor.sequence_length = model.preprocessor.sequence_length, HELD_OUT_LENGTH
     try:
-        return LogLikelihoods(
-            reviews=float(part.mean_log_likelihood(model, reviews)), lists=float(part.mean_log_likelihood(model, lists))
-        )
+        with narrator.working(f"scoring {2 * number} held-out texts") as report:
+            return LogLikelihoods(
+                **{style: _mean_log_likelihood(model, part, texts, style, report) for style, texts in styles.items()}
+            )
     finally:
         model.preprocessor.sequence_length = length
 
 
+def _mean_log_likelihood(
+    model: keras_hub.models.CausalLM,
+    part: GenerationPart,
+    texts: Sequence[str],
+    style: str,
+    report: Callable[[str], None],
+) -> float:
+    """The part's ``mean_log_likelihood`` of all texts, from a few at a time."""
+    total = tokens = 0.0
+    at_once = TEXTS_AT_ONCE * _batch_axis_size()
+    for start in range(0, len(texts), at_once):
+        chunk = list(texts[start : start + at_once])
+        number = float(np.sum(model.preprocessor(chunk)[2]))
+        total += number * float(part.mean_log_likelihood(model, chunk))
+        tokens += number
+        report(f"scored {start + len(chunk)} of {len(texts)} {style}")
+    return total / tokens
+
+
 def complete(model: keras_hub.models.CausalLM, part: GenerationPart, prompt: str, max_length: int) -> str:
     """Complete a prompt. Raises UserError for a token that the tokenizer does not have."""
-    try:
+    with _unknown_tokens(model):
         return part.complete(model, prompt, max_length)
+
+
+def complete_all(model: keras_hub.models.CausalLM, prompts: Sequence[str], max_length: int) -> list[str]:
+    """The most probable completion of each prompt, token by token, all in one batch.
+
+    One program is compiled, for the batch's shape. Raises UserError for a token that the tokenizer
+    does not have.
+    """
+    axis = _batch_axis_size()
+    fillers = [prompts[0]] * (-len(prompts) % axis)
+    sampler, function = model.sampler, model.generate_function
+    model.sampler, model.generate_function = keras_hub.samplers.GreedySampler(), None
+    try:
+        with _unknown_tokens(model):
+            texts = model.generate([*prompts, *fillers], max_length=max_length)
+    finally:
+        model.sampler, model.generate_function = sampler, function
+    return list(texts[: len(prompts)])
+
+
+def _batch_axis_size() -> int:
+    """Size of the axis "batch" of the current mesh, which must divide the size of a batch."""
+    distribution = keras.distribution.distribution()
+    mesh = distribution.device_mesh if distribution else None
+    return dict(zip(mesh.axis_names, mesh.shape, strict=True)).get("batch", 1) if mesh else 1
+
+
+@contextlib.contextmanager
+def _unknown_tokens(model: keras_hub.models.CausalLM) -> Iterator[None]:
+    """Explain the error of a tokenizer that does not have a token which the model generated."""
+    try:
+        yield
     except IndexError as error:
         pieces, rows = model.preprocessor.tokenizer.vocabulary_size(), model.backbone.vocabulary_size
         if pieces >= rows:

@@ -20,6 +20,8 @@ class RunRequest(RunInputs):
     mesh: tuple[int, int]
     #: Steps between checkpoints; None: a tenth of all.
     save_every: int | None
+    #: The size of the style evidence: "quick" or "full".
+    evidence: str = "full"
 
 
 @dataclass(frozen=True)

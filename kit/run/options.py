@@ -13,6 +13,7 @@ from kit.data.reviews import Example, checksum, load_reviews, tuning_examples
 from kit.errors import UserError
 from kit.models.presets import Preset, find_preset
 from kit.models.settings import TUTORIAL_SETTINGS, FinetuningSettings
+from kit.run.evidence_size import AUTOMATIC, check_evidence
 from kit.run.interrupted import InterruptedRun
 
 
@@ -32,6 +33,8 @@ class RunOptions:
     #: Steps between checkpoints; None: a tenth of all.
     save_every: int | None = None
     interrupted: InterruptedRun | None = None
+    #: "quick", "full", or "auto", which chooses by the model and the machine.
+    evidence: str = AUTOMATIC
 
     def mesh_shape(self, device_count: int) -> tuple[int, int]:
         """The mesh. Raises UserError if it does not fit the devices, or does not divide a batch."""
@@ -65,6 +68,7 @@ def prepare_options(
     runs_folder: Path,
     save_every: int | None = None,
     interrupted: InterruptedRun | None = None,
+    evidence: str = AUTOMATIC,
 ) -> RunOptions:
     """Find the preset and the reviews, and check the settings.
 
@@ -75,6 +79,7 @@ def prepare_options(
     TUTORIAL_SETTINGS.with_options(**given)
     if save_every is not None and save_every < 1:
         raise UserError(f"--save-every {save_every}: it must be at least 1.")
+    check_evidence(evidence)
     _check_writable(runs_folder)
     preset = find_preset(preset_name)
     settings = preset.settings.with_options(**given)
@@ -86,7 +91,7 @@ def prepare_options(
             f"and there are {len(examples):,} to train on (held-out reviews are not among them): lower --batches or "
             "--batch-size."
         )
-    return RunOptions(preset, settings, mesh, control, runs_folder, examples, save_every, interrupted)
+    return RunOptions(preset, settings, mesh, control, runs_folder, examples, save_every, interrupted, evidence)
 
 
 def check_options_agree(options: RunOptions) -> None:
@@ -97,7 +102,8 @@ def check_options_agree(options: RunOptions) -> None:
     from jax.experimental import multihost_utils
 
     examples = checksum(text for text, _ in options.examples)
-    content = repr((options.preset.name, options.settings, options.mesh, options.control, options.save_every, examples))
+    asked = options.preset.name, options.settings, options.mesh, options.control, options.save_every, options.evidence
+    content = repr((*asked, examples))
     try:
         multihost_utils.assert_equal(np.frombuffer(hashlib.sha256(content.encode()).digest(), dtype=np.uint8))
     except AssertionError:

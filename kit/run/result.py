@@ -218,6 +218,8 @@ class RunResult(RunInputs):
     checksums: Checksums | None = field(default=None, metadata={"key": "marks"})
     training: TrainingSummary
     style: StyleShift
+    #: How much text the style was measured on: "quick" or "full".
+    evidence: str = "full"
     generations: PromptCompletions
     #: Of the whole run, in all its sessions.
     seconds: float

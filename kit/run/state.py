@@ -12,6 +12,7 @@ import numpy as np
 from kit.narrator import Narrator
 from kit.parts.implementation import Parts
 from kit.run import result as records
+from kit.run.evidence_size import FULL, EvidenceSize
 from kit.run.folder import Checkpoint, RunFolder
 from kit.run.options import RunOptions
 from kit.run.recorder import StepRecorder
@@ -37,6 +38,8 @@ class RunState:
     folder: RunFolder | None = None
     #: The folder as the user would type it.
     shown_folder: str = ""
+    #: How much text the style is measured on.
+    evidence_size: EvidenceSize = FULL
     #: The style before and after training; None in a process that generates nothing.
     before: StyleEvidence | None = None
     after: StyleEvidence | None = None
@@ -83,6 +86,7 @@ class RunState:
             checksums=self.checksums,
             training=self.training,
             style=self.shift,
+            evidence=self.evidence_size.name,
             generations=records.PromptCompletions(self.options.settings.prompt, before, after),
             seconds=round(self.recorder.seconds_before + time.perf_counter() - self.started, 1),
             resumed=self.recorder.resumed,

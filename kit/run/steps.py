@@ -18,6 +18,7 @@ from kit.models.sharded_loading import load_slice_by_slice
 from kit.run import result as records
 from kit.run.checksums import run_checksums
 from kit.run.coverage import coverage_count, coverage_with_and_without_adapters, report_coverage
+from kit.run.evidence_size import EVIDENCE_SIZES, choose_evidence_size, describe_choice
 from kit.run.generation import measure_style
 from kit.run.generations import GENERATIONS_FILE, Generations
 from kit.run.loading import load_model
@@ -108,9 +109,18 @@ def generation_before(state: RunState) -> None:
     """Generate text before training; a resumed run has done so already."""
     if state.options.interrupted:
         state.before = state.options.interrupted.before
+        state.evidence_size = EVIDENCE_SIZES[state.options.interrupted.request.evidence]
         return
     state.narrator.step("Generation before")
+    _choose_evidence(state)
     state.before = _generate(state, "before")
+
+
+def _choose_evidence(state: RunState) -> None:
+    asked, parameters = state.options.evidence, state.model.backbone.count_params()
+    state.evidence_size = choose_evidence_size(asked, parameters, state.runtime.simulated)
+    if sentence := describe_choice(state.evidence_size, asked, parameters):
+        state.narrator.say(sentence)
 
 
 def reviews(state: RunState) -> None:
@@ -220,7 +230,7 @@ def generation_after(state: RunState) -> None:
 
 def style_shift(state: RunState) -> None:
     """Compare the style after training with the style before."""
-    before, after, prompts = state.before, state.after, list_prompts()
+    before, after, prompts = state.before, state.after, _prompts(state)
     if before is None or after is None:
         return
     state.narrator.step("Style shift")
@@ -269,7 +279,7 @@ def save(state: RunState) -> None:
             {
                 "settings.json": result.settings,
                 "versions.json": result.versions,
-                GENERATIONS_FILE: Generations(tuple(list_prompts()), *judged),
+                GENERATIONS_FILE: Generations(tuple(_prompts(state)), *judged),
             },
             result,
             lambda path: state.parts.checkpoint.save_training(state.model, path),
@@ -287,9 +297,10 @@ def _generate(state: RunState, name: str) -> StyleEvidence | None:
             state.model,
             state.parts.generation,
             train_style_classifier(),
-            list_prompts(),
+            state.evidence_size,
             settings.prompt,
             settings.max_length,
+            state.narrator,
         )
         state.narrator.text(evidence.completion)
         state.narrator.say(
@@ -297,3 +308,7 @@ def _generate(state: RunState, name: str) -> StyleEvidence | None:
             f"{evidence.reviews} with a review"
         )
     return evidence
+
+
+def _prompts(state: RunState) -> list[str]:
+    return state.evidence_size.of_prompts(list_prompts())
