@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from kit.cli.console import ConsoleNarrator
+from kit.data.films import list_prompts
 from kit.errors import UserError
 from kit.models.presets import BUNDLED_FOLDER
-from kit.run.generation import complete
+from kit.run.generation import complete, complete_all
 
 
 def test_a_token_that_the_tokenizer_does_not_have() -> None:
@@ -28,3 +30,40 @@ def test_a_token_that_the_tokenizer_does_not_have() -> None:
     # Any other error is passed on.
     with pytest.raises(IndexError):
         complete(model(2048), part, "", 2048)
+
+
+@pytest.mark.parametrize("mesh", [None, (2, 4)])
+def test_prompts_in_one_batch_have_the_completions_of_each_alone(mesh: tuple[int, int] | None) -> None:
+    """Also if the batch axis does not divide their number; the sampler is unchanged afterwards."""
+    import keras
+    import keras_hub
+
+    from kit.reference import generation, layout, loading
+    from kit.reference import mesh as meshes
+
+    if mesh:
+        layout_map = layout.gemma_layout_map(meshes.make_device_mesh(*mesh))
+        model = loading.load_distributed(str(BUNDLED_FOLDER), layout_map)
+    else:
+        model = keras_hub.models.CausalLM.from_preset(str(BUNDLED_FOLDER))
+    model.compile(sampler="top_k", weighted_metrics=[])
+    sampler, prompts = model.sampler, [*list_prompts()[:2], "A movie "]
+    try:
+        together = complete_all(model, prompts, 24)
+        assert together == [generation.complete(model, prompt, 24) for prompt in prompts]
+        assert model.sampler is sampler
+        assert model.generate_function is None
+    finally:
+        keras.distribution.set_distribution(None)
+
+
+def test_a_line_about_what_takes_long(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal a line is printed from time to time, with the progress and the seconds."""
+    import time
+
+    monkeypatch.setattr("kit.cli.console.SECONDS_BETWEEN_LINES", 0.05)
+    narrator = ConsoleNarrator()
+    with narrator.working("scoring 48 texts") as report:
+        report("scored 8 of 24 reviews")
+        time.sleep(0.3)
+    assert "scoring 48 texts: scored 8 of 24 reviews … 0 s\n" in capsys.readouterr().out

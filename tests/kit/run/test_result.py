@@ -54,7 +54,8 @@ def test_the_fields_of_the_file(tmp_path: Path) -> None:
     assert " ".join(content) == (
         "preset implementation filled working_folder control settings versions started devices processes mesh "
         "mesh_devices rule_coverage nbytes_per_device peak_nbytes_per_device_while_loading sharding_of_decoder_block_1 "
-        "sharding_of_token_embedding parameters optimizer marks training style generations seconds resumed folder"
+        "sharding_of_token_embedding parameters optimizer marks training style evidence generations seconds resumed "
+        "folder"
     )
     assert {name: list(value) for name, value in content.items() if isinstance(value, dict) and name != "settings"} == {
         "versions": ["python", "keras"],
