@@ -2,6 +2,7 @@
 
 import functools
 import importlib.abc
+import importlib.machinery
 import importlib.util
 import logging
 import os
@@ -16,6 +17,7 @@ from types import ModuleType
 from typing import Literal
 
 from kit.errors import UserError
+from kit.runtime.keras_hub_texts import prepare_keras_hub
 from kit.runtime.processes import SINGLE_PROCESS, Processes, connect
 
 Platform = Literal["cpu", "gpu", "tpu"]
@@ -187,15 +189,41 @@ class _TensorFlowBlocker(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"{name} is blocked by kit.runtime", name=name)
 
 
+class _KerasHubFinder(importlib.abc.MetaPathFinder):
+    """Prepares KerasHub for texts without TensorFlow, as soon as it is imported."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != "keras_hub":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_prepare(module: ModuleType) -> None:
+                execute(module)
+                prepare_keras_hub()
+
+            spec.loader.exec_module = execute_and_prepare  # type: ignore[method-assign]  # this import's own loader
+        return spec
+
+
 @functools.cache
-def _blocker() -> _TensorFlowBlocker:
-    return _TensorFlowBlocker()
+def _finders() -> tuple[importlib.abc.MetaPathFinder, ...]:
+    return (_TensorFlowBlocker(), _KerasHubFinder())
 
 
 def keep_tensorflow_out() -> None:
-    """Block the import of TensorFlow: it takes seconds, and occupies the TPU on a TPU machine."""
-    if "tensorflow" not in sys.modules and _blocker() not in sys.meta_path:
-        sys.meta_path.insert(0, _blocker())
+    """Block the import of TensorFlow: it takes seconds, and occupies the TPU on a TPU machine.
+
+    KerasHub's Gemma 3 and 4 then take texts: see :mod:`kit.runtime.keras_hub_texts`.
+    """
+    if "tensorflow" in sys.modules or _finders()[0] in sys.meta_path:
+        return
+    sys.meta_path[:0] = _finders()
+    if "keras_hub" in sys.modules:
+        prepare_keras_hub()
 
 
 def choose_devices(platform: str, devices: int | None, processes: Processes | None = None) -> tuple[Platform, int]:
