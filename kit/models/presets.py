@@ -18,6 +18,9 @@ from kit.models.settings import TUTORIAL_SETTINGS, FinetuningSettings, settings_
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 
+#: KerasHub's classes of Gemma 1 and 2, Gemma 3, and Gemma 4.
+BACKBONES = ("GemmaBackbone", "Gemma3Backbone", "Gemma4Backbone")
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -78,9 +81,21 @@ def read_config(name: str, file: Path) -> dict[str, Any]:
             f"--preset {name}: its config.json is damaged or not KerasHub's: write the preset again with "
             "save_to_preset, or download it again."
         )
-    if "Gemma" not in config["class_name"]:
-        raise UserError(f"--preset {name}: it is a {config['class_name']}; this program tunes Gemma models only.")
+    if reason := _why_not_tuned(config):
+        raise UserError(f"--preset {name}: {reason}")
     return config
+
+
+def _why_not_tuned(config: dict[str, Any]) -> str:
+    """Why this program cannot tune a model as a language model; empty if it can."""
+    sizes, class_name = config["config"], config["class_name"]
+    if class_name not in BACKBONES:
+        return f"it is a {class_name}; this program tunes Gemma 1, 2, 3 and 4 ({', '.join(BACKBONES)})."
+    if sizes.get("is_embedding_model"):
+        return "it computes embeddings, and no text: choose a language model, such as gemma3_270m."
+    if 0 < sizes.get("num_layers", 0) <= (sizes.get("num_kv_shared_layers") or 0):
+        return "it is an assistant, which drafts text for a Gemma 4 and has no keys of its own: tune that Gemma 4."
+    return ""
 
 
 def _parsed(file: Path) -> dict[str, Any] | None:
@@ -139,7 +154,8 @@ def _from_kaggle(name: str) -> Preset:
     known = keras_hub.models.CausalLM.presets
     gemma_names = sorted(preset for preset in known if "gemma" in preset)
     if "://" not in name and name not in known:
-        shown = ", ".join(preset for preset in gemma_names if preset.startswith(("gemma_", "gemma2_", "gemma3_")))
+        families = ("gemma_", "gemma2_", "gemma3_", "gemma4_")
+        shown = ", ".join(one for one in gemma_names if one.startswith(families) and not one.endswith("_assistant"))
         raise UserError(
             f"--preset {name}: neither a folder nor a known name. Choose {BUNDLED}, or from Kaggle one of {shown}."
         )

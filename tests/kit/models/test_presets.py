@@ -66,7 +66,7 @@ class TestFolders:
             (lambda folder: (folder / "config.json").write_text("[]"), r"config\.json is damaged"),
             (
                 lambda folder: (folder / "config.json").write_text('{"class_name": "BertBackbone", "config": {}}'),
-                "it is a BertBackbone; this program tunes Gemma models only",
+                "it is a BertBackbone; this program tunes Gemma 1, 2, 3 and 4",
             ),
             (lambda folder: (folder / "model.weights.h5").unlink(), "its weights, .* are missing"),
             (lambda folder: _cut(folder / "model.weights.h5"), "its weights, .* are damaged or truncated"),
@@ -77,6 +77,21 @@ class TestFolders:
     )
     def test_damage_is_named(self, copy: Path, damage: Any, message: str) -> None:
         damage(copy)
+        with pytest.raises(UserError, match=message) as caught:
+            find_preset(str(copy))
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("class_name", "sizes", "message"),
+        [
+            ("PaliGemmaBackbone", {}, "it is a PaliGemmaBackbone; this program tunes Gemma 1, 2, 3 and 4"),
+            ("T5GemmaBackbone", {}, "it is a T5GemmaBackbone"),
+            ("Gemma3Backbone", {"is_embedding_model": True}, "it computes embeddings, and no text"),
+            ("Gemma4Backbone", {"num_layers": 4, "num_kv_shared_layers": 4}, "it is an assistant"),
+        ],
+    )
+    def test_models_that_are_not_tuned(self, copy: Path, class_name: str, sizes: dict[str, Any], message: str) -> None:
+        (copy / "config.json").write_text(json.dumps({"class_name": class_name, "config": sizes}))
         with pytest.raises(UserError, match=message) as caught:
             find_preset(str(copy))
         assert "\n" not in str(caught.value)
