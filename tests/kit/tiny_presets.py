@@ -237,6 +237,10 @@ def _value(variable: Any) -> Any:
     shape = tuple(variable.shape)
     seed = int.from_bytes(hashlib.sha256(variable.path.encode()).digest()[:8], "little")
     noise = np.random.default_rng(seed).normal(0, 1, shape).astype("float32")
+    if "moe_router" in variable.path and len(shape) > 1:
+        # Its inputs are normalized and small. So experts are chosen with margins, as trained
+        # routers choose.
+        return 8 * noise
     if len(shape) > 1 and variable.dtype == "float32":
         return noise / math.sqrt(shape[-2])
     initial = np.asarray(variable._initializer(shape, dtype=variable.dtype))
