@@ -1,7 +1,6 @@
 """The training step of ``fit``, lowered for a TPU topology without weights."""
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import keras_hub
 import numpy as np
 
 from kit.evidence.rule_coverage import RuleCoverage, check_coverage, rule_coverage
+from kit.models.blocks import first_blocks
 from kit.models.weightless import VariableInfo, build_backbone, describe, no_weights
 
 
@@ -106,7 +106,7 @@ def lower_step(
         else:
             made, state = parts.make_train_step(model), state[:3]
             step = made if hasattr(made, "lower") else jax.jit(made, donate_argnums=0)
-        lowered = step.lower(state, _data(settings, jax_mesh))
+        lowered = step.lower(state, _data(settings, model, jax_mesh))
     variables = tuple(describe(model.variables))
     named = zip(GROUPS, groups, strict=True)
     slots = tuple(tuple(_slot(group, variable, model) for variable in members) for group, members in named)
@@ -125,11 +125,12 @@ def _model(
     distribution: keras.distribution.ModelParallel,
     num_layers: int | None,
 ) -> keras_hub.models.CausalLM:
-    layers = num_layers or config["config"]["num_layers"]
-    blocks = [f"decoder_block_{number}" for number in range(layers)]
+    if num_layers:
+        config = first_blocks(config, num_layers)
+    blocks = [f"decoder_block_{number}" for number in range(config["config"]["num_layers"])]
     remat = keras.RematScope(mode="list_of_layers", layer_names=blocks if settings.remat else [])
     with no_weights(), remat if settings.remat else contextlib.nullcontext():
-        backbone = build_backbone(config, num_layers=layers, dtype=settings.dtype)
+        backbone = build_backbone(config, dtype=settings.dtype)
     # A task creates its optimizer and metrics, which is impossible without values. They are small.
     model = _task_class(backbone)(backbone=backbone, preprocessor=None)
     with no_weights():
@@ -143,19 +144,25 @@ def _model(
     parts.compile_for_finetuning(model, 5e-5, 0.01)
     with no_weights():
         model.optimizer.build(model.trainable_variables)
-    model._symbolic_build(data_batch=_data(settings, None))
+    model._symbolic_build(data_batch=_data(settings, model, None))
     return model
 
 
 def _task_class(backbone: keras_hub.models.Backbone) -> type:
-    """KerasHub's causal language model with this backbone."""
-    for _, found in inspect.getmembers(keras_hub.models, inspect.isclass):
-        if issubclass(found, keras_hub.models.CausalLM) and getattr(found, "backbone_cls", None) is type(backbone):
-            return found
-    raise ValueError(f"KerasHub has no causal language model of a {type(backbone).__name__}")
+    """KerasHub's causal language model with this backbone.
+
+    Another class may have the same backbone: the assistant of Gemma 4 drafts tokens for it.
+    """
+    name = type(backbone).__name__
+    found = getattr(keras_hub.models, name.replace("Backbone", "CausalLM"), None)
+    if found is None or getattr(found, "backbone_cls", None) is not type(backbone):
+        raise ValueError(f"KerasHub has no causal language model of a {name}")
+    return found
 
 
-def _data(settings: StepSettings, mesh: jax.sharding.Mesh | None) -> tuple[Any, Any, Any]:
+def _data(
+    settings: StepSettings, model: keras_hub.models.CausalLM, mesh: jax.sharding.Mesh | None
+) -> tuple[Any, Any, Any]:
     """A batch as the preprocessor makes it: (inputs, next tokens, sample weights)."""
     shape = (settings.batch_size, settings.sequence_length)
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch")) if mesh is not None else None
@@ -163,7 +170,9 @@ def _data(settings: StepSettings, mesh: jax.sharding.Mesh | None) -> tuple[Any, 
     def array(dtype: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
-    return {"token_ids": array(jnp.int32), "padding_mask": array(jnp.bool_)}, array(jnp.int32), array(jnp.bool_)
+    # Token ids and the padding mask; for Gemma 4 also the positions.
+    inputs = {name: array(jnp.bool_ if name == "padding_mask" else jnp.int32) for name in model.backbone.input}
+    return inputs, array(jnp.int32), array(jnp.bool_)
 
 
 def _spec(variable: keras.Variable) -> tuple[Any, ...]:
