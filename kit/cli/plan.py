@@ -3,10 +3,10 @@
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,14 +16,11 @@ from kit.models.settings import DTYPES
 from kit.parts.implementation import REFERENCE, Parts, find_parts
 
 if TYPE_CHECKING:
-    import keras
     import keras_hub
 
     from kit.tpu.plan import Plan
     from kit.tpu.step import StepParts, StepSettings
     from kit.tpu.topologies import Topology
-
-    LayoutMapFor: TypeAlias = Callable[[keras.distribution.DeviceMesh], keras.distribution.LayoutMap]
 
 
 class LayerNumbers(click.ParamType):
@@ -203,18 +200,17 @@ def _plan(request: _Request, impl: str, quiet: bool) -> "Plan":
 
 def _step_parts(request: _Request, parts: Parts) -> "StepParts":
     """The functions of these parts, and the reference's for modules that they do not have."""
-    from kit.models.known_layouts import find_layout
+    from kit.run.adapters import lora_targets_must_exist
+    from kit.run.layouts import choose_layout
     from kit.run.small_updates import keep_small_updates
     from kit.tpu.step import StepParts
 
     def source(part: str) -> Parts:
         return parts if parts.file_of(part).is_file() else find_parts(REFERENCE)
 
-    layout_map: LayoutMapFor = source("layout").layout.gemma_layout_map
-    if parts.name == REFERENCE:
-        # The tutorial's rules cannot be used if key and value have fewer heads than the axis has
-        # devices.
-        layout_map = find_layout(request.preset, request.settings.mesh) or layout_map
+    layout = choose_layout(source("layout"), request.config, request.settings.mesh)
+    if layout.sentence:
+        _report(layout.sentence)
     training = source("training").training
     reported: set[str] = set()
 
@@ -226,7 +222,11 @@ def _step_parts(request: _Request, parts: Parts) -> "StepParts":
             reported.add(sentence)
         training.compile_for_finetuning(model, learning_rate, weight_decay)
 
-    return StepParts(layout_map, source("lora").lora.enable_lora, compile_for_finetuning)
+    def enable_lora(model: "keras_hub.models.CausalLM", rank: int) -> None:
+        with lora_targets_must_exist():
+            source("lora").lora.enable_lora(model, rank)
+
+    return StepParts(layout.make, enable_lora, compile_for_finetuning)
 
 
 def _report(text: str) -> None:

@@ -1,9 +1,10 @@
-"""Compiles and compares layouts for models whose heads the model axis does not divide.
+"""Compiles and compares layouts for models that the tutorial's layout does not fit.
 
 The tutorial's rules shard a kernel by heads. A model with grouped-query or multi-query attention
 has fewer key and value heads than the axis has devices, and a small model fewer query heads too.
 Such a kernel is sharded along another dimension or replicated; the compiler shows which layout
-sends the fewest bytes.
+sends the fewest bytes. So it does for experts and per-layer embeddings, which the tutorial does not
+know.
 """
 
 import itertools
@@ -16,45 +17,36 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.models.architectures import ARCHITECTURES, find_architecture
-from kit.models.known_layouts import LAYOUTS_FILE, Layout, layout_map_function
-from kit.models.weightless import weightless_variables
+from kit.models.blocks import block_kinds, with_blocks
+from kit.models.known_layouts import (
+    ATTENTION,
+    GROUPS,
+    LAYOUTS_FILE,
+    Layout,
+    Matrix,
+    choose_by_rule,
+    known_layouts,
+    layout_map_function,
+    layout_of,
+    matrices,
+    possible_choices,
+    tutorial_misfits,
+)
 from kit.parts.implementation import REFERENCE, find_parts
 from kit.tpu.compiler import libtpu_version
 from kit.tpu.plan import Plan, make_plan
 from kit.tpu.step import StepParts, StepSettings
 from kit.tpu.topologies import Topology
 
-#: Number of decoder blocks to compile: the first, whose inputs are embeddings, and one that
-#: represents the others.
-LAYERS = 2
-
-#: Groups of kernels with heads, which share one choice, and the order of their dimensions.
-_HEADED = {
-    "query": (("query",), ("heads", "hidden", "head dimension")),
-    "key and value": (("key", "value"), ("heads", "hidden", "head dimension")),
-    "attention output": (("attention_output",), ("heads", "head dimension", "hidden")),
-}
-
-#: What the tutorial's layout does with all other matrices.
-_OTHERS: Layout = {
-    "token_embedding/embeddings": ("model", None),
-    "decoder_block_N/ffw_gating/kernel": (None, "model"),
-    "decoder_block_N/ffw_gating_2/kernel": (None, "model"),
-    "decoder_block_N/ffw_linear/kernel": ("model", None),
-}
-
 #: Topologies with one host, and the meshes that layouts are searched for on each.
 SEARCHED: Mapping[str, tuple[tuple[int, int], ...]] = {"v3-8": ((1, 8), (2, 4), (4, 2)), "v5e-4": ((1, 4), (2, 2))}
-
-#: Choice for a group of kernels that is replicated; the word that ``layouts.json`` has.
-WHOLE = "whole"
 
 
 @dataclass(frozen=True)
 class Candidate:
     """One of the possible layouts."""
 
-    #: For each group of kernels: "heads", "hidden", "head dimension" or "whole".
+    #: For each group of matrices: the dimension to split, such as "heads", or "whole".
     choice: Mapping[str, str]
     layout: Layout
 
@@ -63,29 +55,41 @@ class Candidate:
         return {"choice": dict(self.choice), "layout": {path: list(spec) for path, spec in self.layout.items()}}
 
 
-def candidates(config: Mapping[str, Any], model_axis: int) -> Iterator[Candidate]:
-    """All layouts that shard heads where the axis divides them, else another dimension or none.
+def shortest(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The model that is compiled: the fewest blocks that stand for all.
 
-    ``config`` is the content of a preset's ``config.json``.
+    These are one block of each kind, and at least two: the first, whose inputs are embeddings, and
+    one that represents the others.
     """
-    shapes = {
-        variable.path.split("/")[-2]: variable.shape
-        for variable in weightless_variables(config, num_layers=1)
-        if variable.path.startswith("decoder_block_0/attention/") and variable.path.endswith("/kernel")
-    }
-    options = []
-    for kernels, dimensions in _HEADED.values():
-        sizes = dict(zip(dimensions, zip(*(shapes[kernel] for kernel in kernels), strict=True), strict=True))
-        divided = [name for name, of_kernels in sizes.items() if not any(size % model_axis for size in of_kernels)]
-        options.append(["heads"] if "heads" in divided else [WHOLE, *divided])
-    for chosen in itertools.product(*options):
-        choice = dict(zip(_HEADED, chosen, strict=True))
-        layout = dict(_OTHERS)
-        for name, (kernels, dimensions) in _HEADED.items():
-            spec = tuple("model" if dimension == choice[name] else None for dimension in dimensions)
-            for kernel in kernels:
-                layout[f"decoder_block_N/attention/{kernel}/kernel"] = spec
-        yield Candidate(choice, layout)
+    kinds = [*dict.fromkeys(block_kinds(config))]
+    return with_blocks(config, kinds if len(kinds) > 1 else kinds * 2)
+
+
+def candidates(members: Sequence[Matrix], model_axis: int) -> Iterator[Candidate]:
+    """All layouts that shard heads where the axis divides them, else another dimension or none."""
+    default = choose_by_rule(members, model_axis)
+    fixed = {group: name for group, name in default.items() if not GROUPS[group].in_tutorial}
+    possible = possible_choices(members, model_axis)
+    for chosen in itertools.product(*(possible[group] for group in ATTENTION)):
+        yield _candidate(members, model_axis, {**dict(zip(ATTENTION, chosen, strict=True)), **fixed})
+
+
+def variants(members: Sequence[Matrix], model_axis: int, best: Mapping[str, str]) -> Iterator[Candidate]:
+    """The other ways to split each group that the tutorial does not know, experts for example.
+
+    Replicated, they would send nothing and leave most of the weights on every device.
+    """
+    for group in best:
+        if GROUPS[group].in_tutorial:
+            continue
+        sizes = [matrix.sizes for matrix in members if matrix.group == group]
+        for name in sizes[0]:
+            if name != best[group] and not any(size[name] % model_axis for size in sizes):
+                yield _candidate(members, model_axis, {**best, group: name})
+
+
+def _candidate(members: Sequence[Matrix], model_axis: int, choice: Mapping[str, str]) -> Candidate:
+    return Candidate(choice, layout_of(members, model_axis, choice))
 
 
 def run_in_processes(presets: Sequence[str]) -> None:
@@ -105,19 +109,13 @@ def search_presets(presets: Sequence[str], topology: Topology, report: Callable[
     for preset in presets or ARCHITECTURES:
         config = find_architecture(preset)
         for mesh in SEARCHED[topology.name]:
-            if needs_a_search(config, mesh[1]):
+            if tutorial_misfits(matrices(config), mesh[1]):
                 report(f"{preset} on {topology.name}, mesh {mesh[0]}x{mesh[1]}")
                 found = search(config, topology, mesh, parts, lambda text: report(f"    {text}"))
                 keep(preset, mesh, topology, found)
                 report(f"    chosen: {found['choice']}")
             else:
                 keep(preset, mesh, topology, tutorial_entry(config, mesh))
-
-
-def needs_a_search(config: Mapping[str, Any], model_axis: int) -> bool:
-    """Whether the tutorial's layout cannot be used because the axis does not divide the heads."""
-    sizes = config["config"]
-    return any(sizes[name] % model_axis for name in ("num_query_heads", "num_key_value_heads"))
 
 
 def search(
@@ -134,16 +132,21 @@ def search(
     them.
     """
     settings = StepSettings(mesh, batch_size=math.lcm(2, mesh[0]))
-    found = []
-    for candidate in candidates(config, mesh[1]):
-        mine = StepParts(layout_map_function(candidate.layout), parts.enable_lora, parts.compile_for_finetuning)
-        plan = make_plan(config, topology, settings, mine, (LAYERS,))
-        found.append((candidate, plan))
+    members, short = matrices(config), shortest(config)
+
+    def compiled(candidate: Candidate) -> tuple[Candidate, Plan]:
+        make = layout_map_function(candidate.layout, short)
+        plan = make_plan(short, topology, settings, StepParts(make, parts.enable_lora, parts.compile_for_finetuning))
         named = ", ".join(f"{name} {choice}" for name, choice in candidate.choice.items())
         report(f"{named}: collectives {_sent(plan):,} bytes, arguments {plan.arguments:,} bytes")
-    best = min(found, key=lambda pair: (_sent(pair[1]), pair[1].arguments))[0]
+        return candidate, plan
+
+    found = [compiled(candidate) for candidate in candidates(members, mesh[1])]
+    best = min(found, key=_cost)
+    found += [compiled(candidate) for candidate in variants(members, mesh[1], best[0].choice)]
+    best = min(found, key=_cost)
     return {
-        **best.as_json(),
+        **best[0].as_json(),
         "enumerated": [
             {
                 **candidate.choice,
@@ -157,16 +160,16 @@ def search(
 
 
 def tutorial_entry(config: Mapping[str, Any], mesh: tuple[int, int]) -> dict[str, Any]:
-    """The entry of a model whose heads the axis divides: the tutorial's layout."""
-    (candidate,) = candidates(config, mesh[1])
+    """The entry of a model that the tutorial's layout fits."""
+    (candidate,) = candidates(matrices(config), mesh[1])
     return {**candidate.as_json(), "enumerated": []}
 
 
 def keep(preset: str, mesh: tuple[int, int], topology: Topology, found: Mapping[str, Any]) -> None:
     """Write an entry to ``layouts.json``, and keep all others."""
-    content = json.loads(LAYOUTS_FILE.read_text()) if LAYOUTS_FILE.is_file() else {}
+    content, layers = known_layouts(), shortest(find_architecture(preset))["config"]["num_layers"]
     content[preset] = content.get(preset, {}) | {
-        f"{mesh[0]}x{mesh[1]}": {"topology": topology.name, "libtpu": libtpu_version(), "layers": LAYERS, **found}
+        f"{mesh[0]}x{mesh[1]}": {"topology": topology.name, "libtpu": libtpu_version(), "layers": layers, **found}
     }
     text = json.dumps({name: dict(sorted(content[name].items())) for name in sorted(content)}, indent=1)
     LAYOUTS_FILE.write_text(text + "\n")
@@ -174,3 +177,7 @@ def keep(preset: str, mesh: tuple[int, int], topology: Topology, found: Mapping[
 
 def _sent(plan: Plan) -> int:
     return sum(nbytes for _, nbytes in plan.by_kind().values())
+
+
+def _cost(pair: tuple[Candidate, Plan]) -> tuple[int, int]:
+    return _sent(pair[1]), pair[1].arguments

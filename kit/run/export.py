@@ -23,6 +23,7 @@ from kit.parts.implementation import REFERENCE, Parts
 from kit.run.checksums import weights_checksum
 from kit.run.finished import FinishedRun
 from kit.run.generation import complete
+from kit.run.layouts import choose_layout
 from kit.run.loading import load_model
 from kit.run.small_updates import keep_small_updates
 from kit.runtime.platform import Runtime
@@ -67,7 +68,10 @@ def _load(
 ) -> tuple[keras_hub.models.CausalLM, Path]:
     """The model of the preset, and the folder that it was loaded from."""
     narrator.step("Loading")
-    layout_map = parts.layout.gemma_layout_map(parts.mesh.make_device_mesh(*options.mesh))
+    layout = choose_layout(parts, options.preset.config, options.mesh)
+    if layout.sentence:
+        narrator.say(layout.sentence)
+    layout_map = layout.make(parts.mesh.make_device_mesh(*options.mesh))
     nbytes = sum(variable.nbytes for variable in weightless_variables(options.preset.config, 0, dtype=options.dtype))
     if runtime.simulated:
         require_memory(options.preset, nbytes)

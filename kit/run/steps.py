@@ -16,11 +16,13 @@ from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import download_all, require_memory
 from kit.models.sharded_loading import load_slice_by_slice
 from kit.run import result as records
+from kit.run.adapters import lora_targets_must_exist
 from kit.run.checksums import run_checksums
 from kit.run.coverage import coverage_count, coverage_with_and_without_adapters, report_coverage
 from kit.run.evidence_size import EVIDENCE_SIZES, choose_evidence_size, describe_choice
 from kit.run.generation import measure_style
 from kit.run.generations import GENERATIONS_FILE, Generations
+from kit.run.layouts import choose_layout
 from kit.run.loading import load_model
 from kit.run.multi_process import gathered_values, local_batches, on_main_process
 from kit.run.recorder import Schedule, StepRecorder, prepare_for_recording
@@ -60,10 +62,14 @@ def layout_map(state: RunState) -> None:
     """Make the layout map, and apply it to every variable of the preset before loading."""
     state.narrator.step("Layout map")
     preset, settings = state.options.preset, state.options.settings
-    state.layout_map = state.parts.layout.gemma_layout_map(state.device_mesh)
+    mesh_shape = state.options.mesh_shape(state.runtime.device_count)
+    layout = choose_layout(state.parts, preset.config, mesh_shape)
+    if layout.sentence:
+        state.narrator.say(layout.sentence)
+    state.layout_map = layout.make(state.device_mesh)
     config, dtype = preset.config, settings.weight_dtype
     tuned, loaded = coverage_with_and_without_adapters(state.layout_map, config, settings.rank, dtype)
-    check_coverage(tuned, state.options.mesh_shape(state.runtime.device_count))
+    check_coverage(tuned, mesh_shape)
     report_coverage(tuned, loaded, state.narrator)
     state.coverage = coverage_count(tuned, loaded)
     state.predicted = records.LoadedBytes(loaded.nbytes, loaded.nbytes_per_device)
@@ -148,7 +154,8 @@ def lora(state: RunState) -> None:
     before = records.ParameterCount(*part.count_parameters(model))
     if settings.rank:
         state.narrator.step(f"LoRA of rank {settings.rank}")
-        part.enable_lora(model, settings.rank)
+        with lora_targets_must_exist():
+            part.enable_lora(model, settings.rank)
     else:
         state.narrator.step("No LoRA: all parameters are trained")
     tuned = records.ParameterCount(*part.count_parameters(model))

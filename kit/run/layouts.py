@@ -1,0 +1,33 @@
+"""The layout of a run: that of the parts, or the one that was found where the tutorial's does not fit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kit.models.known_layouts import LayoutMapFor, find_layout
+from kit.parts.implementation import Parts
+
+#: The module of the function that has the tutorial's layout.
+TUTORIAL = "kit.reference.layout"
+
+
+@dataclass(frozen=True)
+class ChosenLayout:
+    """The layout of a run, an export or a plan."""
+
+    make: LayoutMapFor
+    #: For the user, if it is not the parts' own layout; else empty.
+    sentence: str = ""
+
+
+def choose_layout(parts: Parts, config: Mapping[str, Any], mesh: tuple[int, int]) -> ChosenLayout:
+    """The parts' ``gemma_layout_map``; for the reference's, the layout that was found if it does not fit.
+
+    Only the reference's function is replaced, also where ``--fill-with-reference`` takes it. A
+    user's own layout is used as it is: if the axis does not divide its dimensions, the run says so.
+    ``config`` is the content of the preset's ``config.json``.
+    """
+    own = parts.layout.gemma_layout_map
+    if getattr(own, "__module__", "") == TUTORIAL and (found := find_layout(config, mesh)):
+        return ChosenLayout(found.make, found.sentence)
+    return ChosenLayout(own)
