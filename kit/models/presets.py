@@ -1,4 +1,6 @@
-"""Presets: the bundled one, a folder in KerasHub's format, or a Gemma from Kaggle by its name.
+"""Presets: the bundled one, a folder, or a Gemma from Kaggle or Hugging Face by its name.
+
+A folder has KerasHub's format, or that of Hugging Face's transformers.
 
 A preset is checked before a model is built from it: a mistake then is one sentence, and not a
 traceback from inside the libraries.
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.errors import UserError
-from kit.models import kaggle
+from kit.models import huggingface, kaggle, transformers_format
 from kit.models.settings import TUTORIAL_SETTINGS, FinetuningSettings, settings_of_folder
 
 BUNDLED = "bundled"
@@ -34,7 +36,8 @@ class Preset:
     config: dict[str, Any]
     #: Default settings for tuning it.
     settings: FinetuningSettings
-    #: Its handle on Kaggle with the version; None for a folder.
+    #: Its handle on Kaggle with the version, or its name on Hugging Face with the commit; None for
+    #: a folder.
     handle: str | None = None
     #: Whether it was trained on the reviews of the split "pretraining".
     trained_on_reviews: bool = False
@@ -43,7 +46,8 @@ class Preset:
 def find_preset(name: str) -> Preset:
     """Find a preset and read its configuration, from the network if necessary.
 
-    The name is ``bundled``, a folder, a name such as ``gemma_7b_en``, or a handle ``kaggle://…``.
+    The name is ``bundled``, a folder, a name such as ``gemma_7b_en``, a handle ``kaggle://…``, or
+    ``hf://owner/model``; the preset's name then has the commit, so that it stays the same model.
     Raises UserError if it is unknown, cannot be downloaded or is damaged.
     """
     if name == BUNDLED:
@@ -52,7 +56,10 @@ def find_preset(name: str) -> Preset:
     if Path(name).is_dir():
         return _from_folder(name, Path(name))
     if Path(name).is_file():
-        raise UserError(f"--preset {name}: this is a file; give a folder in KerasHub's preset format.")
+        raise UserError(f"--preset {name}: this is a file; give a folder in KerasHub's format or that of transformers.")
+    if name.startswith(huggingface.SCHEME):
+        file, pinned = huggingface.find_config(name)
+        return Preset(pinned, pinned, read_config(name, file), TUTORIAL_SETTINGS, pinned)
     if "/" in name and "://" not in name:
         raise UserError(f"--preset {name}: there is no such folder.")
     return _from_kaggle(name)
@@ -60,26 +67,39 @@ def find_preset(name: str) -> Preset:
 
 def _from_folder(name: str, folder: Path) -> Preset:
     config = read_config(name, folder / "config.json")
-    _check_vocabulary(name, folder)
-    _check_weights(name, folder)
+    _check_files(name, folder)
     return Preset(name, str(folder), config, settings_of_folder(folder))
 
 
+def _check_files(name: str, folder: Path) -> None:
+    """Raise UserError if the vocabulary or weights of a preset are missing or damaged."""
+    if transformers_format.has_transformers_config(folder):
+        transformers_format.check_folder(name, folder)
+    else:
+        _check_vocabulary(name, folder)
+        _check_weights(name, folder)
+
+
 def read_config(name: str, file: Path) -> dict[str, Any]:
-    """The content of a preset's ``config.json``.
+    """The content of a preset's ``config.json``, in KerasHub's form.
+
+    That of transformers is converted to that of the text model.
 
     Raises UserError if it is missing, damaged, or not that of a Gemma.
     """
     if not file.is_file():
         raise UserError(
             f"--preset {name}: it has no config.json; a preset is a folder that save_to_preset wrote "
-            "(config.json, model.weights.h5, tokenizer.json, assets)."
+            "(config.json, model.weights.h5, tokenizer.json, assets), or of Hugging Face's transformers "
+            "(config.json, model.safetensors, tokenizer.model or tokenizer.json)."
         )
+    if transformers_format.has_transformers_config(file.parent):
+        return transformers_format.kerashub_config(name, json.loads(file.read_text(encoding="utf-8")))
     config = _parsed(file)
     if config is None:
         raise UserError(
-            f"--preset {name}: its config.json is damaged or not KerasHub's: write the preset again with "
-            "save_to_preset, or download it again."
+            f"--preset {name}: its config.json is damaged, or neither KerasHub's nor that of transformers: write the "
+            "preset again with save_to_preset, or download it again."
         )
     if reason := _why_not_tuned(config):
         raise UserError(f"--preset {name}: {reason}")
@@ -168,13 +188,15 @@ def _from_kaggle(name: str) -> Preset:
 
 
 def download_all(preset: Preset, report: Callable[[str], None] = lambda text: None) -> Preset:
-    """Download the missing files of a preset from Kaggle, and check them.
+    """Download the missing files of a preset from Kaggle or Hugging Face, and check them.
 
     ``report`` is called with a sentence about what is downloaded, if anything is. Returns the
     preset with a folder as its location, so that loading needs no network. Raises UserError if the
     download fails, or a file is damaged; the file is deleted, so that the next run downloads it
     again.
     """
+    if preset.handle and preset.handle.startswith(huggingface.SCHEME):
+        return _download_from_huggingface(preset, preset.handle, report)
     folder = kaggle.download_preset(preset.name, preset.handle, report) if preset.handle else None
     if preset.handle is None or folder is None:
         return preset
@@ -183,10 +205,26 @@ def download_all(preset: Preset, report: Callable[[str], None] = lambda text: No
     return replace(preset, location=str(folder))
 
 
+def _download_from_huggingface(preset: Preset, handle: str, report: Callable[[str], None]) -> Preset:
+    folder = huggingface.download_model(handle, report)
+    damaged = [file.name for file in _damaged_weights(folder)]
+    if transformers_format.has_transformers_config(folder):
+        damaged = [file for file in [transformers_format.damaged_file(folder)] if file]
+    for file in damaged:
+        huggingface.delete_damaged(handle, file)
+        raise _damaged(preset.name, file, "Hugging Face")
+    _check_files(preset.name, folder)
+    return replace(preset, location=str(folder))
+
+
 def _damaged_download(name: str, handle: str, path: str) -> UserError:
     kaggle.delete_damaged(name, handle, path)
+    return _damaged(name, path, "Kaggle")
+
+
+def _damaged(name: str, path: str, source: str) -> UserError:
     return UserError(
-        f"{path} of {name} from Kaggle is damaged, and was deleted: run again to download it. A network that asks for "
+        f"{path} of {name} from {source} is damaged, and was deleted: run again to download it. A network that asks for "
         "a login first answers each request with its own page."
     )
 

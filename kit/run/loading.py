@@ -7,6 +7,7 @@ import keras_hub
 
 from kit.errors import UserError
 from kit.models.presets import Preset
+from kit.models.transformers_format import text_models
 from kit.parts.protocols import LoadingPart
 
 
@@ -15,7 +16,8 @@ def load_model(
 ) -> keras_hub.models.CausalLM:
     """Load a preset's model. Raises UserError if the weights do not fit the configuration."""
     try:
-        return part.load_distributed(preset.location, layout_map, dtype=dtype)
+        with text_models():
+            return part.load_distributed(preset.location, layout_map, dtype=dtype)
     except (OSError, KeyError, ValueError) as error:
         reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
         raise UserError(
