@@ -353,15 +353,29 @@ def text_models() -> Iterator[None]:
     """
     from keras_hub.src.utils.transformers import preset_loader
 
-    presets, loader = preset_loader.TransformersPresetLoader, preset_loader.SafetensorLoader
-    initialize = presets.__init__
+    loader = preset_loader.TransformersPresetLoader
+    initialize = loader.__init__
 
     def initialize_text_model(self: Any, preset: str, config: dict[str, Any]) -> None:
         kind = config["model_type"]
         initialize(self, preset, text_config(preset, config) if kind in {*_CONVERTERS, *_TEXT_MODELS} else config)
 
-    presets.__init__, preset_loader.SafetensorLoader = initialize_text_model, _sliced_loader(loader)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(replaced(loader, "__init__", initialize_text_model))
+        stack.enter_context(replaced(preset_loader, "SafetensorLoader", _sliced_loader(preset_loader.SafetensorLoader)))
+        # KerasHub's read the processor_config.json of images and videos, also for a text model.
+        stack.enter_context(replaced(loader, "load_preprocessor", preset_loader.PresetLoader.load_preprocessor))
+        for kind in ("image", "audio", "video"):
+            stack.enter_context(replaced(loader, f"load_{kind}_converter", lambda self, cls, **kwargs: None))
+        yield
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """An attribute has another value in this context."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        presets.__init__, preset_loader.SafetensorLoader = initialize, loader
+        setattr(owner, name, before)

@@ -36,6 +36,11 @@ def test_the_same_logits(tmp_path: Path, family: str) -> None:
     expected = tiny.logits(backbone)
     assert np.abs(expected).max() > 1
     np.testing.assert_allclose(tiny.logits(loaded), expected, rtol=0, atol=1e-6)
+    with text_models():
+        model = keras_hub.models.CausalLM.from_preset(str(tmp_path))
+    assert type(model).__name__.removesuffix("CausalLM") == type(backbone).__name__.removesuffix("Backbone")
+    model.preprocessor.sequence_length = 16
+    assert model.predict_on_batch(["A film."]).shape == (1, 16, backbone.vocabulary_size)
     described = {one.path: one.shape for one in weightless_variables(preset.config)}
     assert described == {variable.path: tuple(variable.shape) for variable in loaded.variables}
 
