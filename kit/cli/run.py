@@ -57,7 +57,11 @@ class _Request:
 
 
 @click.command("run", context_settings={"show_default": True})
-@click.option("--preset", default="bundled", help="bundled, a folder, or a Gemma preset on Kaggle such as gemma_7b_en.")
+@click.option(
+    "--preset",
+    default="bundled",
+    help="bundled, a folder, a Gemma on Kaggle such as gemma_7b_en, or on Hugging Face: hf://google/gemma-3-1b-pt.",
+)
 @click.option("--mesh", type=MeshShape(), help='Sizes of the axes "batch" and "model".  [default: 1 x all devices]')
 @click.option("--platform", default="auto", help="auto, cpu (simulated devices), gpu or tpu.")
 @click.option("--devices", type=int, help="How many devices to simulate.  [default: 8]")

@@ -2,6 +2,8 @@
 
 - ``presets``: the bundled preset, a folder, or a name on Kaggle, read and checked
 - ``kaggle``: files of presets from Kaggle
+- ``huggingface``: models from Hugging Face
+- ``transformers_format``: models in the format of Hugging Face's transformers
 - ``settings``: the settings of a fine-tuning run, whose defaults come with the preset
 - ``architectures``: published sizes of Gemma models
 - ``weightless``: models whose variables have shapes but no values

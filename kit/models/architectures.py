@@ -158,11 +158,17 @@ def architecture_name(preset: str) -> str | None:
 
 
 def find_architecture(name: str) -> dict[str, Any]:
-    """The ``config.json`` of a known model, "bundled", or a folder. Raises UserError for others."""
+    """The ``config.json`` of a known model, "bundled", a folder, or ``hf://owner/model``.
+
+    Raises UserError for others.
+    """
+    from kit.models import huggingface
     from kit.models.presets import BUNDLED, BUNDLED_FOLDER, read_config
 
     if known := architecture_name(name):
         return ARCHITECTURES[known]
+    if name.startswith(huggingface.SCHEME):
+        return read_config(name, huggingface.find_config(name)[0])
     folder = BUNDLED_FOLDER if name == BUNDLED else Path(name)
     if not folder.is_dir():
         raise UserError(

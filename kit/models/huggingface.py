@@ -187,7 +187,8 @@ def _download_missing(model: HubModel, report: Callable[[str], None]) -> Path:
             return Path(hf_hub_download(model.repo, path, revision=model.revision))
 
     folder = small("config.json").parent
-    needed, single, index = _SMALL_FILES, WEIGHTS, INDEX
+    needed: tuple[str, ...] = _SMALL_FILES
+    single, index = WEIGHTS, INDEX
     if not transformers_format.has_transformers_config(folder):
         kerashub = ("tokenizer.json", "task.json", "preprocessor.json", "metadata.json", "finetuning.json")
         needed, single, index = (*kerashub, "assets/tokenizer/vocabulary.spm"), _KERASHUB_WEIGHTS, _KERASHUB_INDEX
@@ -269,7 +270,7 @@ def _download_weights(model: HubModel, path: str, report: Callable[[str], None])
 def _download_resumably(model: HubModel, path: str, url: str, metadata: Any, report: Callable[[str], None]) -> None:
     """Download the rest of a partial file, and compare its SHA-256."""
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils._headers import build_hf_headers
 
     partial = _partial(model, path)
     had = _size(partial)

@@ -313,9 +313,10 @@ class _Slices:
 def _sliced_loader(base: type) -> type:
     """KerasHub's loader of safetensors, reading slices and finding tensors by their exact names."""
 
-    class SlicedLoader(base):  # type: ignore[valid-type, misc]
+    class SlicedLoader(base):
         def __init__(self, preset: str, prefix: str | None = None, fname: str | None = None) -> None:
             super().__init__(preset, prefix, fname)
+            self.prefix: str | None = prefix
             self.tensors = _Tensors(preset, Path(preset))
             self.callback(self.tensors.close)
 

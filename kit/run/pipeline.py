@@ -81,5 +81,5 @@ def _new_folder(state: RunState) -> RunFolder:
         evidence=state.evidence_size.name,
     )
     time_of_day = re.sub(r"[^0-9T]", "", inputs.started.isoformat().partition("+")[0]).replace("T", "-")
-    name = f"{time_of_day}-{Path(inputs.preset).name}" + ("-control" if inputs.control else "")
+    name = f"{time_of_day}-{Path(inputs.preset).name.partition('@')[0]}" + ("-control" if inputs.control else "")
     return new_run_folder(options.runs_folder, name, request, state.before)
