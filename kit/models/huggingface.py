@@ -164,7 +164,7 @@ def _complete_folder(model: HubModel) -> Path | None:
 
 
 def _weights(folder: Path) -> list[str]:
-    """The files with weights, as far as the files that are there tell; none if they do not."""
+    """The files with weights, from the files that are there; none if these do not show it."""
     single, index = (_KERASHUB_WEIGHTS, _KERASHUB_INDEX)
     if transformers_format.has_transformers_config(folder):
         single, index = WEIGHTS, INDEX
@@ -313,14 +313,11 @@ class _HashedFile:
         self.sha256.update(content)
         return self._file.write(content)
 
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
     def truncate(self) -> int:
-        """Start anew: the server sends the whole file where the rest was asked for."""
+        """Start again: the server sends the whole file where the rest was asked for."""
         self.sha256 = hashlib.sha256()
         return self._file.truncate()
 

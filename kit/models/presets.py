@@ -224,8 +224,8 @@ def _damaged_download(name: str, handle: str, path: str) -> UserError:
 
 def _damaged(name: str, path: str, source: str) -> UserError:
     return UserError(
-        f"{path} of {name} from {source} is damaged, and was deleted: run again to download it. A network that asks for "
-        "a login first answers each request with its own page."
+        f"{path} of {name} from {source} is damaged, and was deleted: run again to download it. A network that asks "
+        "for a login first answers each request with its own page."
     )
 
 

@@ -258,7 +258,7 @@ class _Tensors:
             self._read_head(folder / file)
 
     def _read_head(self, file: Path) -> None:
-        # `safe_open` has checked the file; it does not tell where a tensor lies.
+        # `safe_open` has checked the file; it does not give a tensor's position.
         with file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
             head = json.loads(opened.read(length))
@@ -321,7 +321,7 @@ def _sliced_loader(base: type) -> type:
             self.callback(self.tensors.close)
 
         def get_prefixed_key(self, hf_weight_key: str, dict_like: Mapping[str, Any]) -> str:
-            """KerasHub's takes any tensor whose name ends so; the embeddings alone have one name."""
+            """Only the embeddings may have a prefix that is not known yet; KerasHub's takes any."""
             for name in (hf_weight_key, (self.prefix or "") + hf_weight_key):
                 if name in dict_like:
                     return name

@@ -1,7 +1,7 @@
 """Tiny Gemma models in the format of transformers, written from KerasHub's with random weights.
 
-The names and shapes of tensors are those of transformers' checkpoints. The mapping is written here
-once more, in the other direction than KerasHub's converters.
+The names and shapes of tensors are those of transformers' checkpoints. The mapping here has the
+other direction than that of KerasHub's converters, and does not use them.
 """
 
 import json
