@@ -1,11 +1,14 @@
 """Memory of loading a preset, on the host and on each device, by the kit and by ``from_preset``.
 
-Makes a random preset of 1.2 GB in a temporary folder, and loads it over 8 simulated devices, each
-way in a process of its own. On the CPU the devices' memory is the host's. Takes two
-minutes on 2 cores. Usage: python benchmarks/sharded_loading.py
+Makes a random preset of 1.2 GB in a temporary folder, and the same model in the format of Hugging
+Face's transformers. Loads them over 8 simulated devices, each way in a process of its own. On the
+CPU the devices' memory is the host's. Takes three minutes on 2 cores. Usage: python
+benchmarks/sharded_loading.py
 """
 
+import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,6 +43,45 @@ def make(folder: str) -> None:
     model.save_to_preset(folder)
 
 
+def make_transformers(folder: Path) -> None:
+    """Write random weights in transformers' format, in two files."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from kit.models.presets import BUNDLED_FOLDER
+
+    hidden, middle = SIZES["hidden_dim"], SIZES["intermediate_dim"] // 2
+    heads = SIZES["num_query_heads"] * SIZES["head_dim"]
+    shapes = {"embed_tokens.weight": (SIZES["vocabulary_size"], hidden), "norm.weight": (hidden,)}
+    for block in range(SIZES["num_layers"]):
+        shapes |= {f"layers.{block}.{name}_layernorm.weight": (hidden,) for name in ("input", "post_attention")}
+        shapes |= {f"layers.{block}.self_attn.{name}_proj.weight": (heads, hidden) for name in "qkv"}
+        shapes[f"layers.{block}.self_attn.o_proj.weight"] = (hidden, heads)
+        shapes |= {f"layers.{block}.mlp.{name}_proj.weight": (middle, hidden) for name in ("gate", "up")}
+        shapes[f"layers.{block}.mlp.down_proj.weight"] = (hidden, middle)
+    random, names, weight_map = np.random.default_rng(0), sorted(shapes), {}
+    folder.mkdir()
+    for number in (1, 2):
+        file = f"model-0000{number}-of-00002.safetensors"
+        mine = {f"model.{name}": shapes[name] for name in names[number - 1 :: 2]}
+        save_file({name: random.standard_normal(shape, "float32") for name, shape in mine.items()}, folder / file)
+        weight_map |= dict.fromkeys(mine, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    config = {
+        "architectures": ["GemmaForCausalLM"],
+        "model_type": "gemma",
+        "vocab_size": SIZES["vocabulary_size"],
+        "num_hidden_layers": SIZES["num_layers"],
+        "num_attention_heads": SIZES["num_query_heads"],
+        "num_key_value_heads": SIZES["num_key_value_heads"],
+        "hidden_size": hidden,
+        "intermediate_size": middle,
+        "head_dim": SIZES["head_dim"],
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    shutil.copyfile(BUNDLED_FOLDER / "assets" / "tokenizer" / "vocabulary.spm", folder / "tokenizer.model")
+
+
 def load(folder: str, how: str) -> None:
     """Load it, and print a row."""
     import contextlib
@@ -47,6 +89,7 @@ def load(folder: str, how: str) -> None:
     import jax
 
     from kit.models.sharded_loading import LoadingReport, load_slice_by_slice
+    from kit.models.transformers_format import text_models
     from kit.reference.layout import gemma_layout_map
     from kit.reference.loading import load_distributed
     from kit.reference.mesh import make_device_mesh
@@ -70,7 +113,7 @@ def load(folder: str, how: str) -> None:
     jax.devices()
     layout_map = gemma_layout_map(make_device_mesh(1, 8))
     baseline = peak()
-    with (load_slice_by_slice if how == "kit" else watched)() as report:
+    with (load_slice_by_slice if how.startswith("kit") else watched)() as report, text_models():
         model = load_distributed(folder, layout_map)
     jax.block_until_ready([variable.value for variable in model.variables])
     host = peak() - baseline
@@ -82,7 +125,7 @@ def load(folder: str, how: str) -> None:
         f"{min(devices[1:]):,.0f} to {max(devices[1:]):,.0f} MB |",
         flush=True,
     )
-    if how == "kit":
+    if how == "kit, transformers":
         print(
             f"\nweights {weights / 1e6:,.0f} MB, largest tensor {largest / 1e6:,.0f} MB, a device's share "
             f"{weights / 8e6:,.0f} MB"
@@ -99,7 +142,7 @@ def main() -> None:
             "peak of device 0 | peak of the other devices |"
         )
         print("|---|---|---|---|---|", flush=True)
-        for how in ("from_preset", "kit"):
+        for how in ("from_preset", "kit", "kit, transformers"):
             subprocess.run([sys.executable, __file__, "load", folder, how], check=True)
 
 
@@ -110,4 +153,10 @@ if __name__ == "__main__":
         from kit.runtime.platform import start
 
         start("cpu", 8, 0)
-        make(sys.argv[2]) if sys.argv[1] == "make" else load(sys.argv[2], sys.argv[3])
+        given = Path(sys.argv[2])
+        transformers = given.with_name("transformers")
+        if sys.argv[1] == "make":
+            make(str(given))
+            make_transformers(transformers)
+        else:
+            load(str(transformers if "transformers" in sys.argv[3] else given), sys.argv[3])

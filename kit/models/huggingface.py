@@ -99,12 +99,9 @@ def find_config(name: str) -> tuple[Path, str]:
 
 
 def _newest_config(model: HubModel) -> Path:
-    from huggingface_hub import hf_hub_download
-
     try:
-        with _failures(model, "config.json"):
-            _list_files(model)
-            return Path(hf_hub_download(model.repo, "config.json", revision=model.revision))
+        _list_files(model)
+        return _download_small(model, "config.json")
     except _NoNetworkError as error:
         if file := model.cached("config.json"):
             return file
@@ -178,15 +175,10 @@ def _weights(folder: Path) -> list[str]:
 
 
 def _download_missing(model: HubModel, report: Callable[[str], None]) -> Path:
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import constants
 
     sizes = _list_files(model)
-
-    def small(path: str) -> Path:
-        with _failures(model, path):
-            return Path(hf_hub_download(model.repo, path, revision=model.revision))
-
-    folder = small("config.json").parent
+    folder = _download_small(model, "config.json").parent
     needed: tuple[str, ...] = _SMALL_FILES
     single, index = WEIGHTS, INDEX
     if not transformers_format.has_transformers_config(folder):
@@ -198,7 +190,7 @@ def _download_missing(model: HubModel, report: Callable[[str], None]) -> Path:
         )
     for path in (*needed, index):
         if path in sizes:
-            small(path)
+            _download_small(model, path)
     files = _weights(folder) or [single]
     missing = [path for path in files if model.cached(path) is None]
     left = sum(max(0, sizes.get(path, 0) - _size(_partial(model, path))) for path in missing)
@@ -211,6 +203,17 @@ def _download_missing(model: HubModel, report: Callable[[str], None]) -> Path:
     for path in missing:
         _download_weights(model, path, report)
     return folder
+
+
+def _download_small(model: HubModel, path: str) -> Path:
+    """Download a small file, or find it in the cache."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    with _failures(model, path):
+        if not (_COMMIT.fullmatch(model.revision) and model.cached(path)):
+            # Fails at once; hf_hub_download repeats it for minutes.
+            get_hf_file_metadata(hf_hub_url(model.repo, path, revision=model.revision), timeout=CONNECT_SECONDS)
+        return Path(hf_hub_download(model.repo, path, revision=model.revision))
 
 
 def _require_space(model: HubModel, left: int, cache: Path) -> None:
@@ -269,6 +272,7 @@ def _download_weights(model: HubModel, path: str, report: Callable[[str], None])
 
 def _download_resumably(model: HubModel, path: str, url: str, metadata: Any, report: Callable[[str], None]) -> None:
     """Download the rest of a partial file, and compare its SHA-256."""
+    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils._headers import build_hf_headers
 
@@ -285,15 +289,21 @@ def _download_resumably(model: HubModel, path: str, url: str, metadata: Any, rep
         headers.pop("authorization", None)
     with partial.open("ab") as file:
         hashed = _HashedFile(file, partial)
-        http_get(
-            metadata.location,
-            hashed,  # type: ignore[arg-type]  # has the methods that the client calls
-            resume_size=had,
-            headers=headers,
-            expected_size=metadata.size,
-            displayed_filename=path,
-        )
-    if len(metadata.etag) == 64 and hashed.sha256.hexdigest() != metadata.etag:
+        try:
+            http_get(
+                metadata.location,
+                hashed,  # type: ignore[arg-type]  # has the methods that the client calls
+                resume_size=had,
+                headers=headers,
+                expected_size=metadata.size,
+                displayed_filename=path,
+            )
+            same = len(metadata.etag) != 64 or hashed.sha256.hexdigest() == metadata.etag
+        except OSError as error:
+            if error.errno is not None or isinstance(error, HfHubHTTPError):
+                raise
+            same = False  # it has another size
+    if not same:
         partial.unlink()
         raise UserError(
             f"{path} of {model.name} differs from Hugging Face's (by its SHA-256), and was deleted: run again. If that "
@@ -395,8 +405,12 @@ def _failures(model: HubModel, path: str) -> Iterator[None]:
             ) from None
         raise _NoNetworkError(_unreached(model, error)) from None
     except OSError as error:
+        if error.errno is None:
+            raise UserError(
+                f"{path} of {model.name} was not received completely: check the network and run again."
+            ) from None
         raise UserError(
-            f"{path} of {model.name} cannot be written to {constants.HF_HUB_CACHE} ({error.strerror or error}): fix "
+            f"{path} of {model.name} cannot be written to {constants.HF_HUB_CACHE} ({error.strerror}): fix "
             "that, or set HF_HOME to a writable folder with enough space."
         ) from None
 

