@@ -59,6 +59,17 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 
+#: What each text model has.
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+)
+
 #: Type of a tensor in a file -> its NumPy type.
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -135,12 +146,20 @@ def kerashub_config(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
     Raises UserError as :func:`text_config`, and if a size is missing.
     """
     text = text_config(name, content)
+    for key in _SIZES:
+        size = text.get(key)
+        if not isinstance(size, int) or size < 1:
+            found = "missing" if key not in text else repr(size)
+            raise UserError(
+                f"--preset {name}: {key} in its config.json is {found}, and must be a positive whole number: download "
+                "it again."
+            )
     converter = _converter(text["model_type"])
     try:
         sizes = converter.convert_backbone_config(text)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"--preset {name}: its config.json lacks {error}, which a {text['model_type']} needs: download it again."
+            f"--preset {name}: its config.json is not complete ({type(error).__name__}: {error}): download it again."
         ) from None
     cls = converter.backbone_cls
     return {

@@ -19,8 +19,8 @@ WARNINGS = (
     # Keras' variables have NumPy 1's __array__.
     "ignore:__array__ implementation doesn't accept a copy keyword",
     # KerasHub leaves the file of a vocabulary open until it is collected.
-    "ignore:.*vocabulary.spm:ResourceWarning",
-    "ignore:.*vocabulary.spm:pytest.PytestUnraisableExceptionWarning",
+    "ignore:.*(vocabulary.spm|tokenizer.model):ResourceWarning",
+    "ignore:.*(vocabulary.spm|tokenizer.model):pytest.PytestUnraisableExceptionWarning",
 )
 
 # Most programs here run for a moment: LLVM's optimization would take longer than they do.

@@ -76,7 +76,8 @@ def test_no_device_holds_more_than_its_slices_while_loading(tmp_path: Path, devi
     assert len(held) == 8
     assert max(held.values()) < 0.75 * sum(variable.value.nbytes for variable in loaded.variables)
     for device, peak in report.peak_nbytes.items():
-        assert peak - before.peak_nbytes[device] == held[device]
+        # Beside the weights, a counter at most; the smallest matrix has 576 bytes.
+        assert held[device] <= peak - before.peak_nbytes[device] <= held[device] + 16
     for mine, right in zip(loaded.variables, backbone.variables, strict=True):
         np.testing.assert_array_equal(mine, right)
 
@@ -146,7 +147,9 @@ class TestMistakes:
             ({"model_type": "gemma5"}, "it is a gemma5, which KerasHub cannot convert to a text model"),
             ({"quantization_config": {"bits": 4}}, "its weights are quantized"),
             ({"use_bidirectional_attention": True}, "it makes embeddings, and does not generate text"),
-            ({"hidden_size": None, "num_hidden_layers": "two"}, "its config.json"),
+            ({"hidden_size": None}, "hidden_size in its config.json is None, and must be a positive whole number"),
+            ({"num_hidden_layers": "two"}, "num_hidden_layers in its config.json is 'two'"),
+            ({"head_dim": 0}, "head_dim in its config.json is 0"),
         ],
     )
     def test_configurations(self, gemma: Path, values: dict[str, Any], message: str) -> None:
@@ -157,7 +160,7 @@ class TestMistakes:
         content = json.loads((gemma / "config.json").read_text())
         del content["hidden_size"]
         (gemma / "config.json").write_text(json.dumps(content))
-        assert "its config.json lacks 'hidden_size', which a gemma needs" in refused(gemma)
+        assert "hidden_size in its config.json is missing, and must be a positive whole number" in refused(gemma)
 
     def test_files(self, gemma: Path) -> None:
         shard = gemma / "model-00002-of-00002.safetensors"
