@@ -6,6 +6,7 @@ that there is no network. It does not compare the hash of a file that comes by p
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -272,43 +273,57 @@ def _download_weights(model: HubModel, path: str, report: Callable[[str], None])
 
 def _download_resumably(model: HubModel, path: str, url: str, metadata: Any, report: Callable[[str], None]) -> None:
     """Download the rest of a partial file, and compare its SHA-256."""
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.file_download import http_get
+    import httpx2
     from huggingface_hub.utils._headers import build_hf_headers
 
     partial = _partial(model, path)
-    had = _size(partial)
-    if metadata.size is not None and had > metadata.size:
+    if metadata.size is not None and _size(partial) > metadata.size:
         partial.unlink()
-        had = 0
-    if had:
+    if had := _size(partial):
         report(f"{path}: {format_bytes(had)} are here already")
     headers = build_hf_headers()
     if urlparse(metadata.location).netloc != urlparse(url).netloc:
         # A store has its own signature in the address, and must not see the token.
         headers.pop("authorization", None)
-    with partial.open("ab") as file:
-        hashed = _HashedFile(file, partial)
+    fruitless, same = 0, None
+    while same is None:
+        had = _size(partial)
         try:
-            http_get(
-                metadata.location,
-                hashed,  # type: ignore[arg-type]  # has the methods that the client calls
-                resume_size=had,
-                headers=headers,
-                expected_size=metadata.size,
-                displayed_filename=path,
-            )
-            same = len(metadata.etag) != 64 or hashed.sha256.hexdigest() == metadata.etag
-        except OSError as error:
-            if error.errno is not None or isinstance(error, HfHubHTTPError):
+            same = _append(partial, path, metadata, headers)
+        except httpx2.TransportError:
+            # The client resumes after some of these errors, and not after others.
+            fruitless = 0 if _size(partial) > had else fruitless + 1
+            if fruitless == 2:
                 raise
-            same = False  # it has another size
     if not same:
         partial.unlink()
         raise UserError(
             f"{path} of {model.name} differs from Hugging Face's (by its SHA-256), and was deleted: run again. If that "
             "does not help, something such as a proxy changes the data: try another network, " + _NO_NETWORK_NEEDED
         )
+
+
+def _append(partial: Path, path: str, metadata: Any, headers: dict[str, str]) -> bool:
+    """Download the rest of a file; returns whether its size and its SHA-256 are as stated."""
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.file_download import http_get
+
+    with partial.open("ab") as file:
+        hashed = _HashedFile(file, partial)
+        try:
+            http_get(
+                metadata.location,
+                hashed,  # type: ignore[arg-type]  # has the methods that the client calls
+                resume_size=_size(partial),
+                headers=headers,
+                expected_size=metadata.size,
+                displayed_filename=path,
+            )
+        except OSError as error:
+            if error.errno is not None or isinstance(error, HfHubHTTPError):
+                raise
+            return False  # it has another size
+    return len(metadata.etag) != 64 or hashed.sha256.hexdigest() == metadata.etag
 
 
 class _HashedFile:
@@ -349,35 +364,26 @@ class _NoNetworkError(Exception):
     """Hugging Face cannot be reached."""
 
 
-@contextlib.contextmanager
-def _client_with_limits() -> Iterator[None]:
+@functools.cache
+def _limit_client() -> None:
     """Give requests for which the client sets no time limit one, and Xet shorter ones.
 
     By default Xet waits 300 s for an answer, several times.
     """
-    import httpx2
-    from huggingface_hub.utils import _http
+    from huggingface_hub import set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
 
     def with_limits() -> Any:
-        client = factory()
+        import httpx2
+
+        client = default_client_factory()
         client.timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
         return client
 
-    factory = _http._GLOBAL_CLIENT_FACTORY
-    limits = {
-        "HF_XET_CLIENT_CONNECT_TIMEOUT": f"{CONNECT_SECONDS:g}s",
-        "HF_XET_CLIENT_READ_TIMEOUT": f"{READ_SECONDS:g}s",
-        "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "2",
-    }
-    added = {name: limit for name, limit in limits.items() if name not in os.environ}
-    os.environ.update(added)
-    _http.set_client_factory(with_limits)
-    try:
-        yield
-    finally:
-        _http.set_client_factory(factory)
-        for name in added:
-            os.environ.pop(name, None)
+    set_client_factory(with_limits)
+    os.environ.setdefault("HF_XET_CLIENT_CONNECT_TIMEOUT", f"{CONNECT_SECONDS:g}s")
+    os.environ.setdefault("HF_XET_CLIENT_READ_TIMEOUT", f"{READ_SECONDS:g}s")
+    os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "2")
 
 
 @contextlib.contextmanager
@@ -386,9 +392,9 @@ def _failures(model: HubModel, path: str) -> Iterator[None]:
     import httpx2
     from huggingface_hub import constants, errors
 
+    _limit_client()
     try:
-        with _client_with_limits():
-            yield
+        yield
     except (UserError, _NoNetworkError):
         raise
     except errors.LocalEntryNotFoundError as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import socket
 import struct
 import threading
@@ -79,7 +80,7 @@ class _Answer(BaseHTTPRequestHandler):
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if token not in ("", TOKEN):
             return self._refuse(401, message="Invalid credentials in Authorization header")
-        if "/google/gemma" not in path:
+        if not re.search("/google/gemma(/|$)", path):
             return self._refuse(404 if token else 401, code="RepoNotFound")
         if "/xet-read-token/" in path:
             return self._xet_token()

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from transformers_models import write_bundled_model, write_model
 
 from kit.errors import UserError
+from kit.formatting import format_bytes
 from kit.models import huggingface
 from kit.models.presets import download_all, find_preset
 from kit.models.settings import TUTORIAL_SETTINGS
@@ -81,8 +82,11 @@ class TestHuggingFace:
         """Large files by Xet, which gives up soon."""
         server.xet = True
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
-        monkeypatch.setattr("kit.models.huggingface.READ_SECONDS", 1.0)
+        monkeypatch.setenv("HF_XET_CLIENT_READ_TIMEOUT", "1s")
+        monkeypatch.setenv("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "2")
         monkeypatch.setenv("HF_XET_CLIENT_RETRY_BASE_DELAY", "10ms")
+        # The next session has these limits.
+        abort_xet_session()
         yield
         abort_xet_session()
 
@@ -107,8 +111,8 @@ class TestHuggingFace:
         assert preset.config["class_name"] == "GemmaBackbone"
         reported: list[str] = []
         folder = download_all(preset, reported.append).location
-        size = (server.folder / WEIGHTS).stat().st_size / 1e6
-        assert reported == [f"downloading 1 file with {size:.1f} MB from Hugging Face to {folder}"]
+        size = format_bytes((server.folder / WEIGHTS).stat().st_size)
+        assert reported == [f"downloading 1 file with {size} from Hugging Face to {folder}"]
         # The branch has moved on; a run that is resumed or exported asks for its own commit.
         server.commit = COMMIT[::-1]
         asked = server.requests
