@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,14 +46,27 @@ class LayerNumbers(click.ParamType):
 
 
 @dataclass(frozen=True)
+class _Candidate:
+    """What is planned: an implementation with a layout, on a mesh."""
+
+    #: As it is shown.
+    name: str
+    impl: str
+    layout: str
+    mesh: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class _Request:
-    """What to plan, for any implementation."""
+    """What to plan, for any candidate."""
 
     preset: str
     config: dict[str, Any]
     topology: "Topology"
     settings: "StepSettings"
     layers: tuple[int, ...]
+    #: One, or two to compare.
+    candidates: tuple[_Candidate, ...]
 
 
 @click.command("plan", context_settings={"show_default": True})
@@ -61,7 +74,15 @@ class _Request:
 @click.option("--topology", "topology_name", default="v3-8", help="v2-8, v3-8, v4-8, v5e-4, v5e-8, v5p-8 or v6e-8.")
 @click.option("--mesh", type=MeshShape(), help='Sizes of the axes "batch" and "model".  [default: 1 x all devices]')
 @click.option("--impl", default=REFERENCE, help="Whose layout and training: reference, exercises, or a folder.")
-@click.option("--compare", nargs=2, metavar="A B", help="Plan two implementations, and show which rules differ.")
+@click.option(
+    "--layout", default="tensor", help='Split matrices over the axis "model" (tensor), or over "batch" as well (fsdp).'
+)
+@click.option(
+    "--compare",
+    nargs=2,
+    metavar="A B",
+    help="Plan two implementations or layouts, and show which rules differ and which sends less.",
+)
 @click.option("--rank", type=int, default=4, help="Rank of LoRA; 0 tunes all parameters.")
 @click.option("--batch-size", type=int, default=2, help="Examples per batch.")
 @click.option("--sequence-length", type=int, default=128, help="Tokens per example.")
@@ -75,9 +96,7 @@ class _Request:
 )
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the plan: a .svg or .png file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")
-def command(
-    preset: str, impl: str, compare: tuple[str, str] | None, picture: Path | None, as_json: bool, **options: Any
-) -> None:
+def command(preset: str, picture: Path | None, as_json: bool, **options: Any) -> None:
     """Compile the training step of PRESET for a TPU, without a TPU and without weights.
 
     The plan shows the memory of one device and whether the step fits, the collectives with the
@@ -88,8 +107,7 @@ def command(
         request = _request(preset, **options)
         if picture is not None:
             _check_picture(picture)
-        names = compare or (impl,)
-        plans = [_plan(request, name, quiet=as_json) for name in names]
+        plans = [_plan(request, candidate, quiet=as_json) for candidate in request.candidates]
     if picture is not None:
         from kit.report.plan_picture import draw
 
@@ -97,7 +115,7 @@ def command(
     if as_json:
         click.echo(json.dumps(_content(plans), indent=1))
     else:
-        _show(preset, names, plans)
+        _show(preset, [candidate.name for candidate in request.candidates], plans)
     if picture is not None:
         click.echo(f"The picture is in {picture}.", err=True)
 
@@ -127,6 +145,9 @@ def _request(
     preset: str,
     topology_name: str,
     mesh: tuple[int, int] | None,
+    impl: str,
+    layout: str,
+    compare: tuple[str, str] | None,
     rank: int,
     batch_size: int,
     sequence_length: int,
@@ -140,13 +161,6 @@ def _request(
     from kit.tpu.topologies import find_topology
 
     topology = find_topology(topology_name)
-    mesh = mesh or (1, topology.devices)
-    shape, count = f"{mesh[0]}x{mesh[1]}", mesh[0] * mesh[1]
-    if count != topology.devices:
-        raise UserError(
-            f"--mesh {shape}: it needs {count} devices, but a {topology.name} has {topology.devices}"
-            + (" (the two cores of a chip are one device)." if topology.name in ("v4-8", "v5p-8") else ".")
-        )
     for option, value, least in (
         ("--rank", rank, 0),
         ("--batch-size", batch_size, 1),
@@ -154,11 +168,9 @@ def _request(
     ):
         if value < least:
             raise UserError(f"{option} {value}: it must be at least {least}.")
-    if batch_size % mesh[0]:
-        raise UserError(
-            f"--batch-size {batch_size}: the mesh {shape} splits a batch into {mesh[0]} equal parts; choose a multiple "
-            f"of {mesh[0]}."
-        )
+    candidates = tuple(_candidate(name, layout, mesh, topology) for name in compare or (impl,))
+    for candidate in candidates:
+        _check_mesh(candidate, topology, batch_size)
     if dtype not in DTYPES:
         raise UserError(f"--dtype {dtype}: choose one of {', '.join(DTYPES)}.")
     require_libtpu()
@@ -170,14 +182,40 @@ def _request(
     blocks = config["config"]["num_layers"]
     if layers and max(layers) > blocks:
         raise UserError(f"--layers {','.join(map(str, layers))}: {preset} has {blocks} decoder blocks.")
-    settings = StepSettings(mesh, rank, batch_size, sequence_length, dtype, remat)
-    return _Request(preset, config, topology, settings, layers)
+    settings = StepSettings(candidates[0].mesh, rank, batch_size, sequence_length, dtype, remat)
+    return _Request(preset, config, topology, settings, layers, candidates)
 
 
-def _plan(request: _Request, impl: str, quiet: bool) -> "Plan":
+def _candidate(name: str, layout: str, mesh: tuple[int, int] | None, topology: "Topology") -> _Candidate:
+    """An implementation with the layout of ``--layout``, or the reference with a layout."""
+    from kit.run.options import LAYOUTS, default_mesh
+
+    impl, layout = (REFERENCE, name) if name in LAYOUTS else (name, layout)
+    return _Candidate(name, impl, layout, mesh or default_mesh(layout, topology.devices))
+
+
+def _check_mesh(candidate: _Candidate, topology: "Topology", batch_size: int) -> None:
+    from kit.run.options import check_layout
+
+    (batch, model), count = candidate.mesh, candidate.mesh[0] * candidate.mesh[1]
+    if count != topology.devices:
+        raise UserError(
+            f"--mesh {batch}x{model}: it needs {count} devices, but a {topology.name} has {topology.devices}"
+            + (" (the two cores of a chip are one device)." if topology.name in ("v4-8", "v5p-8") else ".")
+        )
+    check_layout(candidate.layout, candidate.mesh)
+    if batch_size % batch:
+        raise UserError(
+            f"--batch-size {batch_size}: the mesh {batch}x{model} splits a batch into {batch} equal parts; choose a "
+            f"multiple of {batch}."
+        )
+
+
+def _plan(request: _Request, candidate: _Candidate, quiet: bool) -> "Plan":
     from kit.tpu.plan import make_plan
 
-    parts = find_parts(impl, filled=True)
+    impl, parts = candidate.impl, find_parts(candidate.impl, filled=True)
+    settings = replace(request.settings, mesh=candidate.mesh)
     layout_is_open = not parts.file_of("layout").is_file() or parts.is_open("layout", "gemma_layout_map")
     if impl != REFERENCE and layout_is_open:
         raise UserError(f"--impl {impl}: implement layout.gemma_layout_map first: a plan needs a layout.")
@@ -185,8 +223,8 @@ def _plan(request: _Request, impl: str, quiet: bool) -> "Plan":
         return make_plan(
             request.config,
             request.topology,
-            request.settings,
-            _step_parts(request, parts),
+            settings,
+            _step_parts(request, settings, candidate.layout, parts),
             request.layers,
             (lambda text: None) if quiet else _report,
         )
@@ -198,7 +236,7 @@ def _plan(request: _Request, impl: str, quiet: bool) -> "Plan":
         raise UserError(failure(error, parts, "the plan")) from error
 
 
-def _step_parts(request: _Request, parts: Parts) -> "StepParts":
+def _step_parts(request: _Request, settings: "StepSettings", layout_name: str, parts: Parts) -> "StepParts":
     """The functions of these parts, and the reference's for modules that they do not have."""
     from kit.run.adapters import lora_targets_must_exist
     from kit.run.layouts import choose_layout
@@ -208,7 +246,7 @@ def _step_parts(request: _Request, parts: Parts) -> "StepParts":
     def source(part: str) -> Parts:
         return parts if parts.file_of(part).is_file() else find_parts(REFERENCE)
 
-    layout = choose_layout(source("layout"), request.config, request.settings.mesh)
+    layout = choose_layout(source("layout"), request.config, settings.mesh, layout_name)
     if layout.sentence:
         _report(layout.sentence)
     training = source("training").training
@@ -216,7 +254,7 @@ def _step_parts(request: _Request, parts: Parts) -> "StepParts":
 
     def compile_for_finetuning(model: "keras_hub.models.CausalLM", learning_rate: float, weight_decay: float) -> None:
         # As `kit run` does, between LoRA and the optimizer. A plan may lower more than one step.
-        sentence = keep_small_updates(model, parts, request.settings.dtype, request.settings.rank)
+        sentence = keep_small_updates(model, parts, settings.dtype, settings.rank)
         if sentence and sentence not in reported:
             _report(sentence)
             reported.add(sentence)

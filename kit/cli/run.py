@@ -53,6 +53,7 @@ class _Request:
     settings: dict[str, Any]
     save_every: int | None
     evidence: str
+    layout: str
     interrupted: InterruptedRun | None = None
 
 
@@ -63,6 +64,12 @@ class _Request:
     help="bundled, a folder, a Gemma on Kaggle such as gemma_7b_en, or on Hugging Face: hf://google/gemma-3-1b-pt.",
 )
 @click.option("--mesh", type=MeshShape(), help='Sizes of the axes "batch" and "model".  [default: 1 x all devices]')
+@click.option(
+    "--layout",
+    default="tensor",
+    help='Split matrices over the axis "model" (tensor), or over "batch" as well (fsdp; the default mesh is then all '
+    "devices x 1).",
+)
 @click.option("--platform", default="auto", help="auto, cpu (simulated devices), gpu or tpu.")
 @click.option("--devices", type=int, help="How many devices to simulate.  [default: 8]")
 @click.option(
@@ -104,6 +111,7 @@ def command(
     /,
     preset: str,
     mesh: tuple[int, int] | None,
+    layout: str,
     platform: str,
     devices: int | None,
     impl: str,
@@ -130,7 +138,7 @@ def command(
     # standard error.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         request = _Request(
-            preset, mesh, devices, impl, fill_with_reference, control, runs, settings, save_every, evidence
+            preset, mesh, devices, impl, fill_with_reference, control, runs, settings, save_every, evidence, layout
         )
         result = _run(request, platform, resume, processes)
     if as_json and result:
@@ -169,6 +177,7 @@ def _run(request: _Request, platform: str, resume: str | None, processes: Proces
         request.save_every,
         request.interrupted,
         request.evidence,
+        request.layout,
     )
     if chosen == "cpu":
         options.mesh_shape(simulated * processes.count)
@@ -219,6 +228,7 @@ def _request_of_interrupted_run(request: _Request, platform: str, resume: str, p
         vars(asked.settings),
         asked.save_every,
         asked.evidence,
+        asked.layout,
         interrupted,
     )
 

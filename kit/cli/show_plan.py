@@ -143,9 +143,14 @@ def show_comparison(
         ("temporaries", *(format_bytes(plan.temporaries) for plan in plans)),
         ("peak", *(format_bytes(plan.peak) for plan in plans)),
         *((kind, *(_count(plan.by_kind().get(kind)) for plan in plans)) for kind in kinds),
+        ("links, seconds", *(f"{plan.roofline.links:.3g}" if plan.roofline else "-" for plan in plans)),
         ("compiler's seconds", *seconds),
     ]
+    if plans[0].settings.mesh != plans[1].settings.mesh:
+        rows.insert(0, ("mesh", *("x".join(map(str, plan.settings.mesh)) for plan in plans)))
     narrator.table(("", *names), rows)
+    if sentence := _which_sends_less(names, plans):
+        narrator.say(sentence)
     narrator.step("What makes the difference")
     if not differences:
         narrator.say("Nothing: both plans have the same bytes in each layer.")
@@ -153,6 +158,17 @@ def show_comparison(
         _show_difference(narrator, names, difference)
     if len(differences) > SHOWN_DIFFERENCES:
         narrator.say(f"and {len(differences) - SHOWN_DIFFERENCES} more kinds of layers, with smaller differences")
+
+
+def _which_sends_less(names: Sequence[str], plans: "Sequence[Plan]") -> str:
+    """A sentence that compares the time on the links, which counts what each collective sends."""
+    if not (plans[0].roofline and plans[1].roofline):
+        return ""
+    first, second = (plan.roofline.links * plan.topology.link_bandwidth for plan in plans if plan.roofline)
+    sent = f"a device sends {format_bytes(round(first))} per step with {names[0]} and {format_bytes(round(second))} "
+    if first == second:
+        return f"{sent}with {names[1]}: the same."
+    return f"{sent}with {names[1]}: {names[0] if first < second else names[1]} sends less."
 
 
 def _show_difference(narrator: ConsoleNarrator, names: Sequence[str], difference: "Difference") -> None:

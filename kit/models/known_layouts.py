@@ -151,15 +151,19 @@ def choose_by_rule(members: Sequence[Matrix], model_axis: int) -> dict[str, str]
     return chosen
 
 
-def layout_of(members: Sequence[Matrix], model_axis: int, choice: Mapping[str, str]) -> Layout:
-    """The layout with these choices: the natural dimension wherever the axis divides it."""
+def layout_of(members: Sequence[Matrix], model_axis: int, choice: Mapping[str, str], batch_axis: int = 1) -> Layout:
+    """The layout with these choices: the natural dimension wherever the axis divides it.
+
+    With a ``batch_axis`` above 1 another dimension of each matrix is split over the axis "batch".
+    """
     specs: dict[str, dict[BlockKind | None, tuple[str | None, ...]]] = {}
     for matrix in members:
         natural = GROUPS[matrix.group].natural
         split = choice.get(matrix.group, natural)
         if matrix.sizes[natural] % model_axis == 0 and GROUPS[matrix.group].in_tutorial:
             split = natural
-        spec = tuple("model" if name == split else None for name in matrix.sizes)
+        over_batch = _dimension_over_batch(matrix.sizes, split, batch_axis)
+        spec = tuple("model" if name == split else "batch" if name == over_batch else None for name in matrix.sizes)
         specs.setdefault(matrix.path, {})[matrix.kind] = spec
     found = {}
     for path, by_kind in specs.items():
@@ -167,6 +171,15 @@ def layout_of(members: Sequence[Matrix], model_axis: int, choice: Mapping[str, s
         for kind, spec in by_kind.items():
             found[path if kind is None else f"{_ALL_BLOCKS}{'' if same else f' ({kind.name})'}/{path}"] = spec
     return found
+
+
+def _dimension_over_batch(sizes: Mapping[str, int], split: str, batch_axis: int) -> str:
+    """The dimension to split over the axis "batch", as in KerasHub's own layout maps; else empty.
+
+    It is "hidden" where the axis divides that.
+    """
+    free = [name for name, size in sizes.items() if name != split and size % batch_axis == 0 and batch_axis > 1]
+    return min(free, key=lambda name: name != "hidden", default="")
 
 
 def layout_map_function(layout: Layout, config: Mapping[str, Any]) -> LayoutMapFor:
@@ -211,21 +224,37 @@ def find_layout(config: Mapping[str, Any], mesh: tuple[int, int]) -> FoundLayout
     preset's ``config.json``. Returns None if the tutorial's layout fits, and if the axis divides no
     dimension of a matrix, so that no layout would help.
     """
-    axis = mesh[1]
     members = matrices(config)
-    if not (misfits := tutorial_misfits(members, axis)):
+    if not (misfits := tutorial_misfits(members, mesh[1])):
         return None
-    choice, name = choose_by_rule(members, axis), known_name(config)
-    entry = _entry(name, mesh) if name else None
-    if entry:
-        choice |= entry["choice"]
-        origin = f"the layout found for {name}"
-    else:
-        origin = f"one with {_described(members, axis, choice)}"
-    layout = layout_of(members, axis, choice)
+    choice, origin = _choose(config, members, mesh)
+    layout = layout_of(members, mesh[1], choice)
     if not any(any(spec) for spec in layout.values()):
         return None
     return FoundLayout(layout, layout_map_function(layout, config), f"the tutorial's layout {misfits}: using {origin}")
+
+
+def fully_sharded_layout(config: Mapping[str, Any], mesh: tuple[int, int]) -> FoundLayout:
+    """The layout that splits each matrix over the axis "batch" as well (FSDP).
+
+    Over the axis "model" matrices are split as without it: as in the tutorial, or as
+    :func:`find_layout` finds. ``config`` is the content of a preset's ``config.json``.
+    """
+    members = matrices(config)
+    layout = layout_of(members, mesh[1], _choose(config, members, mesh)[0], batch_axis=mesh[0])
+    return FoundLayout(
+        layout, layout_map_function(layout, config), 'fully sharded: matrices are split over the axis "batch" as well'
+    )
+
+
+def _choose(
+    config: Mapping[str, Any], members: Sequence[Matrix], mesh: tuple[int, int]
+) -> tuple[Mapping[str, str], str]:
+    """For each group the dimension to split over the axis "model", and where this choice is from."""
+    choice, name = choose_by_rule(members, mesh[1]), known_name(config)
+    if name and (entry := _entry(name, mesh)):
+        return choice | entry["choice"], f"the layout found for {name}"
+    return choice, f"one with {_described(members, mesh[1], choice)}"
 
 
 def tutorial_misfits(members: Sequence[Matrix], model_axis: int) -> str:

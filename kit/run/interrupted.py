@@ -22,6 +22,8 @@ class RunRequest(RunInputs):
     save_every: int | None
     #: The size of the style evidence: "quick" or "full".
     evidence: str = "full"
+    #: "tensor" or "fsdp".
+    layout: str = "tensor"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import keras
 import keras_hub
 import numpy as np
 
-from kit.parts.protocols import LayoutPart
+from kit.models.known_layouts import LayoutMapFor
 from kit.runtime.processes import Processes, wait_for_all
 
 
@@ -48,13 +48,13 @@ def gathered_values(variables: Iterable[keras.Variable], processes: Processes) -
 
 @contextlib.contextmanager
 def on_main_process(
-    name: str, model: keras_hub.models.CausalLM, part: LayoutPart, processes: Processes
+    name: str, model: keras_hub.models.CausalLM, make_layout_map: LayoutMapFor, processes: Processes
 ) -> Iterator[bool]:
     """Within this context, process 0 has the whole model on its own devices.
 
     It gets True; the others get False and wait for it at the end. All processes must enter the
-    context, with a name that is used once per run. With one process it changes nothing. ``part``
-    makes the layout map of the mesh of process 0.
+    context, with a name that is used once per run. With one process it changes nothing.
+    ``make_layout_map`` makes the layout map of the mesh of process 0.
     """
     if not processes.is_distributed:
         yield True
@@ -63,7 +63,7 @@ def on_main_process(
     sharded = [(variable._value, variable._layout) for variable in variables]
     distribution = keras.distribution.distribution()
     functions = model.train_function, model.test_function, model.predict_function, model.generate_function
-    own = _local_distribution(part) if processes.is_main else None
+    own = _local_distribution(make_layout_map) if processes.is_main else None
     for variable in variables:
         whole = _gather(variable._value)
         if own:
@@ -87,14 +87,14 @@ def on_main_process(
         model.train_function, model.test_function, model.predict_function, model.generate_function = functions
 
 
-def _local_distribution(part: LayoutPart) -> keras.distribution.ModelParallel:
+def _local_distribution(make_layout_map: LayoutMapFor) -> keras.distribution.ModelParallel:
     """Tensor parallelism over the devices of this process."""
     # Simulated devices share one processor, so one device is fastest.
     devices = jax.local_devices()[:1] if jax.default_backend() == "cpu" else jax.local_devices()
     names = [f"{device.platform}:{device.id}" for device in devices]
     mesh = keras.distribution.DeviceMesh((1, len(names)), ["batch", "model"], names)
     return keras.distribution.ModelParallel(
-        layout_map=part.gemma_layout_map(mesh), batch_dim_name="batch", auto_shard_dataset=False
+        layout_map=make_layout_map(mesh), batch_dim_name="batch", auto_shard_dataset=False
     )
 
 

@@ -3,6 +3,7 @@
 They are checked before jax starts, so that invalid options fail before a model is loaded.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from kit.models.presets import Preset, find_preset
 from kit.models.settings import TUTORIAL_SETTINGS, FinetuningSettings
 from kit.run.evidence_size import AUTOMATIC, check_evidence
 from kit.run.interrupted import InterruptedRun
+
+#: Layouts: each matrix is split over the axis "model", or over both axes.
+TENSOR, FULLY_SHARDED = LAYOUTS = ("tensor", "fsdp")
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,12 @@ class RunOptions:
     interrupted: InterruptedRun | None = None
     #: "quick", "full", or "auto", which chooses by the model and the machine.
     evidence: str = AUTOMATIC
+    #: "tensor" or "fsdp".
+    layout: str = TENSOR
 
     def mesh_shape(self, device_count: int) -> tuple[int, int]:
         """The mesh. Raises UserError if it does not fit the devices, or does not divide a batch."""
-        batch, model = fitting_mesh(self.mesh, device_count)
+        batch, model = fitting_mesh(self.mesh, device_count, self.layout)
         if self.settings.batch_size % batch:
             raise UserError(
                 f"--batch-size {self.settings.batch_size}: the mesh {batch}x{model} splits a batch into {batch} equal "
@@ -47,9 +53,12 @@ class RunOptions:
         return batch, model
 
 
-def fitting_mesh(mesh: tuple[int, int] | None, device_count: int) -> tuple[int, int]:
-    """The mesh, by default (1, all devices). Raises UserError if it does not fit the devices."""
-    batch, model = mesh or (1, device_count)
+def fitting_mesh(mesh: tuple[int, int] | None, device_count: int, layout: str = TENSOR) -> tuple[int, int]:
+    """The mesh, by default (1, all devices), or (all devices, 1) for the layout "fsdp".
+
+    Raises UserError if it does not fit the devices or the layout.
+    """
+    batch, model = mesh or default_mesh(layout, device_count)
     wanted = batch * model
     if wanted != device_count:
         raise UserError(
@@ -57,7 +66,24 @@ def fitting_mesh(mesh: tuple[int, int] | None, device_count: int) -> tuple[int, 
             f"{'is' if device_count == 1 else 'are'} {device_count}; choose two factors of {device_count}, or "
             f"simulate devices with `--platform cpu --devices {wanted}`."
         )
+    check_layout(layout, (batch, model))
     return batch, model
+
+
+def default_mesh(layout: str, device_count: int) -> tuple[int, int]:
+    """All devices on the axis that the layout splits matrices over."""
+    return (device_count, 1) if layout == FULLY_SHARDED else (1, device_count)
+
+
+def check_layout(layout: str, mesh: tuple[int, int]) -> None:
+    """Refuse a layout that does not exist, or for which the mesh has no axis: raises UserError."""
+    if layout not in LAYOUTS:
+        raise UserError(f"--layout {layout}: choose one of {', '.join(LAYOUTS)}.")
+    if layout == FULLY_SHARDED and mesh[0] == 1:
+        raise UserError(
+            f'--layout {layout}: it splits matrices over the axis "batch", which has the size 1 in the mesh '
+            f"{mesh[0]}x{mesh[1]}; choose a mesh such as {math.prod(mesh)}x1, or `--layout {TENSOR}`."
+        )
 
 
 def prepare_options(
@@ -69,6 +95,7 @@ def prepare_options(
     save_every: int | None = None,
     interrupted: InterruptedRun | None = None,
     evidence: str = AUTOMATIC,
+    layout: str = TENSOR,
 ) -> RunOptions:
     """Find the preset and the reviews, and check the settings.
 
@@ -80,6 +107,7 @@ def prepare_options(
     if save_every is not None and save_every < 1:
         raise UserError(f"--save-every {save_every}: it must be at least 1.")
     check_evidence(evidence)
+    check_layout(layout, mesh or (2, 1))
     _check_writable(runs_folder)
     preset = find_preset(preset_name)
     settings = preset.settings.with_options(**given)
@@ -91,7 +119,7 @@ def prepare_options(
             f"and there are {len(examples):,} to train on (held-out reviews are not among them): lower --batches or "
             "--batch-size."
         )
-    return RunOptions(preset, settings, mesh, control, runs_folder, examples, save_every, interrupted, evidence)
+    return RunOptions(preset, settings, mesh, control, runs_folder, examples, save_every, interrupted, evidence, layout)
 
 
 def check_options_agree(options: RunOptions) -> None:
@@ -102,8 +130,8 @@ def check_options_agree(options: RunOptions) -> None:
     from jax.experimental import multihost_utils
 
     examples = checksum(text for text, _ in options.examples)
-    asked = options.preset.name, options.settings, options.mesh, options.control, options.save_every, options.evidence
-    content = repr((*asked, examples))
+    same = ("settings", "mesh", "control", "save_every", "evidence", "layout")
+    content = repr((options.preset.name, examples, *(getattr(options, name) for name in same)))
     try:
         multihost_utils.assert_equal(np.frombuffer(hashlib.sha256(content.encode()).digest(), dtype=np.uint8))
     except AssertionError:

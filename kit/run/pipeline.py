@@ -79,6 +79,7 @@ def _new_folder(state: RunState) -> RunFolder:
         mesh=options.mesh_shape(state.runtime.device_count),
         save_every=options.save_every,
         evidence=state.evidence_size.name,
+        layout=options.layout,
     )
     time_of_day = re.sub(r"[^0-9T]", "", inputs.started.isoformat().partition("+")[0]).replace("T", "-")
     name = f"{time_of_day}-{Path(inputs.preset).name.partition('@')[0]}" + ("-control" if inputs.control else "")

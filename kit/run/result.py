@@ -205,6 +205,8 @@ class RunResult(RunInputs):
     processes: int | None = None
     #: Axes and their sizes, in the mesh's order.
     mesh: dict[str, int]
+    #: "tensor": matrices are split over the axis "model"; "fsdp": over both axes.
+    layout: str = "tensor"
     #: Names in the mesh's order; the last axis varies fastest.
     mesh_devices: tuple[str, ...] | None = None
     rule_coverage: CoverageCount

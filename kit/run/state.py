@@ -75,6 +75,7 @@ class RunState:
             devices=self.devices,
             processes=self.runtime.processes.count,
             mesh=self.mesh_axes,
+            layout=self.options.layout,
             mesh_devices=tuple(str(name) for name in np.asarray(self.device_mesh.devices).ravel()),
             rule_coverage=self.coverage,
             nbytes_per_device=self.nbytes_per_device,

@@ -25,6 +25,7 @@ from kit.run.generations import GENERATIONS_FILE, Generations
 from kit.run.layouts import choose_layout
 from kit.run.loading import load_model
 from kit.run.multi_process import gathered_values, local_batches, on_main_process
+from kit.run.options import FULLY_SHARDED
 from kit.run.recorder import Schedule, StepRecorder, prepare_for_recording
 from kit.run.resume import check_inputs_unchanged, restore_training
 from kit.run.small_updates import keep_small_updates
@@ -54,7 +55,8 @@ def mesh(state: RunState) -> None:
     state.device_mesh = state.parts.mesh.make_device_mesh(*shape)
     state.narrator.say(
         ", ".join(f'"{name}": {size}' for name, size in state.mesh_axes.items())
-        + " — the batch is split over the first axis, each weight matrix over the second"
+        + " — the batch is split over the first axis, each weight matrix over "
+        + ("both" if state.options.layout == FULLY_SHARDED else "the second")
     )
 
 
@@ -63,7 +65,7 @@ def layout_map(state: RunState) -> None:
     state.narrator.step("Layout map")
     preset, settings = state.options.preset, state.options.settings
     mesh_shape = state.options.mesh_shape(state.runtime.device_count)
-    layout = choose_layout(state.parts, preset.config, mesh_shape)
+    layout = choose_layout(state.parts, preset.config, mesh_shape, state.options.layout)
     if layout.sentence:
         state.narrator.say(layout.sentence)
     state.layout_map = layout.make(state.device_mesh)
@@ -297,7 +299,12 @@ def save(state: RunState) -> None:
 def _generate(state: RunState, name: str) -> StyleEvidence | None:
     """Measure the style of the model on process 0."""
     settings, processes = state.options.settings, state.runtime.processes
-    with on_main_process(name, state.model, state.parts.layout, processes) as is_main:
+
+    def make_layout_map(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
+        batch, model = device_mesh.shape
+        return choose_layout(state.parts, state.options.preset.config, (batch, model)).make(device_mesh)
+
+    with on_main_process(name, state.model, make_layout_map, processes) as is_main:
         if not is_main:
             return None
         evidence = measure_style(
