@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import keras
+import keras_hub
 import pytest
 import tiny_presets
 
@@ -11,7 +12,15 @@ from kit.course.shared.tensor_parallel import TENSOR_PARALLEL, small_config
 from kit.dev.layout_search import candidates, variants
 from kit.evidence.rule_coverage import check_coverage, rule_coverage
 from kit.models.architectures import ARCHITECTURES, gemma3_config, gemma4_config, gemma_config
-from kit.models.known_layouts import GROUPS, find_layout, known_layouts, layout_of, matrices, tutorial_misfits
+from kit.models.known_layouts import (
+    GROUPS,
+    find_layout,
+    fully_sharded_layout,
+    known_layouts,
+    layout_of,
+    matrices,
+    tutorial_misfits,
+)
 from kit.models.weightless import describe, no_weights, weightless_variables
 
 LAYOUTS = known_layouts()
@@ -147,3 +156,35 @@ class TestMatrices:
             backbone = keras.saving.deserialize_keras_object(tiny_config("gemma4_e2b"))
             paths = {variable.path for variable in describe(backbone.variables)}
         assert "decoder_block_2/attention/key/kernel" not in paths
+
+
+class TestFullySharded:
+    @pytest.mark.parametrize("name", ["gemma_7b_en", "gemma2_9b_en", "gemma3_270m", "gemma4_2b", "gemma4_26b_a4b"])
+    @pytest.mark.parametrize("shape", [(8, 1), (4, 2), (2, 4)])
+    def test_each_device_holds_its_share_of_the_matrices(
+        self, name: str, shape: tuple[int, int], devices: list[str]
+    ) -> None:
+        config = ARCHITECTURES[name]
+        mesh = keras.distribution.DeviceMesh(shape, ["batch", "model"], devices)
+        coverage = rule_coverage(fully_sharded_layout(config, shape).make(mesh), weightless_variables(config))
+        check_coverage(coverage, shape)
+        # Norms, and the per-layer projections of Gemma 4, which no layout splits.
+        replicated = sum(variable.nbytes for variable in coverage.replicated)
+        assert replicated < 0.01 * coverage.nbytes
+        # Attention that is not split over "model" is split over "batch" alone.
+        whole_attention = 0.12 * coverage.nbytes * (1 / shape[0] - 1 / 8)
+        assert coverage.nbytes_per_device < coverage.nbytes / 8 + replicated + whole_attention + 1e-9
+
+    def test_gemma_7b_as_in_keras_hub(self, devices: list[str]) -> None:
+        """The specs of ``GemmaBackbone.get_layout_map``, variable by variable."""
+        mesh = keras.distribution.DeviceMesh((4, 2), ["batch", "model"], devices)
+        own = fully_sharded_layout(ARCHITECTURES["gemma_7b_en"], (4, 2)).make(mesh)
+        published = keras_hub.models.GemmaBackbone.get_layout_map(mesh)
+        paths = [
+            variable.path
+            for variable in weightless_variables(ARCHITECTURES["gemma_7b_en"])
+            if "kernel" in variable.path
+        ]
+        assert len(paths) == 28 * 7
+        for path in [*paths, "token_embedding/embeddings"]:
+            assert own[path].axes == published[path].axes, path
