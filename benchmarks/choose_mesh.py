@@ -1,4 +1,4 @@
-"""What a step of Gemma 7B sends and holds on eight chips, by mesh and layout: a table of the lessons.
+"""What a step of Gemma 7B sends and holds on eight chips, by mesh and layout: a lesson's table.
 
 bfloat16, LoRA of rank 4, 32 x 512 tokens, extrapolated from compiles of 2 and 4 decoder blocks.
 Takes ten minutes on 2 cores. Usage: python benchmarks/choose_mesh.py [PRESET [TOPOLOGY]]

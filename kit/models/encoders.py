@@ -1,9 +1,9 @@
 """Vision and audio encoders of published Gemma presets, which KerasHub's parameter counts include.
 
 This kit tunes text towers alone. The encoders are here so that their parameters can be
-distinguished from those of the text tower. Sources: for Gemma 3 ``src/maxtext/configs/models/gemma3-*.yml`` of
-AI-Hypercomputer/maxtext, for Gemma 4 ``gemma/gm/nn/gemma4/_gemma4.py`` of google-deepmind/gemma and
-``gemma4-*.yml`` of maxtext.
+distinguished from those of the text tower. Sources: for Gemma 3
+``src/maxtext/configs/models/gemma3-*.yml`` of AI-Hypercomputer/maxtext, for Gemma 4
+``gemma/gm/nn/gemma4/_gemma4.py`` of google-deepmind/gemma and ``gemma4-*.yml`` of maxtext.
 """
 
 from collections.abc import Mapping

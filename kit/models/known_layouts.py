@@ -250,7 +250,7 @@ def fully_sharded_layout(config: Mapping[str, Any], mesh: tuple[int, int]) -> Fo
 def _choose(
     config: Mapping[str, Any], members: Sequence[Matrix], mesh: tuple[int, int]
 ) -> tuple[Mapping[str, str], str]:
-    """For each group the dimension to split over the axis "model", and where this choice is from."""
+    """For each group the dimension to split over "model", and where this choice is from."""
     choice, name = choose_by_rule(members, mesh[1]), known_name(config)
     if name and (entry := _entry(name, mesh)):
         return choice | entry["choice"], f"the layout found for {name}"

@@ -1,4 +1,4 @@
-"""The layout of a run: that of the parts, or the one that was found where the tutorial's does not fit."""
+"""The layout of a run: the parts' own, or one that was found where the tutorial's does not fit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class ChosenLayout:
 
 
 def choose_layout(parts: Parts, config: Mapping[str, Any], mesh: tuple[int, int], layout: str = TENSOR) -> ChosenLayout:
-    """The parts' ``gemma_layout_map``; for the reference's, the layout that was found if it does not fit.
+    """The parts' ``gemma_layout_map``, or the layout that was found if the reference's does not fit.
 
     Only the reference's function is replaced, also where ``--fill-with-reference`` takes it. A
     user's own layout is used as it is: if the axis does not divide its dimensions, the run says so.

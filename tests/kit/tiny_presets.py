@@ -58,7 +58,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "use_sliding_window_attention": True,
         "sliding_window_size": 16,
     },
-    # As gemma4_31b: global blocks have wider heads, fewer of them for key and value, and key = value.
+    # As gemma4_31b: global blocks have wider heads, fewer for key and value, and key = value.
     "gemma4": {
         "num_layers": 3,
         "num_query_heads": 8,
@@ -92,7 +92,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "expert_intermediate_dim": 24,
         "num_experts_per_token": 2,
     },
-    # As gemma4_2b (E2B): embeddings for each block; the last blocks share keys and values of others.
+    # As gemma4_2b (E2B): embeddings for each block; the last blocks share others' keys and values.
     "gemma4_e2b": {
         "num_layers": 4,
         "num_query_heads": 8,

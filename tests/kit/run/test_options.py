@@ -12,7 +12,7 @@ def test_the_mesh_by_default() -> None:
     assert fitting_mesh((2, 4), 8, "fsdp") == (2, 4)
 
 
-def test_a_layout_that_is_no_layout() -> None:
+def test_an_unknown_layout() -> None:
     with pytest.raises(UserError, match="--layout zero: choose one of tensor, fsdp"):
         check_layout("zero", (1, 8))
 
