@@ -41,7 +41,7 @@ class Finding:
 def examine(runs_folder: Path) -> Iterator[Finding]:
     """Check everything in turn. A check that fails is a finding too."""
     machine = (_python, _packages, _devices, _memory, lambda: _disk(runs_folder))
-    for check in (*machine, _reviews, _bundled_preset, _tpu, _kaggle, _tfds):
+    for check in (*machine, _reviews, _bundled_preset, _tpu, _kaggle, _huggingface, _tfds):
         try:
             yield check()
         except UserError as error:
@@ -129,6 +129,16 @@ def _kaggle() -> Finding:
         return Finding("Kaggle", "missing", str(error))
     remedy = f"only needed for presets such as gemma_7b_en: {CREDENTIALS_REMEDY}"
     return Finding("Kaggle", "missing", "no credentials", remedy)
+
+
+def _huggingface() -> Finding:
+    from kit.models.huggingface import TOKEN_REMEDY, has_token
+
+    if has_token():
+        found = "token found; loading a model shows whether its licence is accepted"
+        return Finding("Hugging Face", "good", found)
+    remedy = f"only needed for models such as hf://google/gemma-3-1b-pt: {TOKEN_REMEDY}"
+    return Finding("Hugging Face", "missing", "no token", remedy)
 
 
 def _tfds() -> Finding:

@@ -6,7 +6,19 @@ from pathlib import Path
 
 from command_line import kit
 
-SUBJECTS = ("Python", "packages", "devices", "memory", "disk", "reviews", "bundled preset", "TPU", "Kaggle", "TFDS")
+SUBJECTS = (
+    "Python",
+    "packages",
+    "devices",
+    "memory",
+    "disk",
+    "reviews",
+    "bundled preset",
+    "TPU",
+    "Kaggle",
+    "Hugging Face",
+    "TFDS",
+)
 
 
 def test_doctor_finds_this_machine_able(tmp_path: Path) -> None:
