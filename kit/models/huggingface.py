@@ -263,7 +263,9 @@ def _download_weights(model: HubModel, path: str, report: Callable[[str], None])
         try:
             # Links the file, or downloads it by Xet.
             hf_hub_download(model.repo, path, revision=model.revision)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
+            if isinstance(error, OSError) and not type(error).__name__.startswith("Xet"):
+                raise
             raise UserError(
                 f"Xet could not download {path} of {model.name} ({str(error).rpartition(': ')[2]}): check the network, "
                 f"and the free space at {constants.HF_HUB_CACHE}, and run again; with HF_HUB_DISABLE_XET=1 an "
