@@ -331,12 +331,16 @@ class _Slices:
 
 def _sliced_loader(base: type) -> type:
     """KerasHub's loader of safetensors, reading slices and finding tensors by their exact names."""
+    from keras_hub.src.utils.preset_utils import get_file
 
     class SlicedLoader(base):
         def __init__(self, preset: str, prefix: str | None = None, fname: str | None = None) -> None:
             super().__init__(preset, prefix, fname)
             self.prefix: str | None = prefix
-            self.tensors = _Tensors(preset, Path(preset))
+            # The preset may be hf://owner/model: KerasHub's own way then downloads each file.
+            files = set(self.safetensor_config["weight_map"].values()) if self.safetensor_config else {WEIGHTS}
+            (folder,) = {Path(get_file(preset, file)).parent for file in files}
+            self.tensors = _Tensors(preset, folder)
             self.callback(self.tensors.close)
 
         def get_prefixed_key(self, hf_weight_key: str, dict_like: Mapping[str, Any]) -> str:
