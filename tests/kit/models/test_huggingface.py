@@ -10,18 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pytest
 from command_line import expect_one_sentence, kit
 from huggingface_hub.utils._xet import abort_xet_session
 from huggingface_server import COMMIT, TOKEN, HuggingFace
 from safetensors.numpy import save_file
-from transformers_models import write_bundled_model, write_model
+from transformers_models import logits, write_bundled_model, write_model
 
 from kit.errors import UserError
 from kit.formatting import format_bytes
 from kit.models import huggingface
 from kit.models.presets import download_all, find_preset
 from kit.models.settings import TUTORIAL_SETTINGS
+from kit.models.transformers_format import text_models
 
 NAME = "hf://google/gemma"
 WEIGHTS = "model.safetensors"
@@ -30,8 +32,6 @@ WEIGHTS = "model.safetensors"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model in two files; the second is larger than what the client holds back."""
-    import numpy as np
-
     folder = tmp_path_factory.mktemp("model")
     write_model(folder, "gemma")
     # Tensors that nothing reads.
@@ -315,6 +315,15 @@ class TestHuggingFace:
         assert "with HF_HUB_DISABLE_XET=1 an interrupted download is resumed" in message
         server.faults.clear()
         self.loaded(server)
+
+    def test_from_preset_takes_the_name_too(self, server: HuggingFace) -> None:
+        """A learner's plain ``from_preset``."""
+        import keras_hub
+
+        with text_models():
+            by_name = keras_hub.models.Backbone.from_preset(NAME)
+            by_folder = keras_hub.models.Backbone.from_preset(str(self.loaded(server)))
+        np.testing.assert_array_equal(logits(by_name), logits(by_folder))
 
     def test_a_preset_of_kerashub(self, server: HuggingFace) -> None:
         from kit.models.presets import BUNDLED_FOLDER
