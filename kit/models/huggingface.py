@@ -37,6 +37,7 @@ _NO_NETWORK_NEEDED = "or give a folder with the model. `--preset bundled` needs 
 _SMALL_FILES = ("config.json", "tokenizer.model", "tokenizer.json")
 #: KerasHub's weights: one file, or an index of several.
 _KERASHUB_WEIGHTS, _KERASHUB_INDEX = "model.weights.h5", "model.weights.json"
+_KERASHUB_VOCABULARY = "assets/tokenizer/vocabulary.spm"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -153,12 +154,18 @@ def delete_damaged(name: str, path: str) -> None:
 
 
 def _complete_folder(model: HubModel) -> Path | None:
-    """The folder of a commit in the cache, if it has all files; weights are downloaded last."""
+    """The folder of a commit in the cache, if it has all files."""
     config = model.cached("config.json")
     if config is None:
         return None
-    weights = _weights(config.parent)
-    return config.parent if weights and all((config.parent / path).is_file() for path in weights) else None
+    folder = config.parent
+    # Another program may have downloaded a part.
+    if transformers_format.has_transformers_config(folder):
+        has_tokenizer = transformers_format.has_tokenizer(folder)
+    else:
+        has_tokenizer = (folder / _KERASHUB_VOCABULARY).is_file()
+    weights = _weights(folder)
+    return folder if has_tokenizer and weights and all((folder / path).is_file() for path in weights) else None
 
 
 def _weights(folder: Path) -> list[str]:
@@ -184,7 +191,7 @@ def _download_missing(model: HubModel, report: Callable[[str], None]) -> Path:
     single, index = WEIGHTS, INDEX
     if not transformers_format.has_transformers_config(folder):
         kerashub = ("tokenizer.json", "task.json", "preprocessor.json", "metadata.json", "finetuning.json")
-        needed, single, index = (*kerashub, "assets/tokenizer/vocabulary.spm"), _KERASHUB_WEIGHTS, _KERASHUB_INDEX
+        needed, single, index = (*kerashub, _KERASHUB_VOCABULARY), _KERASHUB_WEIGHTS, _KERASHUB_INDEX
     if index not in sizes and single not in sizes:
         raise UserError(
             f"{model.name} has no {single} and no {index} on Hugging Face: use a model whose weights are safetensors."

@@ -190,23 +190,30 @@ def check_folder(name: str, folder: Path) -> None:
         )
 
 
+#: Model type of a text model -> the files that KerasHub makes a tokenizer from: one is enough.
+_TOKENIZERS = {
+    "gemma": ("tokenizer.model",),
+    "gemma2": ("tokenizer.model",),
+    "gemma3_text": ("tokenizer.model", "tokenizer.json"),
+    "gemma4_text": ("tokenizer.json",),
+}
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder with a ``config.json`` of transformers has a tokenizer that KerasHub takes."""
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    return any((folder / file).is_file() for file in _TOKENIZERS.get(_TEXT_MODELS.get(kind, kind), ()))
+
+
 def _check_tokenizer(name: str, folder: Path, kind: str) -> None:
-    """Gemma 4 is converted from ``tokenizer.json``; Gemma 1 and 2 from ``tokenizer.model``."""
     import sentencepiece
 
+    if not has_tokenizer(folder):
+        raise UserError(
+            f"--preset {name}: it has no {' and no '.join(_TOKENIZERS[kind])}, which KerasHub needs for a {kind}: copy "
+            "it from the model that this one was made from."
+        )
     model, fast = folder / "tokenizer.model", folder / "tokenizer.json"
-    if kind in ("gemma", "gemma2") and not model.is_file():
-        raise UserError(
-            f"--preset {name}: it has no tokenizer.model, which KerasHub needs for a {kind}: copy it from the model "
-            "that this one was made from."
-        )
-    if kind == "gemma4_text" and not fast.is_file():
-        raise UserError(
-            f"--preset {name}: it has no tokenizer.json, which KerasHub needs for a Gemma 4: copy it from the model "
-            "that this one was made from."
-        )
-    if not model.is_file() and not fast.is_file():
-        raise UserError(f"--preset {name}: it has neither a tokenizer.model nor a tokenizer.json: download it again.")
     if kind != "gemma4_text" and model.is_file():
         try:
             sentencepiece.SentencePieceProcessor(model_proto=model.read_bytes())

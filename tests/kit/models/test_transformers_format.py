@@ -188,7 +188,7 @@ class TestMistakes:
         (tmp_path / "tokenizer.json").write_text('{"model": {}}')
         assert "its tokenizer.json is damaged, or not a Gemma's" in refused(tmp_path)
         (tmp_path / "tokenizer.json").unlink()
-        assert "it has no tokenizer.json, which KerasHub needs for a Gemma 4" in refused(tmp_path)
+        assert "it has no tokenizer.json, which KerasHub needs for a gemma4_text" in refused(tmp_path)
 
     def test_a_head_of_its_own(self, gemma: Path) -> None:
         backbone = tiny.random_backbone("gemma")
