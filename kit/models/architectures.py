@@ -164,6 +164,7 @@ def find_architecture(name: str) -> dict[str, Any]:
     """
     from kit.models import huggingface
     from kit.models.presets import BUNDLED, BUNDLED_FOLDER, read_config
+    from kit.models.text_only import text_only_config
 
     if known := architecture_name(name):
         return ARCHITECTURES[known]
@@ -175,4 +176,4 @@ def find_architecture(name: str) -> dict[str, Any]:
             f"{name}: neither a folder nor a known model. Choose one of {BUNDLED}, {', '.join(ARCHITECTURES)}, or a "
             "folder with the config.json of another preset."
         )
-    return read_config(name, folder / "config.json")
+    return text_only_config(read_config(name, folder / "config.json"))

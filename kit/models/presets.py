@@ -16,6 +16,7 @@ from typing import Any
 from kit.errors import UserError
 from kit.models import huggingface, kaggle, transformers_format
 from kit.models.settings import TUTORIAL_SETTINGS, FinetuningSettings, settings_of_folder
+from kit.models.text_only import encoders, text_only_config
 
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -32,7 +33,8 @@ class Preset:
     name: str
     #: What ``from_preset`` takes.
     location: str
-    #: The content of its ``config.json``: the backbone's class and architecture.
+    #: The content of its ``config.json`` without encoders: the class and architecture of the text
+    #: model.
     config: dict[str, Any]
     #: Default settings for tuning it.
     settings: FinetuningSettings
@@ -41,6 +43,8 @@ class Preset:
     handle: str | None = None
     #: Whether it was trained on the reviews of the split "pretraining".
     trained_on_reviews: bool = False
+    #: Its encoders, which are not loaded: "vision encoder", "audio encoder".
+    left_out: tuple[str, ...] = ()
 
 
 def find_preset(name: str) -> Preset:
@@ -68,7 +72,8 @@ def find_preset(name: str) -> Preset:
 def _from_folder(name: str, folder: Path) -> Preset:
     config = read_config(name, folder / "config.json")
     _check_files(name, folder)
-    return Preset(name, str(folder), config, settings_of_folder(folder))
+    text = text_only_config(config)
+    return Preset(name, str(folder), text, settings_of_folder(folder), left_out=encoders(config))
 
 
 def _check_files(name: str, folder: Path) -> None:
@@ -184,7 +189,8 @@ def _from_kaggle(name: str) -> Preset:
     handle = kaggle.versioned_handle(name, entry["kaggle_handle"], file)
     if _parsed(file) is None:
         raise _damaged_download(name, handle, "config.json")
-    return Preset(name, name, read_config(name, file), TUTORIAL_SETTINGS, handle)
+    config = read_config(name, file)
+    return Preset(name, name, text_only_config(config), TUTORIAL_SETTINGS, handle, left_out=encoders(config))
 
 
 def download_all(preset: Preset, report: Callable[[str], None] = lambda text: None) -> Preset:

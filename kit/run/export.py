@@ -85,6 +85,8 @@ def _load(
         )
     parameters = sum(math.prod(variable.shape) for variable in model.backbone.variables)
     narrator.say(f"{preset.name}: {format_count(parameters)} parameters, {format_bytes(nbytes)} in {options.dtype}")
+    if preset.left_out:
+        narrator.say(f"text only: the {' and the '.join(preset.left_out)} of {preset.name} are not exported")
     return model, Path(preset.location)
 
 
@@ -180,4 +182,6 @@ def _save(model: keras_hub.models.CausalLM, source: Path, options: ExportOptions
     files = sorted(path for path in options.target.rglob("*") if path.is_file())
     names = ", ".join(path.relative_to(options.target).as_posix() for path in files)
     narrator.say(f"{options.shown_target} ({names}); {format_bytes(sum(file.stat().st_size for file in files))}")
-    narrator.say(f'load it without this kit: keras_hub.models.CausalLM.from_preset("{options.shown_target}")')
+    # CausalLM would not do for every family: which class of a Gemma 4 it finds is random.
+    name = type(model).__name__
+    narrator.say(f'load it without this kit: keras_hub.models.{name}.from_preset("{options.shown_target}")')

@@ -7,6 +7,7 @@ import keras_hub
 
 from kit.errors import UserError
 from kit.models.presets import Preset
+from kit.models.text_only import text_only_presets
 from kit.models.transformers_format import text_models
 from kit.parts.protocols import LoadingPart
 
@@ -14,9 +15,9 @@ from kit.parts.protocols import LoadingPart
 def load_model(
     part: LoadingPart, preset: Preset, layout_map: keras.distribution.LayoutMap, dtype: str
 ) -> keras_hub.models.CausalLM:
-    """Load a preset's model. Raises UserError if the weights do not fit the configuration."""
+    """Load the text model of a preset. Raises UserError if the weights do not fit the configuration."""
     try:
-        with text_models():
+        with text_models(), text_only_presets():
             return part.load_distributed(preset.location, layout_map, dtype=dtype)
     except (OSError, KeyError, ValueError) as error:
         reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()

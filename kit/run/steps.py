@@ -97,6 +97,8 @@ def distributed_loading(state: RunState) -> None:
         f"replicated it would be {format_bytes(predicted.nbytes)}); peak while loading "
         f"{format_bytes(max(loading.peak_nbytes.values()))}"
     )
+    if preset.left_out:
+        state.narrator.say(f"text only: the {' and the '.join(preset.left_out)} of {preset.name} are not loaded")
 
 
 def sharding_table(state: RunState) -> None:
