@@ -1,7 +1,6 @@
 """Export of what a run trained: a preset whose merged weights are exact, or no preset."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,18 @@ import keras_hub
 import numpy as np
 import pytest
 from command_line import expect_one_sentence, kit
-from made_run import Listener, edited, made_result, made_run, read
+from finished_run import loaded_model, write_finished_run
+from made_run import Listener, edited, made_run, read
 
-from kit.course.shared.tensor_parallel import device_mesh
 from kit.errors import UserError
 from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import BUNDLED_FOLDER, find_preset
 from kit.models.sharded_loading import load_slice_by_slice
 from kit.parts.implementation import find_parts
-from kit.run.checksums import weights_checksum
 from kit.run.export import ExportOptions, export, merge_and_compare
 from kit.run.finished import FinishedRun, open_exportable_run
-from kit.run.result import Checksums, PromptCompletions
 from kit.runtime.platform import Runtime
 
-PROMPT = "Best films "
 TEXTS = ["It was a dull film, and I saw it twice.", "I liked the music of it, and the ending."] * 4
 
 
@@ -38,36 +34,10 @@ def logits(model: Any) -> np.ndarray:
 
 def trained_model(rank: int) -> Any:
     """The bundled model, trained for two steps; and the checksum of its weights before."""
-    parts = find_parts("reference")
-    keras.config.disable_interactive_logging()
-    keras.utils.set_random_seed(0)
-    layout_map = parts.layout.gemma_layout_map(device_mesh(1, 8))
-    model = parts.loading.load_distributed(str(BUNDLED_FOLDER), layout_map)
-    checksum = weights_checksum(model)
-    if rank:
-        parts.lora.enable_lora(model, rank)
-    parts.training.compile_for_finetuning(model, 5e-3, 0.01)
-    model.preprocessor.sequence_length = 24
+    model, checksum = loaded_model("bundled", rank=rank)
     preprocess_one_at_a_time(model)
-    parts.training.finetune(model, [TEXTS] * 2)
+    find_parts("reference").training.finetune(model, [TEXTS] * 2)
     return model, checksum
-
-
-def run_of(folder: Path, model: Any, checksum: str, rank: int) -> FinishedRun:
-    """A finished run that trained the model."""
-    completion = find_parts("reference").generation.complete(model, PROMPT, 24)
-    result = made_result(folder)
-    made_run(
-        folder,
-        settings=replace(result.settings, rank=rank, max_length=24, prompt=PROMPT),
-        generations=PromptCompletions(PROMPT, result.generations.before, completion),
-        filled=False,
-        working_folder=str(folder.parent),
-        checksums=Checksums(batches="", weights=checksum),
-        mesh={"batch": 1, "model": 8},
-    )
-    find_parts("reference").checkpoint.save_training(model, folder / "adapters")
-    return open_exportable_run(str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A run with adapters, and the logits of its model."""
     folder = tmp_path_factory.mktemp("trained") / "a-run"
     model, checksum = trained_model(4)
-    found = run_of(folder, model, checksum, 4), logits(model)
+    found = write_finished_run(folder, "bundled", model, checksum), logits(model)
     keras.distribution.set_distribution(None)
     return found
 
@@ -136,7 +106,7 @@ def test_the_mesh_does_not_matter(trained: Any, preset: tuple[Path, list[str]], 
 
 def test_all_parameters(tmp_path: Path) -> None:
     model, checksum = trained_model(0)
-    run, expected = run_of(tmp_path / "a-run", model, checksum, 0), logits(model)
+    run, expected = write_finished_run(tmp_path / "a-run", "bundled", model, checksum, rank=0), logits(model)
     exported(run, tmp_path / "preset")
     np.testing.assert_allclose(logits(loaded(tmp_path / "preset")), expected, rtol=1e-4, atol=1e-4)
 
@@ -144,7 +114,7 @@ def test_all_parameters(tmp_path: Path) -> None:
 def test_rounding_of_an_accelerator_is_not_merged(tmp_path: Path) -> None:
     """A GPU multiplies in TF32 by default. The CPU refuses TF32, so such a product fails."""
     model, checksum = trained_model(4)
-    run, listener = run_of(tmp_path / "a-run", model, checksum, 4), Listener()
+    run, listener = write_finished_run(tmp_path / "a-run", "bundled", model, checksum), Listener()
     options = ExportOptions(run, tmp_path, "preset", find_preset("bundled"), "float32", (1, 8))
     with jax.default_matmul_precision("TF32_TF32_F32"):
         with pytest.raises(ValueError, match="TF32_TF32_F32"):
