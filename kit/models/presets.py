@@ -114,6 +114,11 @@ def read_config(name: str, file: Path) -> dict[str, Any]:
 def _why_not_tuned(config: dict[str, Any]) -> str:
     """Why this program cannot tune a model as a language model; empty if it can."""
     sizes, class_name = config["config"], config["class_name"]
+    if class_name == "Gemma3nBackbone":
+        return (
+            "it is a Gemma 3n, whose layers have other names and shapes: neither LoRA on query and value nor the "
+            "layouts match any. Choose its successor, gemma4_2b or gemma4_4b."
+        )
     if class_name not in BACKBONES:
         return f"it is a {class_name}; this program tunes Gemma 1, 2, 3 and 4 ({', '.join(BACKBONES)})."
     if sizes.get("is_embedding_model"):

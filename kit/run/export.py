@@ -168,6 +168,8 @@ def _compare_completion(model: keras_hub.models.CausalLM, run: FinishedRun, part
 
 def _save(model: keras_hub.models.CausalLM, source: Path, options: ExportOptions, narrator: Narrator) -> None:
     narrator.step("Saved")
+    # Written with the preset. After merging nothing is trainable, and so it would stay.
+    model.backbone.trainable = True
     try:
         with new_folder(options.target) as unfinished:
             model.save_to_preset(str(unfinished))

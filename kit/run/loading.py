@@ -15,7 +15,7 @@ from kit.parts.protocols import LoadingPart
 def load_model(
     part: LoadingPart, preset: Preset, layout_map: keras.distribution.LayoutMap, dtype: str
 ) -> keras_hub.models.CausalLM:
-    """Load the text model of a preset. Raises UserError if the weights do not fit the configuration."""
+    """Load a preset's text model. Raises UserError if the weights do not fit the configuration."""
     try:
         with text_models(), text_only_presets():
             return part.load_distributed(preset.location, layout_map, dtype=dtype)

