@@ -63,17 +63,23 @@ def find_preset(name: str) -> Preset:
         raise UserError(f"--preset {name}: this is a file; give a folder in KerasHub's format or that of transformers.")
     if name.startswith(huggingface.SCHEME):
         file, pinned = huggingface.find_config(name)
-        return Preset(pinned, pinned, read_config(name, file), TUTORIAL_SETTINGS, pinned)
+        config, left_out = _text_model(name, file)
+        return Preset(pinned, pinned, config, TUTORIAL_SETTINGS, pinned, left_out=left_out)
     if "/" in name and "://" not in name:
         raise UserError(f"--preset {name}: there is no such folder.")
     return _from_kaggle(name)
 
 
 def _from_folder(name: str, folder: Path) -> Preset:
-    config = read_config(name, folder / "config.json")
+    config, left_out = _text_model(name, folder / "config.json")
     _check_files(name, folder)
-    text = text_only_config(config)
-    return Preset(name, str(folder), text, settings_of_folder(folder), left_out=encoders(config))
+    return Preset(name, str(folder), config, settings_of_folder(folder), left_out=left_out)
+
+
+def _text_model(name: str, file: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The configuration of the text model, and the encoders in the file, which it leaves out."""
+    config = text_only_config(read_config(name, file))
+    return config, encoders(json.loads(file.read_text(encoding="utf-8")))
 
 
 def _check_files(name: str, folder: Path) -> None:
@@ -194,8 +200,8 @@ def _from_kaggle(name: str) -> Preset:
     handle = kaggle.versioned_handle(name, entry["kaggle_handle"], file)
     if _parsed(file) is None:
         raise _damaged_download(name, handle, "config.json")
-    config = read_config(name, file)
-    return Preset(name, name, text_only_config(config), TUTORIAL_SETTINGS, handle, left_out=encoders(config))
+    config, left_out = _text_model(name, file)
+    return Preset(name, name, config, TUTORIAL_SETTINGS, handle, left_out=left_out)
 
 
 def download_all(preset: Preset, report: Callable[[str], None] = lambda text: None) -> Preset:

@@ -10,8 +10,11 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-#: Entries of a backbone's configuration -> what they are to a user.
-_ENCODERS = {"vision_encoder": "vision encoder", "audio_encoder": "audio encoder"}
+_ENCODERS = ("vision_encoder", "audio_encoder")
+#: Entries of a configuration, by KerasHub or transformers -> what they are to a user.
+_NAMES = dict.fromkeys(("vision_encoder", "vision_config"), "vision encoder") | dict.fromkeys(
+    ("audio_encoder", "audio_config"), "audio encoder"
+)
 #: Entries that say what the encoders take or return; a text-only backbone has None there.
 _OF_ENCODERS = ("image_size", "num_audio_tokens_per_clip")
 #: Entries of a preprocessor's configuration, and the methods with ``load_`` that make them.
@@ -19,8 +22,9 @@ _CONVERTERS = ("image_converter", "audio_converter", "video_converter")
 
 
 def encoders(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The encoders in the content of a ``config.json``; a text-only model has none."""
-    return tuple(name for key, name in _ENCODERS.items() if config["config"].get(key) is not None)
+    """The encoders in a ``config.json`` of KerasHub or transformers; a text-only model has none."""
+    content = config.get("config", config)
+    return tuple(name for key, name in _NAMES.items() if content.get(key) is not None)
 
 
 def text_only_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -166,3 +166,10 @@ def test_encoders_are_left_out_of_the_configuration(family: str, preset: Path) -
 def test_a_text_preset_is_unchanged() -> None:
     assert find_preset("bundled").left_out == ()
     assert find_preset("bundled").config == read(BUNDLED_FOLDER / "config.json")
+
+
+def test_encoders_of_transformers() -> None:
+    config: dict[str, Any] = {"model_type": "gemma4", "text_config": {}, "vision_config": {"hidden_size": 8}}
+    assert encoders({**config, "audio_config": None}) == ("vision encoder",)
+    assert encoders({**config, "audio_config": {"hidden_size": 8}}) == ("vision encoder", "audio encoder")
+    assert encoders({"model_type": "gemma4_text"}) == ()
