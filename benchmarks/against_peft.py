@@ -166,7 +166,7 @@ def measure(shape: str, options: argparse.Namespace) -> tuple[dict[str, list[flo
 
 def print_table(shape: str, turns: dict[str, list[float]], reports: dict[str, dict]) -> None:
     """One row per mode, with the median ratio to PEFT eager, turn by turn."""
-    sizes, batch, length = SHAPES[shape]
+    _, batch, length = SHAPES[shape]
     print(f"\n{shape}: batches of {batch} x {length} tokens\n")
     print("| | ms per step | tokens per second | speed relative to PEFT eager | peak memory | trained parameters |")
     print("|---|---|---|---|---|---|")

@@ -62,7 +62,7 @@ def build(shard_adapters: bool):
     lora.enable_lora(model, 4)
     training.compile_for_finetuning(model, 1e-3, 0.01)
     model.optimizer.build(model.trainable_variables)
-    prepare_for_recording(model)
+    prepare_for_recording(model, late=True)
     preprocess_one_at_a_time(model)
     return model
 

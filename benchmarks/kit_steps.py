@@ -52,7 +52,7 @@ def build():
     keep_small_updates(model, find_parts("reference"), JOB["dtype"], 4)
     training.compile_for_finetuning(model, 1e-3, 0.01)
     model.optimizer.build(model.trainable_variables)
-    prepare_for_recording(model)
+    prepare_for_recording(model, late=True)
     preprocess_one_at_a_time(model)
     return model
 

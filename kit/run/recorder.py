@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import keras_hub
+from keras.src.utils.python_utils import pythonify_logs
 
 from kit.errors import UserError
 from kit.files import write_text
@@ -46,8 +47,61 @@ class LossOfStep(keras.metrics.Mean):
         return {"loss": super().result(), "step_loss": self.last.value}
 
 
-def prepare_for_recording(model: keras_hub.models.CausalLM) -> None:
+class LateLogs:
+    """The logs of the steps of ``fit``, which callbacks receive with the step after.
+
+    Keras reads the logs of a step for its callbacks before it starts the next step. So a device
+    waits while Python prepares a step, and Python waits for the device. With the logs of the step
+    before, the next step is already queued while they are read.
+    """
+
+    def __init__(self, model: keras_hub.models.CausalLM) -> None:
+        """Replace ``fit`` and ``make_train_function`` of a model."""
+        #: Whether ``fit`` runs; a loop over ``train_on_batch`` gets each step's own logs.
+        self.in_fit = False
+        #: Whether a step has been started whose logs no callback has received.
+        self.has_pending = False
+        #: Whether what a callback receives has not been received before.
+        self.are_new = True
+        self._newest: dict[str, Any] | None = None
+        self._model, self._fit, self._make = model, model.fit, model.make_train_function
+        model.fit, model.make_train_function = self._fit_late, self._make_late
+
+    def take(self) -> dict[str, float]:
+        """Wait for the newest step, and return its logs, which no callback then receives."""
+        self.has_pending = False
+        return pythonify_logs(self._newest)
+
+    def _fit_late(self, *args: Any, **kwargs: Any) -> Any:
+        self.in_fit, self.has_pending, self._newest = True, False, None
+        try:
+            return self._fit(*args, **kwargs)
+        finally:
+            self.in_fit = False
+
+    def _make_late(self, force: bool = False) -> None:
+        before = self._model.train_function
+        self._make(force)
+        step = self._model.train_function
+        if step is before:
+            return
+
+        def late_step(state: Any, iterator: Any) -> tuple[dict[str, Any], Any]:
+            logs, state = step(state, iterator)
+            if not self.in_fit:
+                return logs, state
+            shown, self._newest = self._newest, logs
+            # The first step has none before it.
+            self.are_new, self.has_pending = self.has_pending or shown is None, shown is not None
+            return (logs if shown is None else shown), state
+
+        self._model.train_function = late_step
+
+
+def prepare_for_recording(model: keras_hub.models.CausalLM, late: bool = False) -> None:
     """Make a compiled model report the loss of each step, and not track the state of ``fit``.
+
+    With ``late``, callbacks receive the logs of a step after the next step has been started.
 
     ``fit`` assigns all arrays of the state to ``model._jax_state`` after each step. Keras searches
     what is assigned to a layer for variables and layers, and wraps each list: 10 to 15 ms per step
@@ -55,6 +109,7 @@ def prepare_for_recording(model: keras_hub.models.CausalLM) -> None:
     """
     model._loss_tracker = LossOfStep()
     model._setattr_hook = _untracked_state
+    model.late_logs = LateLogs(model) if late else None
 
 
 def _untracked_state(name: str, value: Any) -> tuple[str, Any]:
@@ -116,8 +171,15 @@ class StepRecorder(keras.callbacks.Callback):
 
     @property
     def done(self) -> int:
-        """Steps that are done."""
-        return len(self.records)
+        """Steps that are done, or have been started last."""
+        late = self._late_logs
+        return len(self.records) + bool(late and late.has_pending)
+
+    @property
+    def _late_logs(self) -> LateLogs | None:
+        """The model's, while its ``fit`` runs."""
+        late = getattr(self.model, "late_logs", None)
+        return late if late and late.in_fit else None
 
     def write_metrics(self) -> None:
         """Write ``metrics.jsonl`` as a whole."""
@@ -133,7 +195,29 @@ class StepRecorder(keras.callbacks.Callback):
         self._saved_metrics = ()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Record the step, write a checkpoint if one is due, and stop if the loss is not finite."""
+        """Record the steps whose logs are there, and write a checkpoint if one is due.
+
+        Raises LossIsNotFiniteError.
+        """
+        late = self._late_logs
+        if late is None or late.are_new:
+            self._finish_step(logs)
+        step = self.done
+        if step % self._schedule.save_every == 0 or step == self._schedule.steps:
+            self._finish_pending_step()
+            self._write_checkpoint(step)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Record the last step of the epoch."""
+        self._finish_pending_step()
+
+    def _finish_pending_step(self) -> None:
+        late = self._late_logs
+        if late and late.has_pending:
+            self._finish_step(late.take())
+
+    def _finish_step(self, logs: dict[str, Any] | None) -> None:
+        """Record a step, and stop if its loss is not finite."""
         record = self._record({name: float(value) for name, value in (logs or {}).items()})
         self.records.append(record)
         self._narrator.progress(record.step, self._schedule.steps, record.mean_loss)
@@ -144,15 +228,13 @@ class StepRecorder(keras.callbacks.Callback):
                 f"The loss of step {record.step} is {record.loss}: the learning rate is too high for this model, or "
                 "the range of the dtype is too small; lower --learning-rate."
             )
-        if record.step % self._schedule.save_every == 0 or record.step == self._schedule.steps:
-            self._write_checkpoint(record.step)
 
     def _record(self, logs: dict[str, float]) -> StepRecord:
-        in_epoch = self.done % self._schedule.steps_per_epoch
+        in_epoch = len(self.records) % self._schedule.steps_per_epoch
         mean = logs["loss"]
         previous = self.records[-1].mean_loss if in_epoch else 0.0
         return StepRecord(
-            step=self.done + 1,
+            step=len(self.records) + 1,
             # A user's training loop may report only the running mean.
             loss=logs.get("step_loss", mean * (in_epoch + 1) - previous * in_epoch),
             mean_loss=mean,

@@ -21,13 +21,13 @@ PARTS = find_parts("reference")
 STEPS_PER_EPOCH, EPOCHS = 3, 2
 
 
-def tiny_model(seed: int) -> Any:
+def tiny_model(seed: int, late: bool = True) -> Any:
     """A compiled model with dropout, whose random state must resume too."""
     keras.utils.set_random_seed(seed)
     model = small.small_model(rank=3, num_layers=1, dropout=0.25)
     PARTS.training.compile_for_finetuning(model, 0.01, 0.01)
     model.optimizer.build(model.trainable_variables)
-    prepare_for_recording(model)
+    prepare_for_recording(model, late)
     return model
 
 
@@ -79,6 +79,55 @@ def test_losses_after_resuming_are_exact(tmp_path: Path) -> None:
         assert one.mean_accuracy == pytest.approx(other.mean_accuracy, rel=1e-6)
     lines = (folder.path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_late_logs_give_the_same_records(tmp_path: Path, epochs: int) -> None:
+    """Each step is recorded once, one step later; checkpoints have all steps up to theirs."""
+    small.set_distribution(1, 8)
+    texts = small.texts(12)
+    batches = [list(texts[first : first + 4]) for first in (0, 4, 8)]
+    keras.config.disable_interactive_logging()
+    records = {}
+    for late in (False, True):
+        folder = new_run_folder(tmp_path, f"late-{late}", {}, {})
+        schedule = Schedule(STEPS_PER_EPOCH, epochs, 2)
+        seen: list[tuple[int, int]] = []
+
+        class Watched(StepRecorder):
+            """Notes how many steps are recorded when each step has been started."""
+
+            def on_train_batch_end(self, batch: int, logs: Any = None, seen: Any = seen) -> None:
+                super().on_train_batch_end(batch, logs)
+                seen.append((self.done, len(self.records)))
+
+        recorder = Watched(folder, PARTS.checkpoint, schedule, Narrator(), 0.0)
+        history = PARTS.training.finetune(tiny_model(1, late), batches, epochs, [recorder])
+        assert [done for done, _ in seen] == list(range(1, STEPS_PER_EPOCH * epochs + 1))
+        # A checkpoint, the first step and the last wait for the loss; other steps do not.
+        assert [done - recorded for done, recorded in seen][:3] == (
+            [0, 0, 1 if epochs == 2 else 0] if late else [0] * 3
+        )
+        checkpoint = folder.newest_checkpoint()
+        assert checkpoint is not None
+        assert len(checkpoint.read_progress().records) == checkpoint.step == STEPS_PER_EPOCH * epochs
+        assert history.history["loss"][-1] == pytest.approx(recorder.records[-1].mean_loss, rel=1e-6)
+        records[late] = [
+            (record.step, record.loss, record.mean_loss, record.mean_accuracy) for record in recorder.records
+        ]
+    assert records[True] == records[False]
+
+
+def test_a_loop_over_train_on_batch_gets_the_logs_of_its_steps() -> None:
+    small.set_distribution(1, 8)
+    texts = small.texts(12)
+    losses = []
+    for late in (False, True):
+        model = tiny_model(1, late)
+        logs = [model.train_on_batch(list(texts[first : first + 4]), return_dict=True) for first in (0, 4, 8)]
+        losses.append([found["step_loss"] for found in logs])
+    assert losses[0] == losses[1]
+    assert len(set(losses[0])) == 3
 
 
 def test_the_loss_of_a_step() -> None:
