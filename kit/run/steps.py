@@ -19,6 +19,7 @@ from kit.run import result as records
 from kit.run.adapters import lora_targets_must_exist
 from kit.run.checksums import run_checksums
 from kit.run.coverage import coverage_count, coverage_with_and_without_adapters, report_coverage
+from kit.run.cpu_operations import attend_faster
 from kit.run.evidence_size import EVIDENCE_SIZES, choose_evidence_size, describe_choice
 from kit.run.generation import measure_style
 from kit.run.generations import GENERATIONS_FILE, Generations
@@ -85,6 +86,8 @@ def distributed_loading(state: RunState) -> None:
     preset = download_all(state.options.preset, state.narrator.say)
     with load_slice_by_slice() as loading:
         state.model = load_model(state.parts.loading, preset, state.layout_map, state.options.settings.dtype)
+    if state.runtime.simulated:
+        attend_faster(state.model)
     variables = state.model.backbone.variables
     state.nbytes_per_device = nbytes_per_device(variables)
     state.peak_nbytes_per_device = dict(loading.peak_nbytes)
