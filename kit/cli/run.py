@@ -54,6 +54,7 @@ class _Request:
     save_every: int | None
     evidence: str
     layout: str
+    deterministic: bool
     interrupted: InterruptedRun | None = None
 
 
@@ -99,6 +100,11 @@ class _Request:
     "large for the CPU.",
 )
 @click.option(
+    "--deterministic",
+    is_flag=True,
+    help="On a GPU, compute the same in each run, as the CPU does: without it, losses differ in the last digits.",
+)
+@click.option(
     "--resume",
     metavar="RUN",
     help="Resume an interrupted run from its folder; --mesh, --platform and --devices may differ.",
@@ -119,6 +125,7 @@ def command(
     control: bool,
     save_every: int | None,
     evidence: str,
+    deterministic: bool,
     resume: str | None,
     runs: Path,
     as_json: bool,
@@ -138,7 +145,18 @@ def command(
     # standard error.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         request = _Request(
-            preset, mesh, devices, impl, fill_with_reference, control, runs, settings, save_every, evidence, layout
+            preset,
+            mesh,
+            devices,
+            impl,
+            fill_with_reference,
+            control,
+            runs,
+            settings,
+            save_every,
+            evidence,
+            layout,
+            deterministic,
         )
         result = _run(request, platform, resume, processes)
     if as_json and result:
@@ -166,7 +184,7 @@ def _run(request: _Request, platform: str, resume: str | None, processes: Proces
     if resume is not None:
         request = _request_of_interrupted_run(request, platform, resume, processes)
     chosen, simulated = runtime_platform.choose_devices(platform, request.devices, processes)
-    runtime_platform.prepare_environment(chosen, simulated)
+    runtime_platform.prepare_environment(chosen, simulated, deterministic=request.deterministic)
     parts = _parts(request, processes)
     options = prepare_options(
         request.preset,
@@ -178,6 +196,7 @@ def _run(request: _Request, platform: str, resume: str | None, processes: Proces
         request.interrupted,
         request.evidence,
         request.layout,
+        request.deterministic,
     )
     if chosen == "cpu":
         options.mesh_shape(simulated * processes.count)
@@ -229,6 +248,7 @@ def _request_of_interrupted_run(request: _Request, platform: str, resume: str, p
         asked.save_every,
         asked.evidence,
         asked.layout,
+        bool(asked.deterministic),
         interrupted,
     )
 

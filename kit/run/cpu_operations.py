@@ -56,7 +56,7 @@ def _has_softmax(layer: keras.layers.Layer) -> bool:
     return isinstance(softmax, keras.layers.Softmax) and softmax.axis == -1 and softmax.dtype == "float32"
 
 
-def _gemma_attention() -> type:
+def _gemma_attention() -> Any:
     from keras_hub.src.models.gemma.gemma_attention import CachedGemmaAttention
 
     return CachedGemmaAttention

@@ -41,6 +41,8 @@ class RunOptions:
     evidence: str = AUTOMATIC
     #: "tensor" or "fsdp".
     layout: str = TENSOR
+    #: Whether a GPU computes the same in each process.
+    deterministic: bool = False
 
     def mesh_shape(self, device_count: int) -> tuple[int, int]:
         """The mesh. Raises UserError if it does not fit the devices, or does not divide a batch."""
@@ -96,6 +98,7 @@ def prepare_options(
     interrupted: InterruptedRun | None = None,
     evidence: str = AUTOMATIC,
     layout: str = TENSOR,
+    deterministic: bool = False,
 ) -> RunOptions:
     """Find the preset and the reviews, and check the settings.
 
@@ -119,7 +122,19 @@ def prepare_options(
             f"and there are {len(examples):,} to train on (held-out reviews are not among them): lower --batches or "
             "--batch-size."
         )
-    return RunOptions(preset, settings, mesh, control, runs_folder, examples, save_every, interrupted, evidence, layout)
+    return RunOptions(
+        preset,
+        settings,
+        mesh,
+        control,
+        runs_folder,
+        examples,
+        save_every,
+        interrupted,
+        evidence,
+        layout,
+        deterministic,
+    )
 
 
 def check_options_agree(options: RunOptions) -> None:
@@ -130,7 +145,7 @@ def check_options_agree(options: RunOptions) -> None:
     from jax.experimental import multihost_utils
 
     examples = checksum(text for text, _ in options.examples)
-    same = ("settings", "mesh", "control", "save_every", "evidence", "layout")
+    same = ("settings", "mesh", "control", "save_every", "evidence", "layout", "deterministic")
     content = repr((options.preset.name, examples, *(getattr(options, name) for name in same)))
     try:
         multihost_utils.assert_equal(np.frombuffer(hashlib.sha256(content.encode()).digest(), dtype=np.uint8))

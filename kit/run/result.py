@@ -37,6 +37,8 @@ class RunInputs:
     #: Whether the words of each review are shuffled.
     control: bool
     settings: FinetuningSettings
+    #: Whether a GPU computes the same in each process; None: written by an older version.
+    deterministic: bool | None = None
     #: Of Python and of the packages that the numbers depend on.
     versions: dict[str, str]
     started: datetime

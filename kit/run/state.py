@@ -105,6 +105,7 @@ def run_inputs(options: RunOptions, parts: Parts) -> RunInputs:
         working_folder=os.getcwd(),
         control=options.control,
         settings=options.settings,
+        deterministic=options.deterministic,
         versions=versions(),
         started=options.interrupted.request.started if options.interrupted else now,
     )

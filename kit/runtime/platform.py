@@ -35,6 +35,15 @@ _LIBTPU_WITHOUT_A_TPU = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 
+#: XLA then uses no operation whose result depends on the order of threads, and measures no kernels
+#: to choose the fastest, which can differ from one process to the next. The first flag implies the
+#: others; jaxlib 0.10.2 and 0.12.0.1 have all three. XLA ends a process with a flag it does not know.
+DETERMINISTIC_GPU = (
+    "--xla_gpu_deterministic_ops=true",
+    "--xla_gpu_exclude_nondeterministic_ops=true",
+    "--xla_gpu_autotune_level=0",
+)
+
 _DEVICE_COUNT = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
 
 
@@ -112,12 +121,16 @@ def choose_platform(wanted: str = "auto") -> Platform:
 
 
 def prepare_environment(
-    platform: Platform, simulated_devices: int = DEFAULT_SIMULATED_DEVICES, tensorflow: bool = False
+    platform: Platform,
+    simulated_devices: int = DEFAULT_SIMULATED_DEVICES,
+    tensorflow: bool = False,
+    deterministic: bool = False,
 ) -> None:
     """Set the variables that jax, XLA and Keras read when they are imported.
 
     ``simulated_devices`` counts for the CPU. With ``tensorflow`` TensorFlow may be imported, as in
-    the process of another project. Raises UserError if JAX has already started with other devices.
+    the process of another project. With ``deterministic`` a GPU computes the same in each process;
+    the CPU and a TPU do so anyway. Raises UserError if JAX has already started with other devices.
     """
     if "jax" in sys.modules and not _jax_can_still_be_set(platform, simulated_devices):
         raise UserError(
@@ -138,6 +151,12 @@ def prepare_environment(
         os.environ["JAX_PLATFORMS"] = {"gpu": "cuda", "tpu": "tpu"}[platform] + ",cpu"
         if platform == "gpu":
             os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.9")
+            if deterministic:
+                names = {flag.partition("=")[0] for flag in DETERMINISTIC_GPU}
+                others = [
+                    flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag.partition("=")[0] not in names
+                ]
+                os.environ["XLA_FLAGS"] = " ".join([*others, *DETERMINISTIC_GPU])
     if not tensorflow:
         keep_tensorflow_out()
         if platform == "cpu":

@@ -238,7 +238,9 @@ print("it wrote", repr(model.generate({settings["prompt"]!r}, max_length={settin
 
 @pytest.mark.long
 def test_a_killed_run_resumes_with_the_same_number_of_devices(tmp_path: Path) -> None:
-    options = shlex.split("--devices 2 --batches 4 --batch-size 2 --sequence-length 16 --max-length 16 --save-every 1")
+    options = shlex.split(
+        "--devices 2 --batches 4 --batch-size 2 --sequence-length 16 --max-length 16 --save-every 1 --deterministic"
+    )
     printed = tmp_path / "printed.txt"
     with printed.open("w") as output:
         process = subprocess.Popen([*KIT, "run", *options], cwd=tmp_path, stdout=output, stderr=output)
@@ -253,4 +255,6 @@ def test_a_killed_run_resumes_with_the_same_number_of_devices(tmp_path: Path) ->
     assert result["mesh"] == {"batch": 1, "model": 2}
     assert result["devices"]["count"] == 2
     assert result["training"]["steps"] == 4
+    # Of the run that was started, which has the option.
+    assert result["deterministic"] is True
     assert "2 simulated devices on the CPU: cpu:0 to cpu:1" in finished.stderr

@@ -1,5 +1,9 @@
 """The choice of the platform."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from kit.runtime import platform
@@ -33,3 +37,48 @@ class TestChoice:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         # Without device files, as in WSL, one GPU is assumed.
         assert platform.attached_devices("gpu") == count
+
+
+class TestDeterministicGpu:
+    """The flags must be in the environment before jax starts; nothing starts here."""
+
+    @pytest.fixture(autouse=True)
+    def environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Set for this test, and restored after it."""
+        for name in ("XLA_FLAGS", "JAX_PLATFORMS", "XLA_PYTHON_CLIENT_MEM_FRACTION", "KERAS_BACKEND"):
+            monkeypatch.setenv(name, os.environ.get(name, ""))
+        monkeypatch.setattr(platform, "_jax_can_still_be_set", lambda *devices: True)
+        monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=here --xla_gpu_autotune_level=4")
+
+    def test_flags(self) -> None:
+        """The user's other flags are kept; a second call, as of `start`, changes nothing."""
+        platform.prepare_environment("gpu", deterministic=True)
+        expected = [
+            "--xla_dump_to=here",
+            "--xla_gpu_deterministic_ops=true",
+            "--xla_gpu_exclude_nondeterministic_ops=true",
+            "--xla_gpu_autotune_level=0",
+        ]
+        assert os.environ["XLA_FLAGS"].split() == expected
+        platform.prepare_environment("gpu")
+        assert os.environ["XLA_FLAGS"].split() == expected
+
+    def test_no_flags_without_it(self) -> None:
+        platform.prepare_environment("gpu")
+        assert os.environ["XLA_FLAGS"] == "--xla_dump_to=here --xla_gpu_autotune_level=4"
+
+
+def test_this_jaxlib_has_the_flags() -> None:
+    """XLA ends a process with a flag that it does not know, on each platform."""
+    flags = " ".join(platform.DETERMINISTIC_GPU)
+    code = "import jax; jax.devices()"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    known = subprocess.run([sys.executable, "-c", code], env=environment | {"XLA_FLAGS": flags}, check=False)
+    assert known.returncode == 0
+    unknown = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | {"XLA_FLAGS": "--xla_gpu_no_such_flag=true"},
+        capture_output=True,
+        check=False,
+    )
+    assert unknown.returncode != 0
