@@ -76,7 +76,10 @@ def _expect_texts(cls: type, x: Any) -> None:
 
 def _with_positions(x: dict[str, Any]) -> dict[str, Any]:
     """Add the positions of the tokens, 0 to length - 1, to the inputs of a Gemma 4."""
+    import keras
     import numpy as np
 
-    shape = x["token_ids"].shape
-    return {**x, "position_ids": np.broadcast_to(np.arange(shape[-1], dtype="int32"), shape).copy()}
+    tokens = x["token_ids"]
+    positions = np.broadcast_to(np.arange(tokens.shape[-1], dtype="int32"), tokens.shape).copy()
+    # Keras refuses a mixture of NumPy's arrays, which grain's threads get, and its own.
+    return {**x, "position_ids": keras.ops.convert_to_tensor(positions) if keras.ops.is_tensor(tokens) else positions}
