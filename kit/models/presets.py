@@ -121,16 +121,13 @@ def _why_not_tuned(config: dict[str, Any]) -> str:
     """Why this program cannot tune a model as a language model; empty if it can."""
     sizes, class_name = config["config"], config["class_name"]
     if class_name == "Gemma3nBackbone":
-        return (
-            "it is a Gemma 3n, whose layers have other names and shapes: neither LoRA on query and value nor the "
-            "layouts match any. Choose its successor, gemma4_2b or gemma4_4b."
-        )
+        return transformers_format.GEMMA_3N
     if class_name not in BACKBONES:
         return f"it is a {class_name}; this program tunes Gemma 1, 2, 3 and 4 ({', '.join(BACKBONES)})."
     if sizes.get("is_embedding_model"):
         return "it computes embeddings, and no text: choose a language model, such as gemma3_270m."
     if 0 < sizes.get("num_layers", 0) <= (sizes.get("num_kv_shared_layers") or 0):
-        return "it is an assistant, which drafts text for a Gemma 4 and has no keys of its own: tune that Gemma 4."
+        return transformers_format.ASSISTANT
     return ""
 
 

@@ -54,10 +54,10 @@ def text_only_presets() -> Iterator[None]:
         return changed[config_file](content) if config_file in changed and "class_name" in content else content
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_replaced(preset_utils, "load_json", load_text_only_json))
+        stack.enter_context(replaced(preset_utils, "load_json", load_text_only_json))
         # A preset without a preprocessor.json: KerasHub makes the preprocessor from its converters.
         for converter in _CONVERTERS:
-            stack.enter_context(_replaced(loader, f"load_{converter}", lambda self, cls, **kwargs: None))
+            stack.enter_context(replaced(loader, f"load_{converter}", lambda self, cls, **kwargs: None))
         yield
 
 
@@ -81,7 +81,8 @@ def _without(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, An
 
 
 @contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """An attribute has another value in this context."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from kit.errors import UserError
+from kit.models.text_only import replaced
 
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
@@ -31,6 +32,14 @@ _CONVERTERS = {
 }
 #: Model type of a model of texts and images -> that of its text model.
 _TEXT_MODELS = {"gemma3": "gemma3_text", "gemma4": "gemma4_text"}
+
+#: Why a Gemma 3n, and an assistant of a Gemma 4, cannot be tuned.
+GEMMA_3N = (
+    "it is a Gemma 3n, whose layers have other names and shapes: neither LoRA on query and value nor the layouts match "
+    "any. Choose its successor, gemma4_2b or gemma4_4b."
+)
+ASSISTANT = "it is an assistant, which drafts text for a Gemma 4 and has no keys of its own: tune that Gemma 4."
+_NOT_TUNED = {"gemma3n": GEMMA_3N, "gemma3n_text": GEMMA_3N, "gemma4_assistant": ASSISTANT}
 
 #: Defaults of transformers 5 (``Gemma3TextConfig``, ``Gemma4TextConfig``) for keys that KerasHub's
 #: converters require, or for which they have another default.
@@ -102,6 +111,8 @@ def text_config(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
     kind = content["model_type"]
     if "gemma" not in kind:
         raise UserError(f"--preset {name}: it is a {kind}; this program tunes Gemma models only.")
+    if kind in _NOT_TUNED:
+        raise UserError(f"--preset {name}: {_NOT_TUNED[kind]}")
     text, text_kind = dict(content), kind
     if kind in _TEXT_MODELS:
         text_kind = _TEXT_MODELS[kind]
@@ -399,14 +410,3 @@ def text_models() -> Iterator[None]:
         for kind in ("image", "audio", "video"):
             stack.enter_context(replaced(loader, f"load_{kind}_converter", lambda self, cls, **kwargs: None))
         yield
-
-
-@contextlib.contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """An attribute has another value in this context."""
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)

@@ -144,6 +144,8 @@ class TestMistakes:
         ("values", "message"),
         [
             ({"model_type": "llama"}, "it is a llama; this program tunes Gemma models only"),
+            ({"model_type": "gemma3n"}, "it is a Gemma 3n, whose layers have other names and shapes"),
+            ({"model_type": "gemma4_assistant"}, "it is an assistant, which drafts text for a Gemma 4"),
             ({"model_type": "gemma5"}, "it is a gemma5, which KerasHub cannot convert to a text model"),
             ({"quantization_config": {"bits": 4}}, "its weights are quantized"),
             ({"use_bidirectional_attention": True}, "it makes embeddings, and does not generate text"),
