@@ -60,7 +60,9 @@ def topology_devices(topology: Topology) -> tuple[Any, ...]:
     require_libtpu()
     from jax.experimental import topologies
 
-    options = {"chip_config_name": topology.chip_config} if topology.chip_config else {}
+    options: dict[str, Any] = {"chips_per_host_bounds": topology.host_bounds}
+    if topology.chip_config:
+        options["chip_config_name"] = topology.chip_config
     try:
         description = topologies.get_topology_desc(platform="tpu", topology_name=topology.libtpu_name, **options)
     except Exception as error:
