@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from kit.errors import UserError
 
@@ -39,8 +40,10 @@ class Topology:
     link_bandwidth: float
     #: libtpu's name for how the cores of a chip are used, if it is not the default.
     chip_config: str = ""
-    #: Where the slice can no longer be had; empty for all others.
-    retired: str = ""
+    #: Where you get it, or why you no longer do.
+    where: str = "Cloud TPU"
+    #: Whether nobody can have it any more.
+    retired: bool = False
 
     @property
     def hosts(self) -> int:
@@ -52,44 +55,69 @@ class Topology:
         """TensorCores of all chips."""
         return self.chips * self.cores_per_chip
 
+    @property
+    def counted(self) -> str:
+        """What the number in the name counts: "chips" or "cores"."""
+        return "chips" if int(self.name.rpartition("-")[2]) == self.chips else "cores"
+
 
 def _gigabits(number: float) -> float:
     return number * 1e9 / 8
 
 
-def _v5e(chips: int, arrangement: str, host_bounds: tuple[int, int, int]) -> Topology:
-    name, libtpu_name = f"v5e-{chips}", f"v5e:{arrangement}"
-    return Topology(name, libtpu_name, chips, chips, 1, host_bounds, 1.97e14, 8.20e11, _gigabits(1600))
+def _v5e(chips: int, arrangement: str, host_bounds: tuple[int, int, int], where: str = "Cloud TPU") -> Topology:
+    peaks = (1.97e14, 8.20e11, _gigabits(1600))
+    return Topology(f"v5e-{chips}", f"v5e:{arrangement}", chips, chips, 1, host_bounds, *peaks, where=where)
 
 
-def _v6e(chips: int, arrangement: str, host_bounds: tuple[int, int, int]) -> Topology:
-    name, libtpu_name = f"v6e-{chips}", f"v6e:{arrangement}"
-    return Topology(name, libtpu_name, chips, chips, 1, host_bounds, 9.20e14, 1.64e12, _gigabits(3200))
+def _v6e(chips: int, arrangement: str, host_bounds: tuple[int, int, int], where: str = "Cloud TPU") -> Topology:
+    peaks = (9.20e14, 1.64e12, _gigabits(3200))
+    return Topology(f"v6e-{chips}", f"v6e:{arrangement}", chips, chips, 1, host_bounds, *peaks, where=where)
+
+
+def _eight_cores(
+    name: str, libtpu_name: str, devices: int, peaks: tuple[float, float, float], **others: Any
+) -> Topology:
+    """Four chips of two cores on one host, by the peak figures of a chip."""
+    flops, hbm, links = (peak * 4 / devices for peak in peaks)
+    return Topology(name, libtpu_name, devices, 4, 2, _FOUR, flops, hbm, links, **others)
 
 
 _ONE, _FOUR, _EIGHT = (1, 1, 1), (2, 2, 1), (2, 4, 1)
+_COLAB_ENDED, _KAGGLE_ENDED = "Colab, until September 2025", "Kaggle, which now gives a v5e-8"
 
 _TOPOLOGIES = (
-    _v5e(1, "1x1", _ONE),
+    _v5e(1, "1x1", _ONE, "Colab, Cloud TPU"),
     _v5e(4, "2x2", _FOUR),
-    _v5e(8, "2x4", _EIGHT),
+    _v5e(8, "2x4", _EIGHT, "Kaggle, Cloud TPU"),
     _v5e(16, "4x4", _FOUR),
-    _v6e(1, "1x1", _ONE),
+    _v6e(1, "1x1", _ONE, "Colab, Cloud TPU"),
     _v6e(8, "2x4", _EIGHT),
     _v6e(16, "4x4", _FOUR),
     # The two cores of a chip are one JAX device ("megacore").
-    Topology("v4-8", "v4:2x2x1", 4, 4, 2, _FOUR, 2.75e14, 1.23e12, _gigabits(2400), "megacore"),
-    Topology("v5p-8", "v5p:2x2x1", 4, 4, 2, _FOUR, 4.59e14, 2.46e12, _gigabits(4800)),
-    # A chip has two cores, and each is a device.
-    Topology("tpu7x-8", "tpu7x:2x2x1", 8, 4, 2, _FOUR, 2.31e15 / 2, 7.40e12 / 2, _gigabits(4800) / 2),
-    Topology("v2-8", "v2:2x2", 8, 4, 2, _FOUR, 4.6e13 / 2, 7.16e11 / 2, _gigabits(4 * 496) / 2, retired="Colab"),
-    Topology("v3-8", "v3:2x2", 8, 4, 2, _FOUR, 1.40e14 / 2, 8.25e11 / 2, _gigabits(4 * 656) / 2, retired="Kaggle"),
+    _eight_cores("v4-8", "v4:2x2x1", 4, (2.75e14, 1.23e12, _gigabits(2400)), chip_config="megacore"),
+    _eight_cores("v5p-8", "v5p:2x2x1", 4, (4.59e14, 2.46e12, _gigabits(4800))),
+    # Each of the two cores of a chip is a device.
+    _eight_cores("tpu7x-8", "tpu7x:2x2x1", 8, (2.31e15, 7.40e12, _gigabits(4800))),
+    _eight_cores("v2-8", "v2:2x2", 8, (4.6e13, 7.16e11, _gigabits(4 * 496)), where=_COLAB_ENDED, retired=True),
+    _eight_cores("v3-8", "v3:2x2", 8, (1.40e14, 8.25e11, _gigabits(4 * 656)), where=_KAGGLE_ENDED, retired=True),
 )
 
 TOPOLOGIES = {topology.name: topology for topology in _TOPOLOGIES}
 
-#: What Kaggle has, and what it gives to those who ask for the tutorial's v3-8.
+#: What Kaggle has, also for those who ask for the tutorial's v3-8.
 DEFAULT_TOPOLOGY = "v5e-8"
+
+#: The heads of :func:`table_of_names`.
+NAME_HEADS = ("name", "chips", "cores", "JAX devices", "hosts", "the number counts", "where")
+
+
+def table_of_names() -> list[tuple[str, ...]]:
+    """What each name means: the rows of the table in docs/topologies.md."""
+    return [
+        (one.name, str(one.chips), str(one.cores), str(one.devices), str(one.hosts), one.counted, one.where)
+        for one in TOPOLOGIES.values()
+    ]
 
 
 def find_topology(name: str) -> Topology:

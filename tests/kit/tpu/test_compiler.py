@@ -13,7 +13,10 @@ pytestmark = needs_libtpu
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_libtpu_knows_each_topology(name: str) -> None:
     topology = find_topology(name)
-    assert len(topology_devices(topology)) == topology.devices
+    devices = topology_devices(topology)
+    assert len(devices) == topology.devices
+    assert len({tuple(device.coords) for device in devices}) == topology.chips
+    assert len({device.process_index for device in devices}) == topology.hosts
     # Of 8 GB on a v2 to 103 GB on a v5p, the compiler leaves at least 88 %.
     assert 7e9 < usable_nbytes(topology) < 105e9
 
@@ -24,8 +27,9 @@ def test_peak_figures_are_those_of_jax() -> None:
     # Its name since jax 0.12, and before.
     ask = getattr(tpu_info, "get_tpu_info_for_chip", None) or tpu_info._get_tpu_info_impl
     for topology in TOPOLOGIES.values():
-        version = tpu_info.ChipVersion(topology.name.partition("-")[0])
-        cores = 2 if topology.name in ("v4-8", "v5p-8") else 1
+        version = tpu_info.ChipVersion(topology.name.partition("-")[0].removeprefix("tpu"))
+        assert topology.cores_per_chip == version.num_physical_tensor_cores_per_chip
+        cores = topology.cores // topology.devices
         theirs = ask(version, cores)
         assert topology.peak_flops == pytest.approx(theirs.bf16_ops_per_second * cores, rel=1e-6)
         assert topology.hbm_bandwidth == pytest.approx(theirs.mem_bw_bytes_per_second * cores, rel=1e-6)
