@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kit.models.weightless import VariableInfo
 
-#: Devices that the fixtures simulate by default: as many as a TPU v3-8 has cores.
+#: Devices that the fixtures simulate by default: as many as a TPU v5e-8 has chips.
 DEFAULT_DEVICES = 8
 
 #: After a test with one of these fixtures the plugin clears Keras' distribution.

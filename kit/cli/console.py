@@ -23,6 +23,35 @@ def plain_table() -> Table:
     return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
 
 
+@contextlib.contextmanager
+def clock(console: Console, what: str) -> Iterator[Callable[[str], None]]:
+    """Show how long something takes: redrawn on a terminal, a line from time to time elsewhere.
+
+    Call what it gives to say what is done now.
+    """
+    started, state, done = time.perf_counter(), [what], threading.Event()
+
+    def line() -> str:
+        return f"    {state[0]} … {time.perf_counter() - started:.0f} s"
+
+    def show() -> None:
+        while not done.wait(SECONDS_BETWEEN_LINES):
+            console.print(Text(line()), soft_wrap=True)
+
+    def redraw() -> None:
+        with console.status(line(), spinner="line") as status:
+            while not done.wait(1.0):
+                status.update(line())
+
+    thread = threading.Thread(target=redraw if console.is_terminal else show, daemon=True)
+    thread.start()
+    try:
+        yield lambda now: state.__setitem__(0, now)
+    finally:
+        done.set()
+        thread.join()
+
+
 class ConsoleNarrator(Narrator):
     """Prints each step as it begins, and its evidence as it is found."""
 
@@ -70,27 +99,8 @@ class ConsoleNarrator(Narrator):
     @contextlib.contextmanager
     def working(self, what: str) -> Iterator[Callable[[str], None]]:
         """Show a clock on a terminal, and print a line from time to time elsewhere."""
-        started, state, done = time.perf_counter(), [what], threading.Event()
-
-        def line() -> str:
-            return f"    {state[0]} … {time.perf_counter() - started:.0f} s"
-
-        def show() -> None:
-            while not done.wait(SECONDS_BETWEEN_LINES):
-                self._console.print(Text(line()), soft_wrap=True)
-
-        def redraw() -> None:
-            with self._console.status(line(), spinner="line") as status:
-                while not done.wait(1.0):
-                    status.update(line())
-
-        thread = threading.Thread(target=redraw if self._is_terminal else show, daemon=True)
-        thread.start()
-        try:
-            yield lambda progress: state.__setitem__(0, f"{what}: {progress}")
-        finally:
-            done.set()
-            thread.join()
+        with clock(self._console, what) as change:
+            yield lambda progress: change(f"{what}: {progress}")
 
     def _lines(self, text: str, style: str = "") -> None:
         for line in textwrap.wrap(text, self._console.width - 4):

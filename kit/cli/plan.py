@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,13 @@ from kit.cli.run import MeshShape, failure
 from kit.errors import UserError
 from kit.models.settings import DTYPES
 from kit.parts.implementation import REFERENCE, Parts, find_parts
+from kit.tpu.topologies import DEFAULT_TOPOLOGY, NAME_HEADS, TOPOLOGIES, Topology, find_topology, table_of_names
 
 if TYPE_CHECKING:
     import keras_hub
 
     from kit.tpu.plan import Plan
     from kit.tpu.step import StepParts, StepSettings
-    from kit.tpu.topologies import Topology
 
 
 class LayerNumbers(click.ParamType):
@@ -62,7 +62,7 @@ class _Request:
 
     preset: str
     config: dict[str, Any]
-    topology: "Topology"
+    topology: Topology
     settings: "StepSettings"
     layers: tuple[int, ...]
     #: One, or two to compare.
@@ -70,8 +70,9 @@ class _Request:
 
 
 @click.command("plan", context_settings={"show_default": True})
-@click.argument("preset")
-@click.option("--topology", "topology_name", default="v3-8", help="v2-8, v3-8, v4-8, v5e-4, v5e-8, v5p-8 or v6e-8.")
+@click.argument("preset", default="gemma_7b_en")
+@click.option("--topology", "topology_name", default=DEFAULT_TOPOLOGY, help=f"{', '.join(TOPOLOGIES)}.")
+@click.option("--topologies", is_flag=True, help="Show what these names mean in chips, cores, devices and hosts.")
 @click.option("--mesh", type=MeshShape(), help='Sizes of the axes "batch" and "model".  [default: 1 x all devices]')
 @click.option("--impl", default=REFERENCE, help="Whose layout and training: reference, exercises, or a folder.")
 @click.option(
@@ -96,18 +97,21 @@ class _Request:
 )
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the plan: a .svg or .png file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")
-def command(preset: str, picture: Path | None, as_json: bool, **options: Any) -> None:
+def command(preset: str, topologies: bool, picture: Path | None, as_json: bool, **options: Any) -> None:
     """Compile the training step of PRESET for a TPU, without a TPU and without weights.
 
     The plan shows the memory of one device and whether the step fits, the collectives with the
     layout rules that cause them, and the compiler's estimate of the step time. PRESET is a name
-    such as gemma_7b_en, or a preset's folder.
+    such as gemma_7b_en, which is the default, or a preset's folder.
     """
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+    if topologies:
+        _show_topologies()
+        return
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), _progress(as_json) as report:
         request = _request(preset, **options)
         if picture is not None:
             _check_picture(picture)
-        plans = [_plan(request, candidate, quiet=as_json) for candidate in request.candidates]
+        plans = [_plan(request, candidate, report) for candidate in request.candidates]
     if picture is not None:
         from kit.report.plan_picture import draw
 
@@ -158,7 +162,6 @@ def _request(
     """Check the options, then set as many simulated devices as the topology has."""
     from kit.runtime.platform import prepare_environment
     from kit.tpu.compiler import require_libtpu
-    from kit.tpu.topologies import find_topology
 
     topology = find_topology(topology_name)
     for option, value, least in (
@@ -186,7 +189,7 @@ def _request(
     return _Request(preset, config, topology, settings, layers, candidates)
 
 
-def _candidate(name: str, layout: str, mesh: tuple[int, int] | None, topology: "Topology") -> _Candidate:
+def _candidate(name: str, layout: str, mesh: tuple[int, int] | None, topology: Topology) -> _Candidate:
     """An implementation with the layout of ``--layout``, or the reference with a layout."""
     from kit.run.options import LAYOUTS, default_mesh
 
@@ -194,14 +197,14 @@ def _candidate(name: str, layout: str, mesh: tuple[int, int] | None, topology: "
     return _Candidate(name, impl, layout, mesh or default_mesh(layout, topology.devices))
 
 
-def _check_mesh(candidate: _Candidate, topology: "Topology", batch_size: int) -> None:
+def _check_mesh(candidate: _Candidate, topology: Topology, batch_size: int) -> None:
     from kit.run.options import check_layout
 
     (batch, model), count = candidate.mesh, candidate.mesh[0] * candidate.mesh[1]
     if count != topology.devices:
         raise UserError(
             f"--mesh {batch}x{model}: it needs {count} devices, but a {topology.name} has {topology.devices}"
-            + (" (the two cores of a chip are one device)." if topology.name in ("v4-8", "v5p-8") else ".")
+            + (" (the two cores of a chip are one device)." if topology.cores > topology.devices else ".")
         )
     check_layout(candidate.layout, candidate.mesh)
     if batch_size % batch:
@@ -211,7 +214,7 @@ def _check_mesh(candidate: _Candidate, topology: "Topology", batch_size: int) ->
         )
 
 
-def _plan(request: _Request, candidate: _Candidate, quiet: bool) -> "Plan":
+def _plan(request: _Request, candidate: _Candidate, report: Callable[[str], None]) -> "Plan":
     from kit.tpu.plan import make_plan
 
     impl, parts = candidate.impl, find_parts(candidate.impl, filled=True)
@@ -226,7 +229,7 @@ def _plan(request: _Request, candidate: _Candidate, quiet: bool) -> "Plan":
             settings,
             _step_parts(request, settings, candidate.layout, parts),
             request.layers,
-            (lambda text: None) if quiet else _report,
+            report,
         )
     except UserError:
         raise
@@ -269,6 +272,39 @@ def _step_parts(request: _Request, settings: "StepSettings", layout_name: str, p
 
 def _report(text: str) -> None:
     click.echo(f"… {text}", err=True)
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A function that says on standard error what is done now; meanwhile a clock shows the time."""
+    if quiet:
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    from kit.cli.console import clock
+
+    console = Console(stderr=True, highlight=False)
+    with clock(console, "preparing") as change:
+
+        def report(text: str) -> None:
+            console.print(f"… {text}", soft_wrap=True)
+            change(text)
+
+        yield report
+
+
+def _show_topologies() -> None:
+    from rich.console import Console
+
+    from kit.cli.console import plain_table
+
+    table = plain_table()
+    for head in NAME_HEADS:
+        table.add_column(head)
+    for row in table_of_names():
+        table.add_row(*row)
+    Console(width=118, highlight=False).print(table)
 
 
 def _check_picture(file: Path) -> None:

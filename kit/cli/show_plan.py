@@ -24,7 +24,8 @@ def show_plan(preset: str, plan: "Plan", impl: str) -> None:
     _show_memory(narrator, plan)
     _show_layout(narrator, plan)
     if plan.causes is None:
-        narrator.step("No collectives and no times: the compiler made no program")
+        why = "the compiler made no program" if plan.compiled_layers else "the arguments alone do not fit"
+        narrator.step(f"No collectives and no times: {why}")
         narrator.say("`--layers 2,4` compiles few blocks, which may fit, and extrapolates.")
         return
     _show_collectives(narrator, plan)
@@ -49,6 +50,8 @@ def _show_memory(narrator: ConsoleNarrator, plan: "Plan") -> None:
         ("peak", format_bytes(plan.peak), "with the code, and results that do not reuse an argument's memory"),
         ("usable", format_bytes(plan.usable), "HBM that the compiler gives to a program"),
     ]
+    if not plan.compiled_layers:
+        del rows[1:3]
     narrator.table(("on one device", "", ""), rows)
     if not plan.fits:
         from kit.tpu.suggestions import suggestions

@@ -254,5 +254,5 @@ def require_memory(preset: Preset, nbytes: int, available: int | None = None) ->
     if nbytes > available:
         raise UserError(
             f"{preset.name} has {nbytes / 1e9:.1f} GB of weights, and this machine has {available / 1e9:.1f} GB of "
-            f"memory and no accelerator: run it on a TPU v3-8 (8 cores of 16 GB), or use `--preset {BUNDLED}` here."
+            f"memory and no accelerator: run it on a TPU v5e-8 (8 chips of 16 GB), or use `--preset {BUNDLED}` here."
         )

@@ -22,7 +22,7 @@ from kit.runtime.processes import SINGLE_PROCESS, Processes, connect
 
 Platform = Literal["cpu", "gpu", "tpu"]
 
-#: Simulated devices without an accelerator: as many as a TPU v3-8 has cores.
+#: Simulated devices without an accelerator: as many as a TPU v5e-8 has chips.
 DEFAULT_SIMULATED_DEVICES = 8
 
 #: With libtpu installed and no TPU, the first call would wait three minutes for a metadata server.

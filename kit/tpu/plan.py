@@ -32,8 +32,10 @@ class Plan:
 
     topology: Topology
     settings: StepSettings
-    #: Decoder blocks of the planned model, and the numbers of blocks that were compiled.
+    #: Decoder blocks of the planned model.
     layers: int
+    #: The numbers of blocks that were compiled; none if the arguments alone need more memory than
+    #: there is. The peak is then that of the arguments.
     compiled_layers: tuple[int, ...]
     fits: bool
     arguments: int
@@ -115,7 +117,12 @@ def make_plan(
         return lower_step(config, settings, parts, topology_devices(topology), blocks)
 
     def compile_blocks(blocks: int) -> Plan:
+        report(f"building a step of {blocks} decoder blocks")
         step = lower(blocks)
+        if len(layers) < 2 and count_arguments(step) > usable_nbytes(topology):
+            # The compiler would take minutes to say so.
+            nothing = _plan_of(step, DoesNotFit(None, None), topology, settings, blocks)
+            return replace(nothing, compiled_layers=())
         report(f"compiling {blocks} decoder blocks for {topology.name}")
         return _plan_of(step, compile_for_tpu(step.lowered, topology), topology, settings, blocks)
 

@@ -40,8 +40,8 @@ EXERCISE = Exercise(
         "Task 1: matrices // mesh[1]; check the sum of all parameters against the total in the lesson. Task 2: the "
         "docstring has both shapes, and the exercise lora has the sum. Task 3: only one of the three dtypes stores "
         "two bytes per element. Task 4: one block has four all-reduces, two of them in the backward pass. Task 5: "
-        "`kit plan gemma_7b_en --rank 0` takes --mesh, --dtype, --batch-size and --remat; it lists weights and "
-        "moments as arguments, and the rest as temporaries.",
+        "`kit plan gemma_7b_en --topology v3-8 --rank 0` takes --mesh, --dtype, --batch-size and --remat; it lists "
+        "weights and moments as arguments, and the rest as temporaries.",
         "Tasks 1 and 2 are sums of products of sizes. Task 3: with LoRA, count the model once in its dtype and the "
         "adapters three times in theirs; without, count the model three times. Task 4: the number of activations is "
         "linear in the number of blocks, plus two outside the blocks, minus one with LoRA; multiply it by the bytes of "

@@ -109,8 +109,9 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--topology", "v9-8"], "--topology v9-8: choose one of v2-8, v3-8, v4-8, v5e-4, v5e-8, v5p-8, v6e-8."),
-            (["--mesh", "2x8"], "--mesh 2x8: it needs 16 devices, but a v3-8 has 8."),
+            (["--topology", "v9-8"], "--topology v9-8: choose one of v5e-1, v5e-4, v5e-8, v5e-16, v6e-1, v6e-8,"),
+            (["--mesh", "2x8"], "--mesh 2x8: it needs 16 devices, but a v5e-8 has 8."),
+            (["--topology", "v5e-1", "--mesh", "1x8"], "--mesh 1x8: it needs 8 devices, but a v5e-1 has 1."),
             (["--topology", "v4-8", "--mesh", "1x8"], "has 4 (the two cores of a chip are one device)."),
             (["--mesh", "2x4", "--batch-size", "3"], "--batch-size 3: the mesh 2x4 splits a batch into 2 equal parts"),
             (["--rank", "-1"], "--rank -1: it must be at least 0."),

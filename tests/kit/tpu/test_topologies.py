@@ -40,7 +40,7 @@ def test_the_page_has_the_table_that_the_command_prints() -> None:
     rows = table_of_names()
     assert found[: len(rows)] == rows
     assert lines[start + 2 + len(rows)] == ""
-    printed = kit("plan", "--topologies")
+    printed = kit("plan", "--topologies", cwd=Path.cwd())
     assert printed.returncode == 0, printed.stderr
     for row in rows:
         assert " ".join(row).strip() in " ".join(printed.stdout.split())
