@@ -9,8 +9,8 @@ has less effect. On a GPU, where they may not fit together, each has the device 
 rounds repeat them all. Torch may be installed in another environment: give its Python with
 --torch-python. Usage:
 
-    python benchmarks/against_peft.py --shapes bundled,50m                       # CPU
-    python benchmarks/against_peft.py --platform gpu --shapes 7b-8x512,7b-2x128,2b-8x512 --dtype bfloat16
+    python benchmarks/against_peft.py
+    python benchmarks/against_peft.py --platform gpu --dtype bfloat16 --shapes 7b-8x512,7b-2x128
 """
 
 import argparse
@@ -67,10 +67,11 @@ SHAPES = {
 NAMES = {
     "fit": "kit, `fit`",
     "step": "kit, bare step",
+    "deterministic": "kit, bare step, `--deterministic`",
     "eager": "PEFT, eager",
     "compiled": "PEFT, compiled",
 }
-KIT_MODES = ("fit", "step")
+KIT_MODES = ("fit", "step", "deterministic")
 
 
 class WorkerError(Exception):
@@ -204,7 +205,7 @@ def read_options() -> argparse.Namespace:
     """The options; a mistake in them is one sentence with exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", default="bundled,50m", help=f"of {', '.join(SHAPES)}")
-    parser.add_argument("--modes", default=",".join(NAMES), help=f"of {', '.join(NAMES)}")
+    parser.add_argument("--modes", default="fit,step,eager,compiled", help=f"of {', '.join(NAMES)}")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--platform", default="cpu", choices=("cpu", "gpu"))
     parser.add_argument("--torch-python", default=sys.executable, help="the Python that has torch and peft")

@@ -9,9 +9,11 @@ import resource
 import sys
 import time
 
-from kit.runtime.platform import start
+from kit.runtime.platform import prepare_environment, start
 
 JOB = json.loads(sys.argv[1])
+if JOB["mode"] == "deterministic":
+    prepare_environment(JOB["platform"], 1, deterministic=True)
 RUNTIME = start(JOB["platform"], 1 if JOB["platform"] == "cpu" else None, 0)
 
 import jax  # noqa: E402
@@ -25,6 +27,7 @@ from kit.models.presets import BUNDLED_FOLDER  # noqa: E402
 from kit.narrator import Narrator  # noqa: E402
 from kit.parts.implementation import find_parts  # noqa: E402
 from kit.reference import checkpoint, layout, lora, mesh, training  # noqa: E402
+from kit.run.cpu_operations import attend_faster  # noqa: E402
 from kit.run.recorder import Schedule, StepRecorder, prepare_for_recording  # noqa: E402
 from kit.run.small_updates import keep_small_updates  # noqa: E402
 
@@ -54,6 +57,8 @@ def build():
     model.optimizer.build(model.trainable_variables)
     prepare_for_recording(model, late=True)
     preprocess_one_at_a_time(model)
+    if RUNTIME.simulated:
+        attend_faster(model)
     return model
 
 
@@ -106,7 +111,7 @@ def main() -> None:
     trained = lora.count_parameters(model)[0]
     device = RUNTIME.device_kind if RUNTIME.platform == "gpu" else "CPU, 1 device"
     print(json.dumps({"device": device, "versions": versions, "trained": trained}), flush=True)
-    train = {"fit": fit_steps, "step": bare_steps}[JOB["mode"]](model)
+    train = fit_steps(model) if JOB["mode"] == "fit" else bare_steps(model)
     for line in sys.stdin:
         seconds = train(int(line))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -37,7 +37,7 @@ _LIBTPU_WITHOUT_A_TPU = {
 
 #: XLA then uses no operation whose result depends on the order of threads, and measures no kernels
 #: to choose the fastest, which can differ from one process to the next. The first flag implies the
-#: others; jaxlib 0.10.2 and 0.12.0.1 have all three. XLA ends a process with a flag it does not know.
+#: others; jaxlib 0.10.2 and 0.12.0.1 have all three. XLA ends a process that sets an unknown flag.
 DETERMINISTIC_GPU = (
     "--xla_gpu_deterministic_ops=true",
     "--xla_gpu_exclude_nondeterministic_ops=true",

@@ -53,7 +53,8 @@ def test_the_fields_of_the_file(tmp_path: Path) -> None:
     """Their names and their order, which users' programs rely on."""
     content = complete_result(tmp_path).as_json()
     assert " ".join(content) == (
-        "preset implementation filled working_folder control settings deterministic versions started devices processes mesh layout "
+        "preset implementation filled working_folder control settings deterministic versions started devices "
+        "processes mesh layout "
         "mesh_devices rule_coverage nbytes_per_device peak_nbytes_per_device_while_loading sharding_of_decoder_block_1 "
         "sharding_of_token_embedding parameters optimizer marks training style evidence generations seconds resumed "
         "folder"
