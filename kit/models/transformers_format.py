@@ -211,7 +211,7 @@ _TOKENIZERS = {
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder with a ``config.json`` of transformers has a tokenizer that KerasHub takes."""
+    """Whether a folder in transformers' format has a tokenizer that KerasHub takes."""
     kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     return any((folder / file).is_file() for file in _TOKENIZERS.get(_TEXT_MODELS.get(kind, kind), ()))
 
