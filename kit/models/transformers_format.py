@@ -194,7 +194,8 @@ def check_folder(name: str, folder: Path) -> None:
     _check_tokenizer(name, folder, text["model_type"])
     tensors = _Tensors(name, folder)
     tensors.close()
-    if text.get("tie_word_embeddings") is False and "lm_head.weight" in tensors.files:
+    is_tied = content.get("tie_word_embeddings", text.get("tie_word_embeddings", True))
+    if not is_tied and any(tensor.endswith("lm_head.weight") for tensor in tensors.files):
         raise UserError(
             f"--preset {name}: it has an lm_head of its own, and KerasHub's Gemmas use their embeddings there: use a "
             "model with tied embeddings."
