@@ -102,7 +102,7 @@ def command(preset: str, topologies: bool, picture: Path | None, as_json: bool, 
 
     The plan shows the memory of one device and whether the step fits, the collectives with the
     layout rules that cause them, and the compiler's estimate of the step time. PRESET is a name
-    such as gemma_7b_en, which is the default, or a preset's folder.
+    such as gemma_7b_en, which is the default, a folder with its config.json, or hf://owner/model.
     """
     if topologies:
         _show_topologies()
