@@ -86,7 +86,7 @@ def _load(
     parameters = sum(math.prod(variable.shape) for variable in model.backbone.variables)
     narrator.say(f"{preset.name}: {format_count(parameters)} parameters, {format_bytes(nbytes)} in {options.dtype}")
     if preset.left_out:
-        narrator.say(f"text only: the {' and the '.join(preset.left_out)} of {preset.name} are not exported")
+        narrator.say(f"text only: exported without the {' and the '.join(preset.left_out)} of {preset.name}")
     return model, Path(preset.location)
 
 

@@ -101,7 +101,7 @@ def distributed_loading(state: RunState) -> None:
         f"{format_bytes(max(loading.peak_nbytes.values()))}"
     )
     if preset.left_out:
-        state.narrator.say(f"text only: the {' and the '.join(preset.left_out)} of {preset.name} are not loaded")
+        state.narrator.say(f"text only: loaded without the {' and the '.join(preset.left_out)} of {preset.name}")
 
 
 def sharding_table(state: RunState) -> None:

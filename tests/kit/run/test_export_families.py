@@ -116,7 +116,7 @@ def test_what_it_says(exported: Callable[..., Exported], family: str) -> None:
     if family in WITH_VISION:
         assert "vision encoder" in preset.left_out
         names = " and the ".join(preset.left_out)
-        assert said == [f"text only: the {names} of {found.source} are not exported"]
+        assert said == [f"text only: exported without the {names} of {found.source}"]
     else:
         assert not said
     assert found.lines[-1].endswith(f'keras_hub.models.{prefix(family)}CausalLM.from_preset("preset")')
