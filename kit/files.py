@@ -1,12 +1,24 @@
 """Files and folders that are written completely or not at all. Imports no framework."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+#: Errors of a disk that is full, read-only, broken or not there any more.
+_DISK_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EIO, errno.ENOENT, errno.ENODEV, errno.ESTALE, errno.ENOTDIR),
+)
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Whether an exception means that the disk does not take a file."""
+    return isinstance(error, OSError) and error.errno in _DISK_ERRORS
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kit.errors import UserError
-from kit.run.folder import BEFORE_FILE, REQUEST_FILE, RunFolder, lock_folder
+from kit.run.folder import BEFORE_FILE, REQUEST_FILE, Checkpoint, RunFolder, lock_folder
 from kit.run.json_records import read_record
 from kit.run.result import RESULT_FILE, Checksums, RunInputs
 from kit.run.style_evidence import StyleEvidence
@@ -36,6 +36,10 @@ class InterruptedRun:
     request: RunRequest
     #: The style before training.
     before: StyleEvidence
+    #: The newest checkpoint that is not damaged, if the run has any.
+    checkpoint: Checkpoint | None = None
+    #: What is wrong with each newer one, in a sentence.
+    damaged: tuple[str, ...] = ()
 
     def enter_working_folder(self) -> None:
         """Change to the folder that the run was started in. Raises UserError if it is gone."""
@@ -74,10 +78,21 @@ def open_interrupted_run(shown: str, lock: bool = True) -> InterruptedRun:
     if lock and descriptor is None:
         raise UserError(f"--resume {shown}: another process is working on this run; wait for it, or stop it first.")
     run_folder = RunFolder(folder, descriptor)
-    if checkpoint := run_folder.newest_checkpoint():
-        try:
-            checkpoint.read_progress()
-        except UserError as error:
-            run_folder.close()
-            raise UserError(f"--resume {error}") from None
-    return InterruptedRun(shown, run_folder, request, before)
+    try:
+        checkpoint, damaged = _usable_checkpoint(run_folder, shown)
+    except UserError:
+        run_folder.close()
+        raise
+    return InterruptedRun(shown, run_folder, request, before, checkpoint, damaged)
+
+
+def _usable_checkpoint(folder: RunFolder, shown: str) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    """The newest checkpoint that is not damaged, and what is wrong with those after it."""
+    damaged: list[str] = []
+    for checkpoint in folder.checkpoints():
+        if not (fault := checkpoint.fault()):
+            return checkpoint, tuple(damaged)
+        damaged.append(f"the checkpoint after step {checkpoint.step} is damaged ({fault})")
+    if damaged:
+        raise UserError(f"--resume {shown}: {' and '.join(damaged)}: start a new run with the same options.")
+    return None, ()

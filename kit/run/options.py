@@ -3,8 +3,9 @@
 They are checked before jax starts, so that invalid options fail before a model is loaded.
 """
 
+import errno
 import math
-import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from kit.data.reviews import Example, checksum, load_reviews, tuning_examples
 from kit.errors import UserError
+from kit.files import write_bytes
 from kit.models.presets import Preset, find_preset
 from kit.models.settings import TUTORIAL_SETTINGS, FinetuningSettings
 from kit.run.evidence_size import AUTOMATIC, check_evidence
@@ -111,7 +113,10 @@ def prepare_options(
         raise UserError(f"--save-every {save_every}: it must be at least 1.")
     check_evidence(evidence)
     check_layout(layout, mesh or (2, 1))
-    _check_writable(runs_folder)
+    if interrupted:
+        check_writable(interrupted.folder.path, f"--resume {interrupted.shown}: cannot write there")
+    else:
+        check_writable(runs_folder, f"--runs {runs_folder}: cannot create a folder there")
     preset = find_preset(preset_name)
     settings = preset.settings.with_options(**given)
     examples = tuning_examples(load_reviews(settings.data), keep_pretraining_out=preset.trained_on_reviews)
@@ -155,11 +160,20 @@ def check_options_agree(options: RunOptions) -> None:
         ) from None
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path, refusal: str) -> None:
+    """Create a file there, and delete it: permissions do not show a read-only or a full disk.
+
+    The folder itself may not exist yet. Raises UserError, which begins with ``refusal``.
+    """
     parent = folder.absolute()
     while not parent.exists():
         parent = parent.parent
-    if not parent.is_dir():
-        raise UserError(f"--runs {folder}: cannot create a folder there: {parent} is a file.")
-    if not os.access(parent, os.W_OK):
-        raise UserError(f"--runs {folder}: cannot create a folder there: {parent} is not writable.")
+    try:
+        if not parent.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{parent} is a file")
+        with tempfile.TemporaryDirectory(prefix=".kit-", dir=parent) as made:
+            write_bytes(Path(made) / "file", bytes(4096))
+    except OSError as error:
+        raise UserError(
+            f"{refusal} ({error.strerror}): free some space, or choose a folder that you may write to."
+        ) from None

@@ -6,6 +6,7 @@ import time
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,6 +18,7 @@ from kit.files import write_text
 from kit.narrator import Narrator
 from kit.parts.protocols import CheckpointPart
 from kit.run.folder import Checkpoint, RunFolder
+from kit.run.hdf5 import write_errors_are_os_errors
 from kit.run.metrics import METRICS_FILE, NO_PROGRESS, Progress, StepRecord
 from kit.run.multi_process import gathered_values
 from kit.runtime.processes import SINGLE_PROCESS, Processes
@@ -157,6 +159,8 @@ class StepRecorder(keras.callbacks.Callback):
         self._processes = processes
         self._narrator = narrator
         self._warned: set[str] = set()
+        #: A line could not be written, or only a part of it.
+        self._metrics_are_cut_off = False
         progress = checkpoint.read_progress() if checkpoint else NO_PROGRESS
         self.records = list(progress.records)
         self._saved_metrics = progress.metrics
@@ -244,8 +248,13 @@ class StepRecorder(keras.callbacks.Callback):
 
     def _append(self, record: StepRecord) -> None:
         assert self._folder
-        with (self._folder.path / METRICS_FILE).open("a", encoding="utf-8") as lines:
-            lines.write(record.line)
+        if self._metrics_are_cut_off:
+            self.write_metrics()
+        else:
+            self._metrics_are_cut_off = True
+            with (self._folder.path / METRICS_FILE).open("a", encoding="utf-8") as lines:
+                lines.write(record.line)
+        self._metrics_are_cut_off = False
 
     def _write_checkpoint(self, step: int) -> None:
         # `fit` has the values; on request it copies them to the model's variables.
@@ -268,7 +277,7 @@ class StepRecorder(keras.callbacks.Callback):
         trained = [*self.model.trainable_variables, *self.model.optimizer.variables]
         with gathered_values(trained, self._processes):
             if folder := self._folder:
-                save = functools.partial(self._part.save_training, self.model)
+                save = functools.partial(save_state, self._part, self.model)
                 write = functools.partial(folder.write_checkpoint, step, save, progress)
                 self._try_to_write(f"the checkpoint after step {step}", write)
 
@@ -283,6 +292,12 @@ class StepRecorder(keras.callbacks.Callback):
         if what not in self._warned:
             self._warned.add(what)
             self._narrator.say(sentence)
+
+
+def save_state(part: CheckpointPart, model: keras_hub.models.CausalLM, path: Path) -> None:
+    """Save the training state by the part ``checkpoint``; raises OSError if the disk is full."""
+    with write_errors_are_os_errors():
+        part.save_training(model, path)
 
 
 def seed_variables(model: keras_hub.models.CausalLM) -> list[keras.Variable]:

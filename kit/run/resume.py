@@ -4,10 +4,12 @@ import keras_hub
 import numpy as np
 
 from kit.errors import UserError
+from kit.files import is_disk_error
 from kit.narrator import Narrator
 from kit.parts.protocols import CheckpointPart
 from kit.run.folder import Checkpoint, RunFolder
 from kit.run.interrupted import InterruptedRun
+from kit.run.metrics import METRICS_FILE
 from kit.run.recorder import LossIsNotFiniteError, seed_variables
 from kit.run.result import Checksums
 
@@ -44,17 +46,22 @@ def restore_training(part: CheckpointPart, model: keras_hub.models.CausalLM, che
 def keep_or_remove(folder: RunFolder, shown: str, error: BaseException, narrator: Narrator) -> None:
     """Keep the folder of a run that failed if it has a checkpoint; otherwise delete it.
 
-    Raises UserError if the run failed because its folder cannot be written to.
+    Raises UserError if the run failed because its folder cannot be written to; then the folder is
+    kept if it has the losses of at least one step.
     """
-    checkpoint = folder.newest_checkpoint()
-    if checkpoint is None:
+    checkpoint, disk_error = folder.newest_checkpoint(), is_disk_error(error)
+    losses = folder.path / METRICS_FILE
+    if checkpoint is None and not (disk_error and losses.is_file() and losses.stat().st_size):
         folder.remove()
-    elif isinstance(error, LossIsNotFiniteError):
-        narrator.say(f"{shown}/metrics.jsonl has the losses")
-    else:
+    if isinstance(error, OSError) and disk_error:
+        resume = (
+            f"`kit run --resume {shown}`, which resumes after step {checkpoint.step}" if checkpoint else "run again"
+        )
+        raise UserError(
+            f"{shown}: cannot write to it ({error.strerror or error}){'' if checkpoint else '; it has no checkpoint'}: "
+            f"free some space, then {resume}."
+        ) from error
+    if checkpoint and isinstance(error, LossIsNotFiniteError):
+        narrator.say(f"{shown}/{METRICS_FILE} has the losses")
+    elif checkpoint:
         narrator.say(f"interrupted; `kit run --resume {shown}` resumes after step {checkpoint.step}")
-        if isinstance(error, OSError):
-            raise UserError(
-                f"{shown}: cannot write to it ({error.strerror or error}): free some space, then `kit run --resume "
-                f"{shown}`."
-            ) from error

@@ -1,5 +1,6 @@
 """The steps of a run: each reads the state, reports its evidence, and sets what others need."""
 
+import functools
 import math
 import time
 
@@ -27,7 +28,7 @@ from kit.run.layouts import choose_layout
 from kit.run.loading import load_model
 from kit.run.multi_process import gathered_values, local_batches, on_main_process
 from kit.run.options import FULLY_SHARDED
-from kit.run.recorder import Schedule, StepRecorder, prepare_for_recording
+from kit.run.recorder import Schedule, StepRecorder, prepare_for_recording, save_state
 from kit.run.resume import check_inputs_unchanged, restore_training
 from kit.run.small_updates import keep_small_updates
 from kit.run.state import RunState
@@ -197,7 +198,9 @@ def resume(state: RunState) -> None:
     state.narrator.step("Resumed")
     if state.runtime.processes.is_main:
         check_inputs_unchanged(interrupted, state.checksums)
-    state.checkpoint = interrupted.folder.newest_checkpoint()
+    state.checkpoint = interrupted.checkpoint
+    for sentence in interrupted.damaged:
+        state.narrator.say(f"warning: {sentence}; the run resumes from the one before")
     restore_training(state.parts.checkpoint, state.model, state.checkpoint)
     done = state.checkpoint.step if state.checkpoint else 0
     state.narrator.say(
@@ -288,7 +291,7 @@ def save(state: RunState) -> None:
             return
         state.narrator.step("Saved")
         result = state.make_result(state.before.completion, state.after.completion)
-        state.recorder.write_metrics()
+        state.folder.with_space(state.recorder.write_metrics)
         judged = state.before.judged_completions, state.after.judged_completions
         state.folder.finish(
             {
@@ -297,7 +300,7 @@ def save(state: RunState) -> None:
                 GENERATIONS_FILE: Generations(tuple(_prompts(state)), *judged),
             },
             result,
-            lambda path: state.parts.checkpoint.save_training(state.model, path),
+            functools.partial(save_state, state.parts.checkpoint, state.model),
         )
     state.result = result
 

@@ -70,7 +70,48 @@ def test_an_unfinished_folder_is_no_checkpoint(folder: RunFolder) -> None:
     (left / "progress.json").write_text("{")
     assert folder.newest_checkpoint().step == 2
     folder.write_checkpoint(4, lambda path: path.mkdir(), NO_PROGRESS)
-    assert checkpoints(folder) == ["step-000004"]
+    assert checkpoints(folder) == ["step-000002", "step-000004"]
+
+
+def test_two_checkpoints_are_kept(folder: RunFolder) -> None:
+    for step in (4, 6):
+        folder.write_checkpoint(step, lambda path: path.mkdir(), PROGRESS)
+    assert checkpoints(folder) == ["step-000004", "step-000006"]
+    # A run that was resumed after step 4 writes over what it did not use.
+    (folder.newest_checkpoint().folder / "adapters" / "damaged").touch()
+    (folder.path / "saves" / "step-000008").mkdir()
+    folder.write_checkpoint(6, lambda path: path.mkdir(), PROGRESS)
+    assert checkpoints(folder) == ["step-000004", "step-000006"]
+    assert folder.newest_checkpoint().fault() == ""
+
+
+def test_a_full_disk_costs_the_older_checkpoint_first(folder: RunFolder) -> None:
+    folder.write_checkpoint(4, lambda path: path.mkdir(), PROGRESS)
+
+    def write_if_there_is_space(path: Path) -> None:
+        if len(checkpoints(folder)) > 2:  # with the unfinished one
+            raise OSError(28, "No space left on device")
+        path.mkdir()
+
+    folder.write_checkpoint(6, write_if_there_is_space, PROGRESS)
+    assert checkpoints(folder) == ["step-000004", "step-000006"]
+
+
+def test_faults_of_a_checkpoint(folder: RunFolder) -> None:
+    def write(path: Path) -> None:
+        path.mkdir()
+        (path / "state").write_bytes(bytes(1000))
+
+    folder.write_checkpoint(4, write, PROGRESS)
+    checkpoint = folder.newest_checkpoint()
+    state = checkpoint.training_state / "state"
+    assert checkpoint.fault() == ""
+    state.write_bytes(bytes(999) + b"1")
+    assert checkpoint.fault() == "adapters/state is damaged"
+    state.unlink()
+    assert checkpoint.fault() == "adapters/state is missing"
+    (checkpoint.folder / "checksums.json").write_text("{")
+    assert checkpoint.fault() == "checksums.json is missing or damaged"
 
 
 def test_run_json_comes_last(folder: RunFolder) -> None:

@@ -63,13 +63,26 @@ def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:
     found.folder.close()
 
 
+def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(folder: RunFolder) -> None:
+    folder.write_checkpoint(4, lambda path: path.mkdir(), NO_PROGRESS)
+    folder.close()
+    (folder.newest_checkpoint().folder / "progress.json").write_text("{}")
+    found = open_interrupted_run(str(folder.path))
+    assert found.checkpoint
+    assert found.checkpoint.step == 2
+    assert found.damaged == ("the checkpoint after step 4 is damaged (progress.json is damaged)",)
+    found.folder.close()
+
+
 def test_a_folder_that_no_run_can_resume_from(folder: RunFolder) -> None:
     folder.close()
     shown = str(folder.path)
     with pytest.raises(UserError, match="nowhere: there is no such folder"):
         open_interrupted_run("nowhere")
     (folder.newest_checkpoint().folder / "progress.json").write_text('{"metrics')
-    with pytest.raises(UserError, match=r"step-000002/progress\.json: it is damaged"):
+    with pytest.raises(
+        UserError, match=r"the checkpoint after step 2 is damaged \(progress\.json is damaged\): start a new"
+    ):
         open_interrupted_run(shown)
     (folder.path / "request.json").write_text("[")
     with pytest.raises(UserError, match=r"a-run/request\.json: it is damaged"):

@@ -56,3 +56,16 @@ def test_a_run_with_a_checkpoint_is_kept(folder: RunFolder) -> None:
     with pytest.raises(UserError, match=r"runs/a-run: cannot write to it \(No space left on device\): free some space"):
         keep_or_remove(folder, "runs/a-run", OSError(28, "No space left on device"), listener)
     assert folder.newest_checkpoint() is not None
+
+
+def test_a_full_disk_before_the_first_checkpoint(folder: RunFolder) -> None:
+    (folder.path / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(
+        UserError, match=r"\(No space left on device\); it has no checkpoint: free some space, then run"
+    ):
+        keep_or_remove(folder, "runs/a-run", OSError(28, "No space left on device"), Listener())
+    # The losses remain. Without any, nothing does.
+    (folder.path / "metrics.jsonl").write_text("")
+    with pytest.raises(UserError, match="it has no checkpoint"):
+        keep_or_remove(folder, "runs/a-run", OSError(28, "No space left on device"), Listener())
+    assert not folder.path.exists()
