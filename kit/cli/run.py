@@ -16,6 +16,7 @@ import click
 
 from kit.errors import UserError
 from kit.parts.implementation import REFERENCE, Parts, find_parts
+from kit.runtime.interrupts import INTERRUPTS
 from kit.runtime.processes import Processes, keep_standard_output_for_python, processes_of_environment, watched
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def command(
         keep_standard_output_for_python()
     # With --json, standard output is for JSON alone; what libraries and user modules print goes to
     # standard error.
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+    with INTERRUPTS.handled(), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         request = _Request(
             preset,
             mesh,

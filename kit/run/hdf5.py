@@ -17,7 +17,7 @@ class _DiskFile:
     """A new file for h5py that never fails: what cannot be written is dropped, and remembered."""
 
     def __init__(self, path: Any, mode: str) -> None:
-        self._file = open(os.fsdecode(path), mode, buffering=0)  # noqa: SIM115  # until h5py is done
+        self._file: Any = open(os.fsdecode(path), mode, buffering=0)  # noqa: SIM115  # until h5py is done
         self.error: OSError | None = None
 
     def read(self, size: int) -> bytes:

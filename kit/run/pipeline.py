@@ -1,6 +1,7 @@
 """The tutorial end to end, over any parts, from the devices to the style shift."""
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from kit.run.options import RunOptions
 from kit.run.result import RunResult
 from kit.run.resume import keep_or_remove
 from kit.run.state import RunState, run_inputs
+from kit.runtime.interrupts import INTERRUPTS
 from kit.runtime.platform import Runtime
 
 Step = Callable[[RunState], None]
@@ -62,6 +64,9 @@ def _run_folder(state: RunState) -> Iterator[None]:
     folder = interrupted.folder if interrupted else _new_folder(state)
     state.folder = folder
     state.shown_folder = state.shown_folder or str(options.runs_folder / folder.path.name)
+    INTERRUPTS.clean_up = functools.partial(
+        keep_or_remove, folder, state.shown_folder, KeyboardInterrupt(), state.narrator
+    )
     try:
         yield
     except BaseException as error:

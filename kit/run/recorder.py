@@ -21,7 +21,8 @@ from kit.run.folder import Checkpoint, RunFolder
 from kit.run.hdf5 import write_errors_are_os_errors
 from kit.run.metrics import METRICS_FILE, NO_PROGRESS, Progress, StepRecord
 from kit.run.multi_process import gathered_values
-from kit.runtime.processes import SINGLE_PROCESS, Processes
+from kit.runtime.interrupts import RunStopped
+from kit.runtime.processes import SINGLE_PROCESS, LastStep, Processes
 
 
 class LossIsNotFiniteError(UserError):
@@ -157,6 +158,7 @@ class StepRecorder(keras.callbacks.Callback):
         self._part = part
         self._schedule = schedule
         self._processes = processes
+        self._last_step = LastStep(processes)
         self._narrator = narrator
         self._warned: set[str] = set()
         #: A line could not be written, or only a part of it.
@@ -201,15 +203,18 @@ class StepRecorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Record the steps whose logs are there, and write a checkpoint if one is due.
 
-        Raises LossIsNotFiniteError.
+        Raises LossIsNotFiniteError, or RunStopped after Ctrl-C.
         """
         late = self._late_logs
         if late is None or late.are_new:
             self._finish_step(logs)
         step = self.done
-        if step % self._schedule.save_every == 0 or step == self._schedule.steps:
+        is_last = self._last_step.is_now(step)
+        if is_last or step % self._schedule.save_every == 0 or step == self._schedule.steps:
             self._finish_pending_step()
             self._write_checkpoint(step)
+        if is_last:
+            raise RunStopped
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Record the last step of the epoch."""

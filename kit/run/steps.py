@@ -35,6 +35,7 @@ from kit.run.state import RunState
 from kit.run.style_evidence import StyleEvidence
 from kit.run.training import train_remaining_steps, training_summary
 from kit.run.versions import changed_versions
+from kit.runtime.interrupts import INTERRUPTS
 
 
 def devices(state: RunState) -> None:
@@ -227,7 +228,10 @@ def training(state: RunState) -> None:
     )
     started = time.perf_counter()
     own_batches = local_batches(batches, state.device_mesh) if processes.is_distributed else batches
-    train_remaining_steps(state.parts.training, state.model, own_batches, settings.epochs, recorder)
+    with INTERRUPTS.deferred():
+        train_remaining_steps(state.parts.training, state.model, own_batches, settings.epochs, recorder)
+    if INTERRUPTS.requested and processes.is_main:  # in the last step, or in a `finetune` without callbacks
+        raise KeyboardInterrupt
     if not recorder.records:
         raise UserError("`finetune` never called its callbacks: pass `callbacks` to `fit`.")
     # A resumed run reports the pace of this process.

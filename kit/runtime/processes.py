@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from kit.errors import UserError
+from kit.runtime.interrupts import INTERRUPTS, RunStopped
 
 ADDRESSES, COUNT, ID = (
     "KERAS_DISTRIBUTION_JOB_ADDRESSES",
@@ -21,6 +22,9 @@ ADDRESSES, COUNT, ID = (
 #: A process first sends a hello with the number of processes and its own; process 0 answers when
 #: all are connected; before its regular end a process sends that it is done.
 _HELLO, _GO, _DONE = b"kit-run", b"go\n", b"done\n"
+#: Another process asks process 0 to stop after a step, which then publishes the step.
+_STOP = b"stop\n"
+_LAST_STEP = "kit/last-step"
 #: Processes wait for each other this long at the start, and report it after this time.
 MEETING_SECONDS = 300.0
 SILENT_SECONDS = 10.0
@@ -124,12 +128,38 @@ def keep_standard_output_for_python() -> None:
 
 def wait_for_all(what: str) -> None:
     """Wait over the network until all processes are here; ``what`` is used once per run."""
+    day = 24 * 60 * 60 * 1000
+    _coordinator().wait_at_barrier(f"kit: {what}", day)
+
+
+@dataclass
+class LastStep:
+    """The step after which Ctrl-C in any process stops all of them."""
+
+    processes: Processes
+    _step: int | None = None
+
+    def is_now(self, step: int) -> bool:
+        """Whether the run stops here. Each process asks after each step, in their order."""
+        if not self.processes.is_distributed:
+            return INTERRUPTS.requested
+        if self._step is None and self.processes.is_main and INTERRUPTS.requested:
+            # When a process asks after a step, the one before is done in all of them. So nobody asks
+            # after the next but one before this process has begun the next, which it does later.
+            self._step = step + 2
+            _coordinator().key_value_set(_LAST_STEP, str(self._step))
+        elif self._step is None and not self.processes.is_main:
+            with contextlib.suppress(Exception):  # JAX has no class for "not found"
+                self._step = int(_coordinator().key_value_try_get(_LAST_STEP))
+        return step == self._step
+
+
+def _coordinator() -> Any:
     from jax._src import distributed
 
     client = distributed.global_state.client
     assert client is not None, "the processes are not connected"
-    day = 24 * 60 * 60 * 1000
-    client.wait_at_barrier(f"kit: {what}", day)
+    return client
 
 
 @dataclass
@@ -260,10 +290,14 @@ class Watch:
         self._others[0] = connection, reader
 
     def _watch_connection(self, number: int, reader: IO[bytes]) -> None:
-        try:
-            said = reader.readline()
-        except OSError:
-            said = b""
+        said = _STOP
+        while said == _STOP:
+            try:
+                said = reader.readline()
+            except OSError:
+                said = b""
+            if said == _STOP:
+                INTERRUPTS.request_of_another_process()
         if said == _DONE or self._finished:
             return
         # Process 0 knows which process has died, and reports it to the others.
@@ -279,6 +313,11 @@ class Watch:
                 flush=True,
             )
             os._exit(ENDED_WITH_ANOTHER)
+
+    def ask_to_stop(self) -> None:
+        """Ask process 0 to stop all processes after a step."""
+        if not self.processes.is_main:
+            self._others[0][0].sendall(_STOP)
 
     def wait_for_report_of_death(self) -> None:
         """Give the watch time to report a dead process, which may have caused an error here."""
@@ -325,10 +364,15 @@ def watched(processes: Processes) -> Iterator[Watch]:
     watch = Watch(processes)
     if processes.connected:
         watch.start()
+        INTERRUPTS.ask_others = watch.ask_to_stop
     try:
         yield watch
         if processes.is_distributed:
             watch.finish()
+    except RunStopped:
+        if processes.is_distributed:
+            watch.finish()
+        raise
     except Exception:
         if processes.is_distributed:
             watch.wait_for_report_of_death()

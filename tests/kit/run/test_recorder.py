@@ -1,6 +1,8 @@
 """Recording of losses, and the checkpoints that a run resumes from with exact losses."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from kit.run.folder import RunFolder, new_run_folder
 from kit.run.recorder import LossIsNotFiniteError, LossOfStep, Schedule, StepRecorder, prepare_for_recording
 from kit.run.resume import restore_training
 from kit.run.training import train_remaining_steps
+from kit.runtime.interrupts import INTERRUPTS, RunStopped
 
 PARTS = find_parts("reference")
 STEPS_PER_EPOCH, EPOCHS = 3, 2
@@ -128,6 +131,22 @@ def test_a_loop_over_train_on_batch_gets_the_logs_of_its_steps() -> None:
         losses.append([found["step_loss"] for found in logs])
     assert losses[0] == losses[1]
     assert len(set(losses[0])) == 3
+
+
+def test_ctrl_c_stops_after_the_step_with_a_checkpoint(tmp_path: Path) -> None:
+    class Pressed(StepRecorder):
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            if self.done == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    small.set_distribution(1, 8)
+    batches = [list(small.texts(4))] * STEPS_PER_EPOCH
+    folder = new_run_folder(tmp_path, "a-run", {}, {})
+    recorder = made_recorder(folder, kind=Pressed)
+    with INTERRUPTS.handled(), INTERRUPTS.deferred(), pytest.raises(RunStopped):
+        train_remaining_steps(PARTS.training, tiny_model(1), batches, EPOCHS, recorder)
+    assert recorder.done == 2
+    assert folder.newest_checkpoint().step == 2
 
 
 def test_the_loss_of_a_step() -> None:

@@ -5,16 +5,14 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
+from kit.doctor import notebooks
+from kit.doctor.finding import Finding
 from kit.errors import UserError
 from kit.runtime.platform import start, tpu_is_attached
-
-State = Literal["good", "missing", "broken"]
 
 #: The peak of a run of the bundled model is 1.5 GB (docs/evidence.md, "Costs"); this leaves a
 #: reserve.
@@ -25,23 +23,25 @@ NEEDED_DISK = 2e8
 REQUIRED = ("keras", "keras-hub", "jax", "jaxlib", "grain", "sentencepiece", "scikit-learn", "h5py", "rich", "pytest")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check of the machine."""
-
-    subject: str
-    #: "good"; "missing", which `kit run` does not need; or "broken", which it needs.
-    state: State
-    #: What the machine has.
-    found: str
-    #: What to do, if anything.
-    remedy: str = ""
-
-
 def examine(runs_folder: Path) -> Iterator[Finding]:
     """Check everything in turn. A check that fails is a finding too."""
-    machine = (_python, _packages, _devices, _memory, lambda: _disk(runs_folder))
-    for check in (*machine, _reviews, _bundled_preset, _tpu, _kaggle, _huggingface, _tfds):
+    from kit.models.huggingface import has_token
+
+    # As the user set it: to start jax, the kit sets variables of its own.
+    machine = notebooks.Machine(dict(os.environ))
+    yield from notebooks.examine_service(machine)
+    yield from _findings(_python, _packages)
+    yield from notebooks.examine_versions(*notebooks.installed_requirements(), machine)
+    yield from notebooks.examine_owner(machine)
+    yield from _findings(_devices)
+    yield from notebooks.examine_visible(machine, _tpu_devices())
+    yield from _findings(_memory, lambda: _disk(runs_folder), _reviews, _bundled_preset, _tpu)
+    yield from _findings(_kaggle, _huggingface, _tfds)
+    yield from notebooks.examine_secrets(machine, _has_kaggle_credentials(), has_token())
+
+
+def _findings(*checks: Callable[[], Finding]) -> Iterator[Finding]:
+    for check in checks:
         try:
             yield check()
         except UserError as error:
@@ -73,6 +73,15 @@ def _devices() -> Finding:
     return Finding("devices", "good", f"{runtime.device_count}, {kind} ({os.cpu_count()} cores)")
 
 
+def _tpu_devices() -> int:
+    """The TPU devices in this process, if jax has started on them."""
+    try:
+        runtime = start()
+    except UserError:
+        return 0
+    return runtime.device_count if runtime.platform == "tpu" else 0
+
+
 def _memory() -> Finding:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found = f"{total / 1e9:.1f} GB"
@@ -82,15 +91,19 @@ def _memory() -> Finding:
 
 
 def _disk(folder: Path) -> Finding:
+    from kit.run.options import check_writable
+
     place = folder.resolve()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
     found = f"{free / 1e9:.1f} GB free at {place}"
-    if not os.access(place, os.W_OK):
-        return Finding("disk", "broken", f"{place} cannot be written to", "run in another folder, or pass --runs")
     if free < NEEDED_DISK:
         return Finding("disk", "broken", found, f"free {NEEDED_DISK / 1e6:.0f} MB, or pass --runs")
+    try:
+        check_writable(folder, str(place))
+    except UserError as error:
+        return Finding("disk", "broken", str(error), "run in another folder, or pass --runs")
     return Finding("disk", "good", found)
 
 
@@ -141,9 +154,19 @@ def _huggingface() -> Finding:
     return Finding("Hugging Face", "missing", "no token", remedy)
 
 
+def _has_kaggle_credentials() -> bool:
+    from kit.models.kaggle import has_kaggle_credentials
+
+    try:
+        return has_kaggle_credentials()
+    except UserError:
+        return True  # they are there, and `_kaggle` says what is wrong
+
+
 def _tfds() -> Finding:
     folder = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / "imdb_reviews"
-    if folder.is_dir():
+    # An interrupted download leaves a folder without this file.
+    if any(folder.glob("**/dataset_info.json")):
         return Finding("TFDS", "good", f"imdb_reviews is prepared in {folder.parent}")
     remedy = "only needed for --data tfds:imdb_reviews, which downloads it"
     return Finding("TFDS", "missing", "imdb_reviews is not prepared", remedy)

@@ -1,0 +1,151 @@
+"""Presses Ctrl-C at random moments of runs on a real terminal, and resumes those that can be.
+
+For each moment: before training, in it, and after it. Takes about a quarter of an hour on 2 cores,
+two runs at a time. Usage: python benchmarks/interrupts.py [HOW_MANY] [FIRST]
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import random
+import re
+import select
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+KIT = [sys.executable, "-c", "from kit.cli.main import main; main()", "run"]
+STEPS = 24
+OPTIONS = ["--batches", str(STEPS), "--save-every", "6", "--sequence-length", "64", "--max-length", "16"]
+CTRL_C = b"\x03"
+STOPPED = 130
+
+
+@dataclass
+class Terminal:
+    """A command with a terminal of its own."""
+
+    command: list[str]
+    printed: bytes = b""
+    returncode: int | None = None
+    _reading: int = field(init=False)
+    _process: subprocess.Popen = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start the command."""
+        self._reading, other = pty.openpty()
+        self._process = subprocess.Popen(
+            self.command, stdin=other, stdout=other, stderr=other, start_new_session=True, preexec_fn=_own_terminal
+        )
+        os.close(other)
+
+    def read(self, seconds: float) -> bool:
+        """Read what is printed within this time; False if the command has ended."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if select.select([self._reading], [], [], left)[0]:
+                content = b""
+                with contextlib.suppress(OSError):  # the other side is closed
+                    content = os.read(self._reading, 1 << 16)
+                if not content:
+                    self.returncode = self._process.wait()
+                    return False
+                self.printed += content
+        return True
+
+    def press(self, keys: bytes) -> None:
+        """Press keys."""
+        os.write(self._reading, keys)
+
+    def close(self) -> None:
+        """End the command, if it has not ended."""
+        self._process.kill()
+        self._process.wait()
+        os.close(self._reading)
+
+
+def _own_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def losses(run: Path) -> list[float]:
+    """The loss of each step, from a run folder."""
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def reach(terminal: Terminal, runs: Path, moment: str, chance: random.Random) -> str:
+    """Wait for a random moment of the run, and return its name."""
+    if moment == "before training":
+        terminal.read(chance.uniform(0.5, 8))
+        return moment
+    step = chance.randrange(1, STEPS - 2) if moment == "training" else STEPS
+    while sum(file.read_text().count("\n") for file in runs.glob("*/metrics.jsonl")) < step:
+        if not terminal.read(0.01):
+            raise SystemExit(f"The run ended before step {step}:\n{terminal.printed.decode()}")
+    terminal.read(chance.uniform(0, 0.3) if moment == "training" else chance.uniform(0.3, 4))
+    return moment
+
+
+def one(number: int, moment: str, expected: list[float], scratch: Path) -> str:
+    """Interrupt and resume one run, and return its row of the table."""
+    chance = random.Random(number)
+    runs = scratch / f"interrupted-{number}"
+    terminal = Terminal([*KIT, *OPTIONS, "--runs", str(runs)])
+    try:
+        reach(terminal, runs, moment, chance)
+        before = terminal.printed
+        done = sum(file.read_text().count("\n") for file in runs.glob("*/metrics.jsonl"))
+        terminal.press(CTRL_C)
+        pressed = time.monotonic()
+        while terminal.read(0.1):
+            if time.monotonic() - pressed > 60:
+                raise SystemExit(f"Ctrl-C had no effect for 60 s: {number}, {moment}")
+        seconds = time.monotonic() - pressed
+        after = terminal.printed[len(before) :].decode(errors="replace")
+    finally:
+        terminal.close()
+    assert terminal.returncode == STOPPED, (number, moment, terminal.returncode, after)
+    assert "Traceback" not in after, after
+    folders = list(runs.glob("*")) if runs.exists() else []
+    if not folders:
+        return f"| {number} | {moment} | {done or ''} | {seconds:.1f} | no folder | |"
+    (run,) = folders
+    checkpoint = max(run.glob("saves/step-*")).name
+    printed = re.sub(r"\s+", "", after)
+    assert re.sub(r"\s+", "", f"kit run --resume {run}") in printed, after
+    subprocess.run([*KIT, "--resume", str(run)], check=True, capture_output=True)
+    difference = max(abs(a - b) / abs(b) for a, b in zip(losses(run), expected, strict=True))
+    return f"| {number} | {moment} | {done} | {seconds:.1f} | {checkpoint} | {difference:.1e} |"
+
+
+def main() -> None:
+    """Print the table."""
+    how_many = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    with tempfile.TemporaryDirectory(prefix="interrupts-") as name:
+        scratch = Path(name)
+        whole = [*KIT, *OPTIONS, "--runs", str(scratch / "uninterrupted")]
+        subprocess.run(whole, check=True, capture_output=True)
+        (run,) = (scratch / "uninterrupted").iterdir()
+        expected = losses(run)
+        print("| try | Ctrl-C | steps done | seconds to the end | checkpoint | relative difference of losses |")
+        print("|---|---|---|---|---|---|", flush=True)
+        # Most tries are in training.
+        moments = [
+            ["training", "before training", "training", "after training", "training"][n % 5] for n in range(1000)
+        ]
+        with ThreadPoolExecutor(int(os.environ.get("AT_ONCE", "2"))) as pool:
+            numbers = range(first, first + how_many)
+            for row in pool.map(lambda number: one(number, moments[number], expected, scratch), numbers):
+                print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

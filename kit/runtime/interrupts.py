@@ -1,0 +1,122 @@
+"""Ctrl-C in a run: at once, or at the end of a training step, so that no step is lost.
+
+Python raises KeyboardInterrupt in whatever the main thread executes. While a model trains, that is
+often a callback of a library, such as a finalizer, where Python prints the exception and ignores
+it. And while the main thread is in XLA, for example to compile, Python raises nothing. So a thread
+of its own learns of the signal.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+#: Exit status of a process that Ctrl-C has stopped.
+STOPPED = 130
+#: Seconds until the process ends itself, if KeyboardInterrupt has had no effect.
+PATIENCE = 5.0
+
+
+class RunStopped(KeyboardInterrupt):  # it is no error
+    """Ctrl-C at the end of a step, after which all processes of the run stop."""
+
+
+class Interrupts:
+    """What becomes of Ctrl-C; :data:`INTERRUPTS` is the one of this process."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._count = 0
+        # The main thread may know it before the thread that counts.
+        self._received = False
+        self._deferred = False
+        self._caught = threading.Event()
+        #: Called when the end of the step is asked for, to ask other processes too.
+        self.ask_others: Callable[[], None] = lambda: None
+        #: Called before the process ends at once.
+        self.clean_up: Callable[[], None] = lambda: None
+
+    @property
+    def requested(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self._count > 0 or self._received
+
+    def request(self) -> None:
+        """Stop at the end of a step, or at once if that was already asked for."""
+        self._count += 1
+        if self._deferred and self._count == 1:
+            _say("Ctrl-C: the run stops after this step, with a checkpoint; press it again to stop at once.")
+            self.ask_others()
+        elif self._count > 1 or not self._caught.wait(PATIENCE):
+            self._end_at_once()
+
+    def request_of_another_process(self) -> None:
+        """Another process was asked to stop."""
+        self._count = max(1, self._count)
+
+    def _end_at_once(self) -> None:
+        with contextlib.suppress(Exception):
+            self.clean_up()
+        _say("stopped.")
+        os._exit(STOPPED)
+
+    @contextlib.contextmanager
+    def handled(self) -> Iterator[None]:
+        """Within this context, Ctrl-C raises KeyboardInterrupt or, if deferred, does not."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._reset()
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        previous = signal.signal(signal.SIGINT, self._raise_unless_deferred)
+        previous_descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(reading,), daemon=True).start()
+        try:
+            yield
+        except Exception as error:
+            # A library may have made another exception of it.
+            if self.requested and not self._deferred:
+                raise KeyboardInterrupt from error
+            raise
+        finally:
+            self._caught.set()
+            signal.set_wakeup_fd(previous_descriptor)
+            signal.signal(signal.SIGINT, previous)
+            os.close(writing)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within this context Ctrl-C only sets :attr:`requested`; whoever trains asks for it."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def _raise_unless_deferred(self, number: int, frame: FrameType | None) -> Any:
+        self._received = True
+        if not self._deferred:
+            raise KeyboardInterrupt
+
+    def _watch(self, reading: int) -> None:
+        with open(reading, "rb", buffering=0) as received:
+            while numbers := received.read(1):
+                if numbers[0] == signal.SIGINT:
+                    # A second Ctrl-C must not wait for the first.
+                    threading.Thread(target=self.request, daemon=True).start()
+
+
+def _say(sentence: str) -> None:
+    # On a terminal, the cursor is behind "^C" or a progress bar.
+    newline = "\n" if sys.stderr.isatty() else ""
+    print(f"{newline}kit: {sentence}", file=sys.stderr, flush=True)
+
+
+INTERRUPTS = Interrupts()
