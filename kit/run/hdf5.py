@@ -39,9 +39,6 @@ class _DiskFile:
     def seek(self, *position: int) -> int:
         return self._file.seek(*position)
 
-    def tell(self) -> int:
-        return self._file.tell()
-
     def truncate(self, size: int | None = None) -> None:
         with self._remembered():
             self._file.truncate(size)

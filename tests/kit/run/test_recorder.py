@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from full_disk import small_disk
 from made_run import Listener
 
 from kit.course.shared import small_models as small
@@ -147,6 +149,35 @@ def test_ctrl_c_stops_after_the_step_with_a_checkpoint(tmp_path: Path) -> None:
         train_remaining_steps(PARTS.training, tiny_model(1), batches, EPOCHS, recorder)
     assert recorder.done == 2
     assert folder.newest_checkpoint().step == 2
+
+
+def test_training_continues_on_a_full_disk(tmp_path: Path) -> None:
+    listener = Listener()
+    small.set_distribution(1, 8)
+    batches = [list(small.texts(4))] * STEPS_PER_EPOCH
+
+    class Fills(StepRecorder):
+        """The disk is full from step 3 to step 4."""
+
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            if self.done == 2:
+                (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free))
+            elif self.done == 4:
+                (disk / "filler").unlink()
+
+    with small_disk(tmp_path / "disk", 3_000_000) as disk:
+        folder = new_run_folder(disk, "a-run", {}, {})
+        recorder = made_recorder(folder, save_every=1, narrator=listener, kind=Fills)
+        train_remaining_steps(PARTS.training, tiny_model(1), batches, EPOCHS, recorder)
+        assert recorder.done == 6
+        assert [checkpoint.step for checkpoint in folder.checkpoints()] == [6, 5]
+        assert not any(checkpoint.fault() for checkpoint in folder.checkpoints())
+        steps = [json.loads(line)["step"] for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+        assert steps == [1, 2, 3, 4, 5, 6]
+    assert listener.lines == [
+        f"warning: cannot write {what} (No space left on device); training continues"
+        for what in ("metrics.jsonl", "the checkpoint after step 3", "the checkpoint after step 4")
+    ]
 
 
 def test_the_loss_of_a_step() -> None:

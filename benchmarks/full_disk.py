@@ -1,0 +1,112 @@
+"""Fills a small disk at random moments of runs, frees it again, and resumes what can be resumed.
+
+The disk is a tmpfs of its own for each run, so this needs Linux and root. Takes about a quarter of
+an hour on 2 cores, two runs at a time. Usage: python benchmarks/full_disk.py [HOW_MANY] [FIRST]
+"""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+KIT = [sys.executable, "-c", "from kit.cli.main import main; main()", "run"]
+STEPS = 24
+OPTIONS = ["--batches", str(STEPS), "--save-every", "4", "--sequence-length", "64", "--max-length", "16"]
+#: More than a run needs.
+SIZE = 20_000_000
+
+
+def losses(run: Path) -> list[float]:
+    """The loss of each step, from a run folder."""
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def steps_done(runs: Path) -> int:
+    """The number of steps of the one run in a folder."""
+    return sum(file.read_text().count("\n") for file in runs.glob("*/metrics.jsonl"))
+
+
+def wait_for_step(process: subprocess.Popen, disk: Path, step: int, seconds: float) -> None:
+    """Wait until a run has done this many steps, has ended, or the time is over."""
+    until = time.monotonic() + seconds
+    while process.poll() is None and steps_done(disk) < step and time.monotonic() < until:
+        time.sleep(0.005)
+
+
+def fill(disk: Path, left: int) -> None:
+    """Leave this much space."""
+    with (disk / "filler").open("wb") as filler:
+        filler.write(bytes(max(0, shutil.disk_usage(disk).free - left)))
+
+
+def one(number: int, expected: list[float], disk: Path) -> str:
+    """Fill the disk during one run, and return its row of the table."""
+    chance = random.Random(number)
+    step, left = chance.randrange(STEPS), chance.choice([0, 4_096, 20_000, 100_000, 300_000])
+    freed = STEPS if number % 2 else chance.randrange(step, STEPS)  # every second disk stays full
+    command = [*KIT, *OPTIONS, "--runs", str(disk)]
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        wait_for_step(process, disk, max(1, step), 600)
+        fill(disk, left)
+        if freed < STEPS:
+            # A full disk may take no more lines, so this wait has a short end.
+            wait_for_step(process, disk, freed, 5)
+            (disk / "filler").unlink()
+        process.wait()
+        output.seek(0)
+        printed = output.read()
+    (disk / "filler").unlink(missing_ok=True)
+    assert process.returncode in (0, 2), (number, process.returncode, printed)
+    assert "Traceback" not in printed, printed
+    warnings = sum("warning: cannot write" in line for line in printed.splitlines())
+    if not (found := [path for path in disk.iterdir() if path.is_dir()]):
+        return f"| {number} | {step} | {left:,} | | | no folder | | |"
+    (run,) = found
+    checkpoints = ", ".join(sorted(path.name.removeprefix("step-") for path in run.glob("saves/step-*")))
+    end = "finished" if process.returncode == 0 else printed.strip().splitlines()[-1].partition(": free")[0][-60:]
+    if process.returncode and checkpoints:
+        subprocess.run([*KIT, "--resume", str(run)], check=True, capture_output=True)
+    difference = "no checkpoint"
+    if (run / "run.json").is_file():
+        difference = f"{max(abs(a - b) / abs(b) for a, b in zip(losses(run), expected, strict=True)):.1e}"
+    frees = f"after step {freed}" if freed < STEPS else "after the run"
+    return f"| {number} | {step} | {left:,} | {frees} | {warnings} | {end} | {checkpoints} | {difference} |"
+
+
+def on_a_disk(number: int, expected: list[float], scratch: Path) -> str:
+    """Run one try on a small disk of its own."""
+    disk = scratch / f"disk-{number}"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(disk)], check=True)
+    try:
+        return one(number, expected, disk)
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def main() -> None:
+    """Print the table."""
+    how_many = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    with tempfile.TemporaryDirectory(prefix="full-disk-") as name:
+        scratch = Path(name)
+        whole = [*KIT, *OPTIONS, "--runs", str(scratch / "uninterrupted")]
+        subprocess.run(whole, check=True, capture_output=True)
+        (run,) = (scratch / "uninterrupted").iterdir()
+        expected = losses(run)
+        print("| try | full from step | bytes left | free again | warnings | end | checkpoints | difference |")
+        print("|---|---|---|---|---|---|---|---|", flush=True)
+        with ThreadPoolExecutor(int(os.environ.get("AT_ONCE", "2"))) as pool:
+            for row in pool.map(lambda n: on_a_disk(n, expected, scratch), range(first, first + how_many)):
+                print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
