@@ -6,6 +6,7 @@ ends, and then crashes with a segmentation fault.
 
 import contextlib
 import functools
+import io
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -13,23 +14,21 @@ from typing import Any
 import h5py
 
 
-class _DiskFile:
+class _DiskFile(io.RawIOBase):
     """A new file for h5py that never fails: what cannot be written is dropped, and remembered."""
 
     def __init__(self, path: Any, mode: str) -> None:
+        super().__init__()
         self._file: Any = open(os.fsdecode(path), mode, buffering=0)  # noqa: SIM115  # until h5py is done
         self.error: OSError | None = None
 
-    def read(self, size: int) -> bytes:
-        return self._file.read(size) or b""
-
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         count = self._file.readinto(buffer) or 0
         # HDF5 may read again what could not be written.
         buffer[count:] = bytes(len(buffer) - count)
         return len(buffer)
 
-    def write(self, content: memoryview) -> int:
+    def write(self, content: Any) -> int:
         left = memoryview(content).cast("B")
         while left and self.error is None:
             with self._remembered():
@@ -39,16 +38,15 @@ class _DiskFile:
     def seek(self, *position: int) -> int:
         return self._file.seek(*position)
 
-    def truncate(self, size: int | None = None) -> None:
+    def truncate(self, size: int | None = None) -> int:
         with self._remembered():
             self._file.truncate(size)
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
+        return size or 0
 
     def close(self) -> None:
         with self._remembered():
             self._file.close()
+        super().close()
 
     @contextlib.contextmanager
     def _remembered(self) -> Iterator[None]:
