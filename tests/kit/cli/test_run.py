@@ -1,9 +1,12 @@
 """`kit run` in processes of its own: errors, several processes, resuming, and user modules."""
 
 import json
+import os
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -258,3 +261,39 @@ def test_a_killed_run_resumes_with_the_same_number_of_devices(tmp_path: Path) ->
     # Of the run that was started, which has the option.
     assert result["deterministic"] is True
     assert "2 simulated devices on the CPU: cpu:0 to cpu:1" in finished.stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pressed", [0, 1])
+def test_ctrl_c_stops_two_processes_after_the_same_step(pressed: int, tmp_path: Path) -> None:
+    options = shlex.split("--mesh 2x4 --batches 200 --batch-size 4 --sequence-length 32 --max-length 16 --save-every 1")
+    processes = connected_runs(2, options, tmp_path)
+    try:
+        folder = wait_for_first_checkpoint(processes, tmp_path, tmp_path / "process-0.txt")
+        processes[pressed].send_signal(signal.SIGINT)
+        statuses = [process.wait(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    printed = [(tmp_path / f"process-{number}.txt").read_text() for number in range(2)]
+    assert statuses == [130, 130], "\n".join(printed)
+    assert "the run stops after this step, with a checkpoint" in printed[pressed]
+    assert f"kit run --resume runs/{folder.name}" in " ".join(printed[0].split())
+    for text in printed:
+        assert "Traceback" not in text
+        assert "has died" not in text
+    steps = len((folder / "metrics.jsonl").read_text().splitlines())
+    assert max(path.name for path in (folder / "saves").iterdir()) == f"step-{steps:06}"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("benchmark", ["interrupts.py", "full_disk.py"])
+def test_two_tries_of_a_benchmark(benchmark: str) -> None:
+    """Ctrl-C on a real terminal, before training and in it; a small disk that is really full."""
+    if benchmark == "full_disk.py" and os.geteuid():
+        pytest.skip("mounts a file system: needs Linux, and root")
+    program = Path(__file__).parents[3] / "benchmarks" / benchmark
+    finished = subprocess.run([sys.executable, str(program), "2"], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert len(finished.stdout.splitlines()) == 4
