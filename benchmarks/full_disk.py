@@ -18,6 +18,8 @@ from pathlib import Path
 KIT = [sys.executable, "-c", "from kit.cli.main import main; main()", "run"]
 STEPS = 24
 OPTIONS = ["--batches", str(STEPS), "--save-every", "4", "--sequence-length", "64", "--max-length", "16"]
+#: Two devices and little evidence, so that a try takes about half a minute.
+OPTIONS += ["--devices", "2", "--evidence", "quick"]
 #: More than a run needs.
 SIZE = 20_000_000
 

@@ -24,6 +24,8 @@ from pathlib import Path
 KIT = [sys.executable, "-c", "from kit.cli.main import main; main()", "run"]
 STEPS = 24
 OPTIONS = ["--batches", str(STEPS), "--save-every", "6", "--sequence-length", "64", "--max-length", "16"]
+#: Two devices and little evidence, so that a try takes about half a minute.
+OPTIONS += ["--devices", "2", "--evidence", "quick"]
 CTRL_C = b"\x03"
 STOPPED = 130
 
