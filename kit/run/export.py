@@ -23,6 +23,7 @@ from kit.parts.implementation import REFERENCE, Parts
 from kit.run.checksums import weights_checksum
 from kit.run.finished import FinishedRun
 from kit.run.generation import complete
+from kit.run.hdf5 import write_errors_are_os_errors
 from kit.run.layouts import choose_layout
 from kit.run.loading import load_model
 from kit.run.small_updates import keep_small_updates
@@ -171,7 +172,7 @@ def _save(model: keras_hub.models.CausalLM, source: Path, options: ExportOptions
     # Written with the preset. After merging nothing is trainable, and so it would stay.
     model.backbone.trainable = True
     try:
-        with new_folder(options.target) as unfinished:
+        with new_folder(options.target) as unfinished, write_errors_are_os_errors():
             model.save_to_preset(str(unfinished))
             # The preset's default settings for fine-tuning stay with it.
             settings_file = source / SETTINGS_FILE

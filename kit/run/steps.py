@@ -230,7 +230,7 @@ def training(state: RunState) -> None:
     own_batches = local_batches(batches, state.device_mesh) if processes.is_distributed else batches
     with INTERRUPTS.deferred():
         train_remaining_steps(state.parts.training, state.model, own_batches, settings.epochs, recorder)
-    if INTERRUPTS.requested and processes.is_main:  # in the last step, or in a `finetune` without callbacks
+    if INTERRUPTS.requested:  # in the last step, or in a `finetune` without callbacks
         raise KeyboardInterrupt
     if not recorder.records:
         raise UserError("`finetune` never called its callbacks: pass `callbacks` to `fit`.")
