@@ -32,6 +32,7 @@ class Interrupts:
         self._reset()
 
     def _reset(self) -> None:
+        self._is_handled = False
         self._count = 0
         # The main thread may know it before the thread that counts.
         self._received = False
@@ -49,6 +50,8 @@ class Interrupts:
 
     def request(self) -> None:
         """Stop at the end of a step, or at once if that was already asked for."""
+        if not self._is_handled:  # the context has ended since
+            return
         self._count += 1
         if self._deferred and self._count == 1:
             _say("Ctrl-C: the run stops after this step, with a checkpoint; press it again to stop at once.")
@@ -72,7 +75,7 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self._reset()
+        self._is_handled = True
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         previous = signal.signal(signal.SIGINT, self._raise_unless_deferred)
@@ -90,6 +93,7 @@ class Interrupts:
             signal.set_wakeup_fd(previous_descriptor)
             signal.signal(signal.SIGINT, previous)
             os.close(writing)
+            self._reset()
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
