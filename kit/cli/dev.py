@@ -159,10 +159,11 @@ def golden() -> None:
 @click.argument("presets", nargs=-1)
 @click.option("--topology", help="Search only for this topology. [default: all, in one process each]")
 def layouts(presets: tuple[str, ...], topology: str | None) -> None:
-    """Search layouts for PRESETS with few heads.
+    """Search layouts for PRESETS that the tutorial's layout does not fit.
 
-    That is fewer heads than the mesh has devices. The default is all such presets. The command
-    uses the TPU compiler, writes kit/models/layouts.json, and takes a quarter of an hour for all.
+    They have fewer heads than the mesh has devices, or experts or per-layer embeddings. The default
+    is all known models. The command uses the TPU compiler, writes kit/models/layouts.json after
+    each model and mesh, and takes more than an hour for all.
     """
     from kit.runtime.platform import prepare_environment
     from kit.tpu.compiler import require_libtpu

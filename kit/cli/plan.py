@@ -179,12 +179,15 @@ def _request(
     require_libtpu()
     prepare_environment("cpu", topology.devices)
     from kit.models.architectures import find_architecture
+    from kit.tpu.plan import check_extrapolation
     from kit.tpu.step import StepSettings
 
     config = find_architecture(preset)
     blocks = config["config"]["num_layers"]
     if layers and max(layers) > blocks:
         raise UserError(f"--layers {','.join(map(str, layers))}: {preset} has {blocks} decoder blocks.")
+    if len(layers) > 1:
+        check_extrapolation(config, layers)
     settings = StepSettings(candidates[0].mesh, rank, batch_size, sequence_length, dtype, remat)
     return _Request(preset, config, topology, settings, layers, candidates)
 

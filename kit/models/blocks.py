@@ -52,6 +52,28 @@ def first_blocks(config: Mapping[str, Any], number: int) -> dict[str, Any]:
     return with_blocks(config, block_kinds(config)[:number])
 
 
+def repeated_blocks(config: Mapping[str, Any]) -> int | None:
+    """After how many blocks their kinds repeat, up to the last block; None if they do not.
+
+    They do not where the last blocks share keys of the first.
+    """
+    kinds = block_kinds(config)
+    if any(kind.shares_keys for kind in kinds):
+        return None
+    periods = [number for number in range(1, len(kinds) + 1) if len(kinds) % number == 0]
+    return next(number for number in periods if kinds == kinds[:number] * (len(kinds) // number))
+
+
+def few_blocks(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """Two numbers of blocks from which a plan of all blocks can be extrapolated.
+
+    Empty if there are none, or if all blocks are hardly more.
+    """
+    period = repeated_blocks(config)
+    numbers = () if period is None else (2, 4) if period == 1 else (period, 2 * period)
+    return numbers if sum(numbers) < config["config"]["num_layers"] else ()
+
+
 def lora_parameters(config: Mapping[str, Any], rank: int) -> int:
     """How many parameters LoRA adds to query and value.
 

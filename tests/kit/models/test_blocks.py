@@ -3,7 +3,15 @@
 import pytest
 
 from kit.models.architectures import ARCHITECTURES
-from kit.models.blocks import BlockKind, block_kinds, first_blocks, lora_parameters, with_blocks
+from kit.models.blocks import (
+    BlockKind,
+    block_kinds,
+    few_blocks,
+    first_blocks,
+    lora_parameters,
+    repeated_blocks,
+    with_blocks,
+)
 from kit.models.weightless import weightless_variables
 from kit.reference.lora import expected_lora_parameters
 
@@ -55,6 +63,15 @@ def test_fewer_blocks() -> None:
             if path.startswith(f"decoder_block_{original}/")
         }
         assert mine == theirs
+
+
+def test_which_blocks_stand_for_all() -> None:
+    assert few_blocks(ARCHITECTURES["gemma_7b_en"]) == (2, 4)
+    assert few_blocks(ARCHITECTURES["gemma4_26b_a4b"]) == (6, 12)
+    assert repeated_blocks(ARCHITECTURES["gemma4_31b"]) == 6
+    assert few_blocks(ARCHITECTURES["gemma4_2b"]) == ()
+    # A seventh block of the first kind: the kinds end within a period.
+    assert repeated_blocks(first_blocks(ARCHITECTURES["gemma4_31b"], 7)) == 7
 
 
 class TestLora:

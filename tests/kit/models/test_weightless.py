@@ -4,9 +4,10 @@ import resource
 import time
 
 import pytest
+import tiny_presets
 
-from kit.models.architectures import GEMMA_2B, GEMMA_7B
-from kit.models.weightless import weightless_variables
+from kit.models.architectures import GEMMA_2B, GEMMA_7B, gemma3_config, gemma4_config, gemma_config
+from kit.models.weightless import build_language_model, weightless_variables
 
 
 def trainable_and_total(variables: list) -> tuple[int, int]:
@@ -57,3 +58,31 @@ def test_bytes_follow_the_dtype(devices: list[str], dtype: str, nbytes: int) -> 
     variables = weightless_variables(GEMMA_2B, dtype=dtype)
     assert {variable.dtype for variable in variables} == {dtype}
     assert sum(variable.nbytes for variable in variables) == 2_506_172_416 * nbytes
+
+
+@pytest.mark.parametrize("family", tiny_presets.SIZES)
+def test_the_language_model_has_the_logits_of_kerashub(devices: list[str], family: str) -> None:
+    """The same network as the family's CausalLM: soft caps, positions, per-layer inputs, experts."""
+    import keras_hub
+    import numpy as np
+
+    make = {"gemma3": gemma3_config, "gemma4": gemma4_config}.get(family.partition("_")[0], gemma_config)
+    config = make(**{"vocabulary_size": tiny_presets.VOCABULARY_SIZE, **tiny_presets.SIZES[family]})
+    model = build_language_model(config)
+    random = np.random.default_rng(0)
+    for variable in model.variables:
+        shape = tuple(variable.shape)
+        variable.assign(
+            random.normal(1 if len(shape) < 2 else 0, 1 / np.sqrt(shape[-2] if len(shape) > 1 else 9), shape)
+        )
+    name = type(model.backbone).__name__.replace("Backbone", "CausalLM")
+    theirs = getattr(keras_hub.models, name)(backbone=model.backbone, preprocessor=None)
+    inputs = {
+        "token_ids": random.integers(0, tiny_presets.VOCABULARY_SIZE, (2, 24)),
+        "padding_mask": np.arange(24) < np.array([[24], [17]]),
+        "position_ids": np.tile(np.arange(24), (2, 1)),
+    }
+    mine = {name: inputs[name] for name in model.backbone.input}
+    found, expected = (np.asarray(one(mine)) for one in (model, theirs))
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)

@@ -1,11 +1,16 @@
 """Plans of few and of all decoder blocks, with other settings, and of a step that does not fit."""
 
+from typing import Any
+
 import keras
 import pytest
 from tpu_plans import RIGHT, SMALL, needs_libtpu
 
-from kit.models.architectures import GEMMA_7B
-from kit.tpu.plan import make_plan
+from kit.errors import UserError
+from kit.models.architectures import ARCHITECTURES, GEMMA_7B, gemma4_config
+from kit.models.blocks import lora_parameters
+from kit.models.known_layouts import find_layout
+from kit.tpu.plan import check_extrapolation, make_plan
 from kit.tpu.plan_json import as_json
 from kit.tpu.step import StepParts, StepSettings
 from kit.tpu.suggestions import suggestions
@@ -26,6 +31,42 @@ def test_few_blocks_are_extrapolated_to_all() -> None:
     # 4 for each block, of which the first needs one less in the backward pass; and those of
     # embeddings and loss.
     assert abs(whole.by_kind()["all-reduce"][0] - (4 * 4 + 3)) <= 4
+
+
+def test_which_blocks_are_extrapolated() -> None:
+    check_extrapolation(SMALL, (2, 3))
+    check_extrapolation(ARCHITECTURES["gemma4_31b"], (6, 12))
+    with pytest.raises(UserError, match=r"^--layers 2,4: each 6 blocks .* give multiples of 6, such as 6,12\.$"):
+        check_extrapolation(ARCHITECTURES["gemma4_31b"], (2, 4))
+    with pytest.raises(UserError, match=r"^--layers 5,10: the last blocks of this model use the keys of the first"):
+        check_extrapolation(ARCHITECTURES["gemma4_2b"], (5, 10))
+
+
+@pytest.mark.parametrize("kinds", ["experts", "shared keys"])
+def test_gemma_4(kinds: str) -> None:
+    """A plan of few blocks of each kind, with the layout that fits."""
+    sizes = {"num_query_heads": 8, "num_key_value_heads": 4, "hidden_dim": 40, "intermediate_dim": 112, "head_dim": 12}
+    more: dict[str, Any]
+    if kinds == "experts":
+        experts = {"enable_moe_block": True, "num_experts": 16, "expert_intermediate_dim": 24}
+        more = {"num_layers": 6, "period": 2, **experts, "num_experts_per_token": 2, "num_global_key_value_heads": 2}
+    else:
+        more = {"num_layers": 4, "period": 2, "num_kv_shared_layers": 2, "hidden_size_per_layer_input": 16}
+    config = gemma4_config(**{"vocabulary_size": 2048, **sizes, **more, "global_head_dim": 24})
+    found = find_layout(config, (1, 8))
+    assert found is not None
+    parts = StepParts(found.make, RIGHT.enable_lora, RIGHT.compile_for_finetuning)
+    topology, settings = find_topology("v5e-8"), StepSettings((1, 8))
+    whole = make_plan(config, topology, settings, parts)
+    assert whole.trainable == lora_parameters(config, 4)
+    assert whole.attributed_share >= 0.95
+    if kinds == "experts":
+        few = make_plan(config, topology, settings, parts, (2, 4))
+        assert few.arguments == pytest.approx(whole.arguments, rel=0.01)
+        assert few.flops == pytest.approx(whole.flops, rel=0.02)
+        assert few.by_kind().keys() == whole.by_kind().keys()
+        sent = [sum(nbytes for _, nbytes in plan.by_kind().values()) for plan in (few, whole)]
+        assert sent[0] == pytest.approx(sent[1], rel=0.02)
 
 
 def test_what_does_not_fit() -> None:
