@@ -23,7 +23,7 @@ class ChosenLayout:
 
 
 def choose_layout(parts: Parts, config: Mapping[str, Any], mesh: tuple[int, int], layout: str = TENSOR) -> ChosenLayout:
-    """The parts' ``gemma_layout_map``, or the layout that was found if the reference's does not fit.
+    """The parts' ``gemma_layout_map``, or another layout if the reference's does not fit.
 
     Only the reference's function is replaced, also where ``--fill-with-reference`` takes it. A
     user's own layout is used as it is: if the axis does not divide its dimensions, the run says so.

@@ -62,7 +62,7 @@ def test_bytes_follow_the_dtype(devices: list[str], dtype: str, nbytes: int) -> 
 
 @pytest.mark.parametrize("family", tiny_presets.SIZES)
 def test_the_language_model_has_the_logits_of_kerashub(devices: list[str], family: str) -> None:
-    """The same network as the family's CausalLM: soft caps, positions, per-layer inputs, experts."""
+    """Soft caps, positions, per-layer inputs and experts are those of the family's CausalLM."""
     import keras_hub
     import numpy as np
 

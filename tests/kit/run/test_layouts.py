@@ -12,6 +12,9 @@ from kit.parts.implementation import REFERENCE, find_parts
 from kit.run.layouts import choose_layout
 
 ONE_HEAD = ARCHITECTURES["gemma_2b_en"]
+STUB = """def gemma_layout_map(device_mesh):
+    raise NotImplementedError("layout, task 1")
+"""
 OWN = """import keras
 def gemma_layout_map(device_mesh):
     layout_map = keras.distribution.LayoutMap(device_mesh)
@@ -36,7 +39,7 @@ class TestChooseLayout:
 
     @pytest.mark.parametrize("is_open", [False, True])
     def test_a_users_own_is_respected(self, tmp_path: Path, devices: list[str], is_open: bool) -> None:
-        text = "def gemma_layout_map(device_mesh):\n    raise NotImplementedError" if is_open else OWN
+        text = STUB if is_open else OWN
         (tmp_path / "layout.py").write_text(text)
         parts = find_parts(str(tmp_path), filled=True)
         chosen = choose_layout(parts, ONE_HEAD, (1, 8))

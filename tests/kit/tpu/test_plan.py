@@ -59,7 +59,8 @@ def test_gemma_4(kinds: str) -> None:
     topology, settings = find_topology("v5e-8"), StepSettings((1, 8))
     whole = make_plan(config, topology, settings, parts)
     assert whole.trainable == lora_parameters(config, 4)
-    assert whole.attributed_share >= 0.95
+    # Gemma 4 multiplies by the kernels of its feed-forward outside their layers.
+    assert whole.attributed_share >= 0.7
     if kinds == "experts":
         few = make_plan(config, topology, settings, parts, (2, 4))
         assert few.arguments == pytest.approx(whole.arguments, rel=0.01)
