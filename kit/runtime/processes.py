@@ -144,7 +144,7 @@ class LastStep:
         if not self.processes.is_distributed:
             return INTERRUPTS.requested
         if self._step is None and self.processes.is_main and INTERRUPTS.requested:
-            # When a process asks after a step, the one before is done in all of them. So nobody asks
+            # When a process asks after a step, the one before is done in all. So no process asks
             # after the next but one before this process has begun the next, which it does later.
             self._step = step + 2
             _coordinator().key_value_set(_LAST_STEP, str(self._step))
