@@ -5,7 +5,7 @@ the same size, and the loss read after each step. Measured are the kit's `fit` w
 adds to it, its bare compiled step, PEFT eager (sdpa attention), and PEFT with `torch.compile`.
 
 On the CPU all run at the same time and take turns of a few steps, so that other work of the machine
-has less effect. On a GPU, where they may not fit together, each has the device for itself, and the
+has less effect; --cpus 1 also keeps threads from waiting for each other. On a GPU, where they may not fit together, each has the device for itself, and the
 rounds repeat them all. Torch may be installed in another environment: give its Python with
 --torch-python. Usage:
 
@@ -15,6 +15,7 @@ rounds repeat them all. Torch may be installed in another environment: give its 
 
 import argparse
 import json
+import os
 import queue
 import statistics
 import subprocess
@@ -107,12 +108,12 @@ class Worker:
             raise WorkerError(f"{self._script} ended with exit code {self._process.wait()}")
         return json.loads(line)
 
-    def turn(self, steps: int) -> list[float]:
-        """Train some steps; seconds of each."""
+    def turn(self, steps: int) -> tuple[float, float]:
+        """Train some steps: the medians of their seconds and of their CPU seconds."""
         assert self._process.stdin
         print(steps, file=self._process.stdin, flush=True)
         self.report |= self._answer()
-        return self.report.pop("seconds")
+        return statistics.median(self.report.pop("seconds")), statistics.median(self.report.pop("cpu_seconds"))
 
     def end(self) -> None:
         """End the process."""
@@ -136,10 +137,10 @@ def start_worker(mode: str, shape: str, options: argparse.Namespace) -> Worker:
     return worker
 
 
-def measure(shape: str, options: argparse.Namespace) -> tuple[dict[str, list[float]], dict[str, dict]]:
-    """The median of each turn in seconds per step, and what the workers reported, by mode."""
+def measure(shape: str, options: argparse.Namespace) -> tuple[dict[str, list[tuple[float, float]]], dict[str, dict]]:
+    """Seconds and CPU seconds per step in each turn, and what the workers reported, by mode."""
     together = options.platform == "cpu"
-    turns: dict[str, list[float]] = {mode: [] for mode in options.modes}
+    turns: dict[str, list[tuple[float, float]]] = {mode: [] for mode in options.modes}
     reports: dict[str, dict] = {}
     workers: dict[str, Worker] = {}
     try:
@@ -152,7 +153,7 @@ def measure(shape: str, options: argparse.Namespace) -> tuple[dict[str, list[flo
                 try:
                     if mode not in workers:
                         workers[mode] = start_worker(mode, shape, options)
-                    turns[mode].append(statistics.median(workers[mode].turn(options.steps)))
+                    turns[mode].append(workers[mode].turn(options.steps))
                     reports[mode] = workers[mode].report
                 except WorkerError as error:
                     reports[mode] = {"failed": str(error)}
@@ -165,25 +166,26 @@ def measure(shape: str, options: argparse.Namespace) -> tuple[dict[str, list[flo
     return turns, reports
 
 
-def print_table(shape: str, turns: dict[str, list[float]], reports: dict[str, dict]) -> None:
-    """One row per mode, with the median ratio to PEFT eager, turn by turn."""
+def print_table(shape: str, turns: dict[str, list[tuple[float, float]]], reports: dict[str, dict]) -> None:
+    """One row per mode; the speeds are medians of the ratios of the same turn."""
     _, batch, length = SHAPES[shape]
     print(f"\n{shape}: batches of {batch} x {length} tokens\n")
-    print("| | ms per step | tokens per second | speed relative to PEFT eager | peak memory | trained parameters |")
-    print("|---|---|---|---|---|---|")
-    for mode, seconds in turns.items():
+    print("| | ms per step | tokens per second | speed | CPU ms per step | speed by CPU time | peak memory | trained |")
+    print("|---|---|---|---|---|---|---|---|")
+    for mode, times in turns.items():
         report = reports[mode]
         if "failed" in report:
-            print(f"| {NAMES[mode]} | not measured: {report['failed']} | | | | |")
+            print(f"| {NAMES[mode]} | not measured: {report['failed']} | | | | | | |")
             continue
-        ratios = [theirs / own for own, theirs in zip(seconds, turns.get("eager", []), strict=False)]
-        relative = f"{statistics.median(ratios):.2f}" if ratios else ""
-        median = statistics.median(seconds)
-        print(
-            f"| {NAMES[mode]} | {1000 * median:.1f} | {batch * length / median:,.0f} | {relative} | "
-            f"{report['peak_bytes'] / 1e9:.2f} GB | {report['trained']:,} |",
-            flush=True,
-        )
+        cells = []
+        for column in (0, 1):
+            values = [time[column] for time in times]
+            ratios = [theirs[column] / own for own, theirs in zip(values, turns.get("eager", []), strict=False)]
+            median = statistics.median(values)
+            cells += [f"{1000 * median:.1f}", *([f"{batch * length / median:,.0f}"] if column == 0 else [])]
+            cells.append(f"{statistics.median(ratios):.2f}" if ratios else "")
+        cells += [f"{report['peak_bytes'] / 1e9:.2f} GB", f"{report['trained']:,}"]
+        print(f"| {NAMES[mode]} | {' | '.join(cells)} |", flush=True)
 
 
 def missing_packages(python: str) -> str:
@@ -212,14 +214,18 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="turns of each")
     parser.add_argument("--steps", type=int, default=10, help="steps per turn")
     parser.add_argument("--limit", type=float, default=600, help="seconds until a worker must answer")
+    parser.add_argument("--cpus", type=int, help="use that many processors  [default: all]")
     options = parser.parse_args()
     for name, known in (("shapes", SHAPES), ("modes", NAMES)):
         chosen = getattr(options, name).split(",")
         if unknown := [value for value in chosen if value not in known]:
             parser.error(f"--{name}: unknown {', '.join(unknown)}; choose from {', '.join(known)}")
         setattr(options, name, chosen)
-    if min(options.rounds, options.steps) < 1:
-        parser.error("--rounds and --steps must be at least 1")
+    if min(options.rounds, options.steps, options.cpus or 1) < 1:
+        parser.error("--rounds, --steps and --cpus must be at least 1")
+    if options.cpus:
+        # The workers inherit it.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-options.cpus :])
     if set(options.modes) - set(KIT_MODES) and (missing := missing_packages(options.torch_python)):
         parser.exit(
             2,

@@ -69,15 +69,29 @@ def texts(steps: int) -> list[list[str]]:
     return [[sentence.format(step, row) * (JOB["length"] // 8) for row in rows] for step in range(steps)]
 
 
+class Clocks(Clock):
+    """Also records the CPU time that this process had used when each step ended."""
+
+    def on_train_begin(self, logs=None):
+        """Start new lists."""
+        super().on_train_begin(logs)
+        self.cpu_times = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Record the end of a step."""
+        super().on_train_batch_end(batch, logs)
+        self.cpu_times.append(time.process_time())
+
+
 def fit_steps(model):
     """A function that trains steps with `finetune`, recorded as in a run: seconds of each."""
 
-    def train(steps: int) -> list[float]:
-        clock = Clock()
+    def train(steps: int) -> tuple[list[float], list[float]]:
+        clock = Clocks()
         recorder = StepRecorder(None, checkpoint, Schedule(MANY, 1, MANY), Narrator(), time.perf_counter())
         # The first step of a `fit` starts its threads.
         training.finetune(model, texts(steps + 1), callbacks=[recorder, clock])
-        return np.diff(clock.times).tolist()
+        return np.diff(clock.times).tolist(), np.diff(clock.cpu_times).tolist()
 
     return train
 
@@ -90,15 +104,15 @@ def bare_steps(model):
     sharding = keras.distribution.distribution().get_data_layout((JOB["batch"], JOB["length"])).backend_layout
     batch = jax.device_put(jax.tree.map(np.asarray, model.preprocessor(texts(1)[0])), sharding)
 
-    def train(steps: int) -> list[float]:
+    def train(steps: int) -> tuple[list[float], list[float]]:
         nonlocal state
-        seconds = []
+        times = [(time.perf_counter(), time.process_time())]
         for _ in range(steps):
-            started = time.perf_counter()
             state, loss = step(state, batch)
             float(loss)
-            seconds.append(time.perf_counter() - started)
-        return seconds
+            times.append((time.perf_counter(), time.process_time()))
+        seconds, cpu_seconds = np.diff(times, axis=0).T.tolist()
+        return seconds, cpu_seconds
 
     return train
 
@@ -113,11 +127,11 @@ def main() -> None:
     print(json.dumps({"device": device, "versions": versions, "trained": trained}), flush=True)
     train = fit_steps(model) if JOB["mode"] == "fit" else bare_steps(model)
     for line in sys.stdin:
-        seconds = train(int(line))
+        seconds, cpu_seconds = train(int(line))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if RUNTIME.platform == "gpu":
             peak = jax.local_devices()[0].memory_stats()["peak_bytes_in_use"]
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
+        print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": peak}), flush=True)
 
 
 if __name__ == "__main__":
