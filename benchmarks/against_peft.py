@@ -5,9 +5,9 @@ the same size, and the loss read after each step. Measured are the kit's `fit` w
 adds to it, its bare compiled step, PEFT eager (sdpa attention), and PEFT with `torch.compile`.
 
 On the CPU all run at the same time and take turns of a few steps, so that other work of the machine
-has less effect; --cpus 1 also keeps threads from waiting for each other. On a GPU, where they may not fit together, each has the device for itself, and the
-rounds repeat them all. Torch may be installed in another environment: give its Python with
---torch-python. Usage:
+has less effect; --cpus 1 also keeps threads from waiting for each other. On a GPU, where they may
+not fit together, each has the device for itself, and the rounds repeat them all. Torch may be
+installed in another environment: give its Python with --torch-python. Usage:
 
     python benchmarks/against_peft.py
     python benchmarks/against_peft.py --platform gpu --dtype bfloat16 --shapes 7b-8x512,7b-2x128

@@ -16,7 +16,7 @@ STEPS = 3
 
 
 def records_of(batch: int, model: int) -> tuple[list[StepRecord], int]:
-    """What a run on this mesh records, and the bytes of the backbone's kernels on its first device."""
+    """What a run on this mesh records, and the bytes of the kernels on its first device."""
     devices = keras.distribution.list_devices()[: batch * model]
     layout_map = PARTS.layout.gemma_layout_map(PARTS.mesh.make_device_mesh(batch, model, devices))
     keras.distribution.set_distribution(
