@@ -36,6 +36,24 @@ def films(packages: Path) -> None:
     click.echo(f"{len(found):,} films in {FILMS_FILE}")
 
 
+@command.command("style")
+@click.argument("packages", type=click.Path(path_type=Path))
+def style(packages: Path) -> None:
+    """Train the style classifier, and collect the texts that it is tested on.
+
+    It is trained on texts of packages, which are downloaded to the folder PACKAGES.
+    """
+    from kit.dev.style_model import train
+    from kit.dev.style_texts import HELD_OUT, HELD_OUT_FILE, collect
+    from kit.evidence.style import STYLE_MODEL_FILE
+    from kit.files import write_json
+
+    held_out, model = collect(HELD_OUT, packages), train(packages)
+    for file, content in ((HELD_OUT_FILE, held_out), (STYLE_MODEL_FILE, model)):
+        write_json(file, content)
+        click.echo(f"{file} written")
+
+
 @command.command("pretrain")
 @click.argument("packages", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Write the preset to this folder.")

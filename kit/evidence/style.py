@@ -2,20 +2,23 @@
 
 import functools
 import itertools
+import json
 import math
+import operator
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
 
-from kit.data.films import lists_of_held_out_films, load_films, numbered_list
-from kit.data.reviews import held_out_reviews, load_movie_reviews, split_of, without_markup
+from kit.data.reviews import load_movie_reviews, split_of, without_markup
 from kit.evidence.style_verdict import StyleVerdict
+from kit.evidence.text_forms import is_degenerate, is_list, is_prose, repeats_itself
+
+#: The weights of words and pairs of words, in hundredths, the coefficients and the bias.
+STYLE_MODEL_FILE = Path(__file__).with_name("style_model.json")
 
 #: Words per snippet for the classifier: about as many as a generation of 64 tokens has.
 SNIPPET_WORDS = 40
@@ -26,6 +29,12 @@ _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+|[.,!?();:\"-]")
 def words(text: str) -> list[str]:
     """Lower-case words, numbers and punctuation marks in order."""
     return _WORD.findall(text.lower())
+
+
+def word_features(text: str) -> set[str]:
+    """The text's words, and its pairs of consecutive words."""
+    found = words(text)
+    return {*found, *(" ".join(pair) for pair in itertools.pairwise(found))}
 
 
 class BigramModel:
@@ -67,19 +76,47 @@ class BigramModel:
 
 @dataclass(frozen=True)
 class StyleClassifier:
-    """Classifies texts as lists or reviews. It is not trained on tuning or evaluation data."""
+    """Classifies texts as lists, reviews or neither. It has read no tuning or evaluation data.
 
-    classifier: Pipeline
+    A list is recognized by its form. A review is prose that does not repeat itself, has the words
+    and pairs of words of reviews, in an order that is typical of reviews.
+    """
+
+    #: Weights of words and pairs of words, by logistic regression.
+    weights: Mapping[str, float]
+    #: Coefficients of :meth:`measures`, by a second logistic regression, and its bias.
+    coefficients: Sequence[float]
+    bias: float
     bigrams: BigramModel
     #: The fluency that 98 of 100 real reviews reach.
     least_fluency: float
 
     def __call__(self, text: str) -> StyleVerdict:
         """The verdict on one text without its prompt."""
-        probability = float(self.classifier.predict_proba([text])[0][1])
-        fluency = self.bigrams.score(text)
-        style = "review" if probability >= 0.5 else "list"
-        return StyleVerdict(style, probability, fluency, fluency >= self.least_fluency)
+        probability, fluency = self.probability_of_review(text), self.bigrams.score(text)
+        fluent, degenerate = fluency >= self.least_fluency, is_degenerate(text)
+        style = "neither"
+        if not degenerate and is_list(text):
+            style = "list"
+        elif not degenerate and probability >= 0.5 and fluent and is_prose(text):
+            style = "review"
+        return StyleVerdict(style, probability, fluency, fluent, degenerate, repeats_itself(text))
+
+    def probability_of_review(self, text: str) -> float:
+        """How probable a review is, by the text's words and their order."""
+        products = map(operator.mul, self.coefficients, measures(text, self.weights, self.bigrams))
+        return 1 / (1 + math.exp(-self.bias - sum(products)))
+
+
+def measures(text: str, weights: Mapping[str, float], bigrams: BigramModel) -> tuple[float, float, float]:
+    """What a review is recognized by.
+
+    The weights of the text's words and pairs of words, the fluency, and the logarithm of the number
+    of words.
+    """
+    found, features = words(text), word_features(text)
+    known = sum(weights.get(feature, 0.0) for feature in features) / math.sqrt(max(1, len(features)))
+    return known, max(-2.0, min(3.0, bigrams.score(text))), math.log(len(found) + 1)
 
 
 def snippet(text: str, random: np.random.Generator, number: int = SNIPPET_WORDS) -> str:
@@ -95,57 +132,25 @@ def shuffled_words(text: str, random: np.random.Generator) -> str:
     return " ".join(parts[i] for i in random.permutation(len(parts)))
 
 
-@functools.cache
-def train_style_classifier(seed: int = 0, number: int = 2000) -> StyleClassifier:
-    """Train the classifier on real reviews of the split "pretraining" and on lists of real films.
+def review_bigrams(seed: int = 0, number: int = 2000) -> tuple[BigramModel, float]:
+    """A bigram model of ``2 * number`` real reviews, and the fluency that 98 % of others reach.
 
-    ``number`` is the number of texts per style; the seed is for the choice of snippets and films.
+    They are of the split "pretraining".
     """
-    random = np.random.default_rng(seed)
-    pool = [without_markup(text) for text, _ in load_movie_reviews() if split_of(text) == "pretraining"]
-    order = random.permutation(len(pool))
-    reviews = [snippet(pool[i], random) for i in order[:number]]
-    films = [film for film in load_films() if not film.held_out]
-    lists = [
-        snippet(numbered_list([films[i] for i in random.choice(len(films), size=8, replace=False)]), random)
-        for _ in range(number)
-    ]
-    classifier = make_pipeline(
-        # Punctuation and numbers count as words: "1." and "(1986)" characterize a list.
-        TfidfVectorizer(analyzer=words, sublinear_tf=True, min_df=2),
-        LogisticRegression(C=10.0, max_iter=1000),
-    )
-    classifier.fit(lists + reviews, [0] * len(lists) + [1] * len(reviews))
-    bigrams = BigramModel(pool[i] for i in order[number : 3 * number])
-    scores = [bigrams.score(text) for text in reviews]
-    return StyleClassifier(classifier, bigrams, float(np.percentile(scores, 2)))
+    random, reviews = np.random.default_rng(seed), load_movie_reviews()
+    texts = (without_markup(reviews[i][0]) for i in random.permutation(len(reviews)))
+    pool = list(itertools.islice((text for text in texts if split_of(text) == "pretraining"), 3 * number))
+    bigrams = BigramModel(pool[number:])
+    scores = [bigrams.score(snippet(text, random)) for text in pool[:number]]
+    return bigrams, float(np.percentile(scores, 2))
 
 
-@dataclass(frozen=True)
-class StyleClassifierAccuracy:
-    """The classifier's accuracy on texts that it was not trained on."""
-
-    #: Share of held-out reviews classified as fluent reviews, and of held-out lists as lists.
-    reviews: float
-    lists: float
-    #: Share of held-out reviews with shuffled words not classified as fluent reviews.
-    shuffled: float
-    #: Texts per kind.
-    number: int
-
-
-def style_classifier_accuracy(classify: StyleClassifier, number: int = 300, seed: int = 1) -> StyleClassifierAccuracy:
-    """Test it on held-out reviews and on lists of films of held-out genres or decades."""
-    random = np.random.default_rng(seed)
-    reviews = [snippet(text, random) for text in held_out_reviews(number)]
-    lists = [text.partition("1. ")[1] + text.partition("1. ")[2] for text in lists_of_held_out_films(number, seed)]
-    shuffled = [shuffled_words(text, random) for text in reviews]
-    return StyleClassifierAccuracy(
-        reviews=float(np.mean([classify(text).is_review for text in reviews])),
-        lists=float(np.mean([classify(text).is_list for text in lists])),
-        shuffled=float(np.mean([not classify(text).is_review for text in shuffled])),
-        number=number,
-    )
+@functools.cache
+def load_style_classifier() -> StyleClassifier:
+    """Read the weights, which ``kit dev style`` makes, and count pairs of words in reviews."""
+    model = json.loads(STYLE_MODEL_FILE.read_text(encoding="utf-8"))
+    weights = {feature: weight / 100 for feature, weight in model["weights"].items()}
+    return StyleClassifier(weights, tuple(model["coefficients"]), model["bias"], *review_bigrams())
 
 
 def ngrams(text: str, size: int) -> set[tuple[str, ...]]:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.evidence.style_verdict import StyleVerdict
+from kit.evidence.style_verdict import STYLES, StyleVerdict
 from kit.run.json_records import faults_in_one_sentence, from_json
 
 GENERATIONS_FILE = "generations.json"
@@ -36,6 +36,6 @@ def read_generations(folder: Path) -> Generations:
         if len(set(numbers)) > 1:
             raise ValueError("{} prompts, {} completions before and {} after".format(*numbers))
         for each in (*found.before, *found.after):
-            if each.style not in ("list", "review"):
+            if each.style not in STYLES:
                 raise ValueError(f'a style is "{each.style}"')
     return found

@@ -167,6 +167,16 @@ class StyleScores:
     share_of_lists: float
     share_of_reviews: float
     log_likelihood: LogLikelihoods
+    #: Of completions that are neither, since they are empty or mostly repetition.
+    share_of_degenerate: float | None = None
+    #: Of completions that have six words in a row twice, whatever their style.
+    share_of_repetitive: float | None = None
+
+    @property
+    def share_of_neither(self) -> float:
+        """Share of completions that are neither lists nor reviews."""
+        # The sum of both shares may be 1 + 2e-16.
+        return max(0.0, 1 - self.share_of_lists - self.share_of_reviews)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from kit.data.films import list_prompts
 from kit.errors import UserError
 from kit.evidence.placement import nbytes_per_device
 from kit.evidence.rule_coverage import check_coverage
-from kit.evidence.style import share_without_copies, shuffled_words, train_style_classifier
+from kit.evidence.style import load_style_classifier, share_without_copies, shuffled_words
 from kit.formatting import format_bytes, format_count, format_share, format_tuple
 from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import download_all, require_memory
@@ -263,16 +263,10 @@ def style_shift(state: RunState) -> None:
     )
     first, last = before.style_scores, after.style_scores
     shifted = last.share_of_reviews > first.share_of_reviews and gain["reviews"] > 0
-    number = len(prompts)
     state.narrator.table(
         ("", "before", "after"),
         [
-            (f"lists, of {number} prompts", format_share(first.share_of_lists), format_share(last.share_of_lists)),
-            (
-                f"reviews, of {number} prompts",
-                format_share(first.share_of_reviews),
-                format_share(last.share_of_reviews),
-            ),
+            *_style_rows(first, last, len(prompts)),
             ("nats per token, held-out reviews", f"{before.scores.reviews:.4f}", f"{after.scores.reviews:.4f}"),
             ("nats per token, new lists", f"{before.scores.lists:.4f}", f"{after.scores.lists:.4f}"),
             ("completions without 8 consecutive words of a training review", "", format_share(copies)),
@@ -282,6 +276,11 @@ def style_shift(state: RunState) -> None:
         f"reviews gained {gain['reviews']:+.4f} nats per token, lists {gain['lists']:+.4f}: "
         + ("the style has shifted to reviews" if shifted else "the style has not shifted to reviews")
     )
+    if after.repetitive or after.degenerate:
+        state.narrator.say(
+            f"after training, {after.repetitive} of {len(prompts)} completions repeat six words in a row, and "
+            f"{after.degenerate} are empty or mostly repetition"
+        )
     state.shift = records.StyleShift(
         first, last, records.StyleGain(gain["reviews"], gain["lists"], gain["shift"]), shifted, copies
     )
@@ -323,7 +322,7 @@ def _generate(state: RunState, name: str) -> StyleEvidence | None:
         evidence = measure_style(
             state.model,
             state.parts.generation,
-            train_style_classifier(),
+            load_style_classifier(),
             state.evidence_size,
             settings.prompt,
             settings.max_length,
@@ -331,10 +330,23 @@ def _generate(state: RunState, name: str) -> StyleEvidence | None:
         )
         state.narrator.text(evidence.completion)
         state.narrator.say(
-            f"of {len(evidence.verdicts)} such prompts, {evidence.lists} are answered with a list and "
-            f"{evidence.reviews} with a review"
+            f"of {len(evidence.verdicts)} such prompts, {evidence.lists} are answered with a list, "
+            f"{evidence.reviews} with a review and {evidence.neither} with neither"
+            + (f"; {evidence.degenerate} answers are empty or mostly repetition" if evidence.degenerate else "")
         )
     return evidence
+
+
+def _style_rows(before: records.StyleScores, after: records.StyleScores, number: int) -> list[tuple[str, str, str]]:
+    """How many completions are lists, reviews and neither."""
+    rows = (
+        (f"lists, of {number} prompts", before.share_of_lists, after.share_of_lists),
+        (f"reviews, of {number} prompts", before.share_of_reviews, after.share_of_reviews),
+        ("neither", before.share_of_neither, after.share_of_neither),
+        ("neither, since empty or mostly repetition", before.share_of_degenerate, after.share_of_degenerate),
+        ("completions that repeat six words in a row", before.share_of_repetitive, after.share_of_repetitive),
+    )
+    return [(name, format_share(first or 0.0), format_share(last or 0.0)) for name, first, last in rows]
 
 
 def _prompts(state: RunState) -> list[str]:

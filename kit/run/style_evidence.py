@@ -27,14 +27,31 @@ class StyleEvidence:
 
     @property
     def reviews(self) -> int:
-        """How many completions are reviews, by classifier and fluency together."""
+        """How many completions are reviews."""
         return sum(verdict.is_review for verdict in self.verdicts)
+
+    @property
+    def neither(self) -> int:
+        """How many completions are neither lists nor reviews."""
+        return len(self.verdicts) - self.lists - self.reviews
+
+    @property
+    def degenerate(self) -> int:
+        """How many completions are empty or mostly repetition."""
+        return sum(verdict.degenerate for verdict in self.verdicts)
+
+    @property
+    def repetitive(self) -> int:
+        """How many completions have six words in a row twice."""
+        return sum(verdict.repetitive for verdict in self.verdicts)
 
     @property
     def style_scores(self) -> StyleScores:
         """As ``run.json`` has it."""
         number = len(self.verdicts)
-        return StyleScores(self.lists / number, self.reviews / number, self.scores)
+        return StyleScores(
+            self.lists / number, self.reviews / number, self.scores, self.degenerate / number, self.repetitive / number
+        )
 
     @property
     def judged_completions(self) -> tuple[JudgedCompletion, ...]:

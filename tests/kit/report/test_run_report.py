@@ -209,6 +209,26 @@ def test_rules_over_an_axis_of_one_device_split_nothing(tmp_path: Path) -> None:
     assert [row[0].partition("⚠ ")[2] for row in rules][:2] == ["", ""]
 
 
+def test_the_three_styles_and_repetition(tmp_path: Path) -> None:
+    made = made_result(tmp_path).style
+    rows = report(tmp_path / "run").rows("Measures of style")
+    assert ["neither, of 3 prompts", "0%", "33%"] in rows
+    # An older run did not look for repetition.
+    assert not any("repe" in row[0] for row in rows)
+    after = replace(made.after, share_of_degenerate=1 / 3, share_of_repetitive=2 / 3)
+    page = report(tmp_path / "repetitive", style=replace(made, after=after))
+    rows = page.rows("Measures of style")
+    assert ["neither, since empty or mostly repetition", "0%", "33%"] in rows
+    assert ["completions that repeat six words in a row", "0%", "67%"] in rows
+    assert "2 of the completions after training repeat six words in a row (0 before), and 1 are mostly" in page.text
+
+
+def test_a_style_that_does_not_exist(run: Path) -> None:
+    with edited(run / "generations.json") as generations:
+        generations["after"][0]["style"] = "poem"
+    refused(run, 'a style is "poem"')
+
+
 @pytest.mark.parametrize("shifted", [False, True])
 def test_a_control(tmp_path: Path, shifted: bool) -> None:
     style = replace(made_result(tmp_path).style, shifted=shifted)
