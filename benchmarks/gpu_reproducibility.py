@@ -36,7 +36,8 @@ def whole_run(runs: Path, options: list[str]) -> tuple[list[float], float]:
     """Losses and milliseconds per step of a run; its own message and exit code if it is refused."""
     finished = subprocess.run([*KIT, *options, "--runs", str(runs)], capture_output=True, text=True, check=False)
     if finished.returncode:
-        sys.exit(finished.stderr.strip() if finished.returncode == 2 else finished.stderr[-2000:])
+        print(finished.stderr.strip()[-2000:], file=sys.stderr)
+        sys.exit(finished.returncode)
     run = only_run(runs)
     return losses(run), json.loads((run / "run.json").read_text())["training"]["milliseconds_per_step"]
 
@@ -71,7 +72,17 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=60)
     asked = parser.parse_args()
     platform = ["--platform", asked.platform, *(["--devices", "1"] if asked.platform == "cpu" else [])]
-    options = [*platform, "--batches", str(asked.batches), "--save-every", "10", "--max-length", "16"]
+    options = [
+        *platform,
+        "--evidence",
+        "quick",
+        "--batches",
+        str(asked.batches),
+        "--save-every",
+        "2",
+        "--max-length",
+        "16",
+    ]
     rows, milliseconds = [], {}
     with tempfile.TemporaryDirectory() as scratch:
         times: dict[str, list[float]] = {"without": [], "with": []}
