@@ -131,19 +131,21 @@ def possible_choices(members: Sequence[Matrix], model_axis: int) -> dict[str, li
 def choose_by_rule(members: Sequence[Matrix], model_axis: int) -> dict[str, str]:
     """For each group the dimension to split, as the search chose it for most models.
 
-    If the axis does not divide the query heads, attention is replicated. Otherwise a single key
-    and value head is replicated, and several are split within each head.
+    If the axis does not divide the query heads, attention is replicated. Otherwise several key and
+    value heads are split within each head if they are at least half as many as the devices of the
+    axis; fewer are replicated.
     """
     chosen = {}
     possible = possible_choices(members, model_axis)
     attention_is_split = possible.get("query") == ["heads"]
     for group, names in possible.items():
-        several = all(matrix.sizes.get("heads", 2) > 1 for matrix in _indivisible(members, group, model_axis))
+        heads = [matrix.sizes.get("heads", 0) for matrix in _indivisible(members, group, model_axis)]
         if len(names) == 1:
             chosen[group] = names[0]
         elif group in ATTENTION:
             inner = "head dimension"
-            split = group == "key and value" and attention_is_split and several and inner in names
+            many = all(number > 1 and 2 * number >= model_axis for number in heads)
+            split = group == "key and value" and attention_is_split and many and inner in names
             chosen[group] = inner if split else WHOLE
         else:
             # Rather any dimension than a replicated embedding or feed-forward.
