@@ -42,7 +42,7 @@ def test_which_blocks_are_extrapolated() -> None:
         check_extrapolation(ARCHITECTURES["gemma4_2b"], (5, 10))
 
 
-@pytest.mark.parametrize("kinds", ["experts", "shared keys"])
+@pytest.mark.parametrize("kinds", [pytest.param("experts", marks=pytest.mark.long), "shared keys"])
 def test_gemma_4(kinds: str) -> None:
     """A plan of few blocks of each kind, with the layout that fits."""
     sizes = {"num_query_heads": 8, "num_key_value_heads": 4, "hidden_dim": 40, "intermediate_dim": 112, "head_dim": 12}
