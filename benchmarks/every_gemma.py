@@ -8,7 +8,7 @@ the usable memory, or if few blocks do not stand for all.
 The mesh has the largest axis "model" that divides the devices and the query heads; the axis "batch"
 has the rest.
 
-Each finished cell is a line of every_gemma.jsonl: run the command again to go on. It takes hours on
+Each finished cell is a line of every_gemma.jsonl: run the command again for the rest. It takes hours on
 2 cores. Usage: python benchmarks/every_gemma.py [--minutes N] [--table] [MODEL...]
 """
 

@@ -65,6 +65,7 @@ class _Request:
     topology: Topology
     settings: "StepSettings"
     layers: tuple[int, ...]
+    effort: str
     #: One, or two to compare.
     candidates: tuple[_Candidate, ...]
 
@@ -94,6 +95,13 @@ class _Request:
     type=LayerNumbers(),
     default="all",
     help="Compile all decoder blocks; N blocks; or N and M blocks, and extrapolate.",
+)
+@click.option(
+    "--effort",
+    type=click.Choice(("auto", "full", "quick")),
+    default="auto",
+    help="full: the program of `fit`; quick: an estimate in half the time; auto: quick on one device, unless it is "
+    "uncertain whether the step fits.",
 )
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the plan: a .svg or .png file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")
@@ -158,6 +166,7 @@ def _request(
     dtype: str,
     remat: bool,
     layers: tuple[int, ...],
+    effort: str,
 ) -> _Request:
     """Check the options, then set as many simulated devices as the topology has."""
     from kit.runtime.platform import prepare_environment
@@ -189,7 +198,7 @@ def _request(
     if len(layers) > 1:
         check_extrapolation(config, layers)
     settings = StepSettings(candidates[0].mesh, rank, batch_size, sequence_length, dtype, remat)
-    return _Request(preset, config, topology, settings, layers, candidates)
+    return _Request(preset, config, topology, settings, layers, effort, candidates)
 
 
 def _candidate(name: str, layout: str, mesh: tuple[int, int] | None, topology: Topology) -> _Candidate:
@@ -233,6 +242,7 @@ def _plan(request: _Request, candidate: _Candidate, report: Callable[[str], None
             _step_parts(request, settings, candidate.layout, parts),
             request.layers,
             report,
+            request.effort,
         )
     except UserError:
         raise

@@ -53,6 +53,11 @@ def _show_memory(narrator: ConsoleNarrator, plan: "Plan") -> None:
     if not plan.compiled_layers:
         del rows[1:3]
     narrator.table(("on one device", "", ""), rows)
+    if plan.quick:
+        narrator.say(
+            "Compiled quickly, so temporaries and times are estimates; the arguments are exact. `--effort full` compiles "
+            "the program of `fit`."
+        )
     if not plan.fits:
         from kit.tpu.suggestions import suggestions
 

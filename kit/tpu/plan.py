@@ -15,6 +15,13 @@ from kit.tpu.step import LoweredStep, Slot, StepParts, StepSettings, lower_step
 from kit.tpu.topologies import Topology
 
 
+#: Compile as `fit` does; quickly, which gives an estimate; or quickly on one device, unless the peak
+#: is near the usable memory.
+EFFORTS = ("auto", "full", "quick")
+#: So near to the usable memory, as a share of it, an estimate does not say whether a step fits.
+NEAR = 0.1
+
+
 @dataclass(frozen=True)
 class Roofline:
     """Lower bounds of a step's time in seconds, by published peak figures. They are no promise."""
@@ -55,6 +62,8 @@ class Plan:
     coverage: RuleCoverage
     #: Results that do not reuse an argument's memory. With donated state that is next to nothing.
     kept: int = 0
+    #: Whether the compiler made a quick program, so that temporaries and times are estimates.
+    quick: bool = False
     #: This and the following are None if the compiler made no program, because the step does not
     #: fit.
     causes: tuple[Cause, ...] | None = None
@@ -105,6 +114,7 @@ def make_plan(
     parts: StepParts,
     layers: Sequence[int] = (),
     report: Callable[[str], None] = lambda text: None,
+    effort: str = "full",
 ) -> Plan:
     """Compile a training step for a topology, with all decoder blocks or with few.
 
@@ -112,11 +122,19 @@ def make_plan(
     simulates. ``layers`` is empty for all blocks; one number for a model of that many blocks; two
     numbers to compile both and extrapolate linearly to all blocks: all blocks but the first and the
     last are alike, or repeat after some number of blocks, of which both are then multiples.
-    ``report`` is called with a sentence before each compilation. Raises UserError if the layout map
-    cannot be used on this model and mesh, and if these numbers cannot be extrapolated.
+    ``report`` is called with a sentence before each compilation. ``effort`` is one of
+    :data:`EFFORTS`. Raises UserError if the layout map cannot be used on this model and mesh, and
+    if these numbers cannot be extrapolated.
     """
     if len(layers) > 1:
         check_extrapolation(config, layers)
+    if effort == "auto":
+        first = "quick" if topology.devices == 1 else "full"
+        made = make_plan(config, topology, settings, parts, layers, report, first)
+        if not made.quick or abs(made.peak / made.usable - 1) > NEAR:
+            return made
+        return make_plan(config, topology, settings, parts, layers, report)
+    quick = effort == "quick"
 
     def lower(blocks: int) -> LoweredStep:
         return lower_step(config, settings, parts, topology_devices(topology), blocks)
@@ -128,8 +146,9 @@ def make_plan(
             # The compiler would take minutes to say so.
             nothing = _plan_of(step, DoesNotFit(None, None), topology, settings, blocks)
             return replace(nothing, compiled_layers=())
-        report(f"compiling {blocks} decoder blocks for {topology.name}")
-        return _plan_of(step, compile_for_tpu(step.lowered, topology), topology, settings, blocks)
+        report(f"compiling {blocks} decoder blocks for {topology.name}{', quickly' if quick else ''}")
+        found = compile_for_tpu(step.lowered, topology, quick)
+        return replace(_plan_of(step, found, topology, settings, blocks), quick=quick)
 
     wanted = config["config"]["num_layers"] if len(layers) != 1 else layers[0]
     if len(layers) < 2:

@@ -26,6 +26,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "tokens_per_second": plan.tokens_per_second,
         "roofline_seconds": plan.roofline and asdict(plan.roofline),
         "parameters": {"trainable": plan.trainable, "total": plan.parameters},
+        "effort": "quick" if plan.quick else "full",
         "layers": {"planned": plan.layers, "compiled": list(plan.compiled_layers)},
         "causes": [_cause_as_json(cause) for cause in plan.causes or ()],
         "attributed_share": plan.attributed_share,

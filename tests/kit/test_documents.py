@@ -1,8 +1,10 @@
 """Links, paths, commands, options, markers and exercises in the documents are right."""
 
 import importlib
+import importlib.util
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -119,3 +121,18 @@ def test_constraints_name_no_address() -> None:
     assert len(lines) > 50
     pin = re.compile(r"[a-z0-9-]+==[0-9][\w.]*(; python_version [<>=]+ \"3\.1\d\")?")
     assert not [line for line in lines if not pin.fullmatch(line)]
+
+
+def test_the_table_of_every_gemma_is_made_from_its_cells() -> None:
+    """`benchmarks/every_gemma.py` writes the table from the lines that it has compiled."""
+    file = ROOT / "benchmarks" / "every_gemma.py"
+    spec = importlib.util.spec_from_file_location("every_gemma", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    text = (ROOT / "docs" / "planning.md").read_text(encoding="utf-8")
+    written = text.partition(module.BEGIN)[2].partition(module.END)[0].strip()
+    assert written == module.table().strip()
+    assert len(written.splitlines()) == 2 + 2 * len(module.ARCHITECTURES)
