@@ -8,8 +8,8 @@ the usable memory, or if few blocks do not stand for all.
 The mesh has the largest axis "model" that divides the devices and the query heads; the axis "batch"
 has the rest.
 
-Each finished cell is a line of every_gemma.jsonl: run the command again for the rest. It takes hours on
-2 cores. Usage: python benchmarks/every_gemma.py [--minutes N] [--table] [MODEL...]
+Each finished cell is a line of every_gemma.jsonl: run the command again for the rest. It takes
+hours on 2 cores. Usage: python benchmarks/every_gemma.py [--minutes N] [--table] [MODEL...]
 """
 
 import argparse
@@ -103,6 +103,7 @@ def plan(cell: Cell, layers: str) -> dict[str, Any]:
         "--batch-size": BATCH_SIZE,
         "--sequence-length": cell.length,
         "--layers": layers,
+        "--effort": "full",
     }
     words = [str(word) for pair in options.items() for word in pair]
     printed = io.StringIO()
@@ -204,7 +205,7 @@ def table() -> str:
 
 
 def _shown(cell: dict[str, Any] | None) -> str:
-    """A cell: "~" before what is extrapolated, bold what does not fit, "?" if it is not computed."""
+    """A cell: "~" if it is extrapolated, bold if it does not fit, "?" if it is not computed."""
     if cell is None:
         return "?"
     if not cell["compiled"]:

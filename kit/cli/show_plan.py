@@ -55,8 +55,8 @@ def _show_memory(narrator: ConsoleNarrator, plan: "Plan") -> None:
     narrator.table(("on one device", "", ""), rows)
     if plan.quick:
         narrator.say(
-            "Compiled quickly, so temporaries and times are estimates; the arguments are exact. `--effort full` compiles "
-            "the program of `fit`."
+            "Compiled quickly: temporaries and times are estimates, and arguments are exact. `--effort full` compiles the "
+            "program of `fit`."
         )
     if not plan.fits:
         from kit.tpu.suggestions import suggestions

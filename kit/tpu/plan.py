@@ -14,9 +14,8 @@ from kit.tpu.compiler import DoesNotFit, TpuProgram, compile_for_tpu, topology_d
 from kit.tpu.step import LoweredStep, Slot, StepParts, StepSettings, lower_step
 from kit.tpu.topologies import Topology
 
-
-#: Compile as `fit` does; quickly, which gives an estimate; or quickly on one device, unless the peak
-#: is near the usable memory.
+#: full: the program of `fit`; quick: another one, for an estimate; auto: quick on one device, unless
+#: the peak is near the usable memory.
 EFFORTS = ("auto", "full", "quick")
 #: So near to the usable memory, as a share of it, an estimate does not say whether a step fits.
 NEAR = 0.1

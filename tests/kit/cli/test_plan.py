@@ -94,6 +94,26 @@ class TestCommand:
         assert "the plan failed at precision.py:2 (AttributeError" in finished.stderr
 
     @needs_libtpu
+    def test_one_device(self) -> None:
+        """Nothing is sharded, and a quick program is enough where the step fits easily."""
+        quick, full = (
+            json.loads(run_plan("bundled", "--topology", "v5e-1", "--layers", "1", "--json", *more).stdout)
+            for more in ([], ["--effort", "full"])
+        )
+        assert quick["mesh"] == {"batch": 1, "model": 1}
+        assert (quick["effort"], full["effort"]) == ("quick", "full")
+        assert quick["per_device"]["arguments_bytes"] == full["per_device"]["arguments_bytes"]
+        assert quick["collectives"] == full["collectives"] == {}
+
+    @needs_libtpu
+    def test_arguments_that_do_not_fit_are_not_compiled(self) -> None:
+        finished = run_plan("gemma4_4b", "--topology", "v5e-1")
+        assert finished.returncode == 0, finished.stderr
+        assert "it does not fit" in finished.stdout
+        assert "the arguments alone do not fit" in finished.stdout
+        assert "compiling" not in finished.stderr
+
+    @needs_libtpu
     def test_differences_as_json(self, tmp_path: Path) -> None:
         layout = reference_source("layout").replace("ffw_gating(_2)?", "ffw_gating")
         (tmp_path / "layout.py").write_text(layout)
