@@ -223,7 +223,7 @@ def test_run_export_and_run_again(family: str, tmp_path: Path) -> None:
     # What is predicted and held is the text model alone.
     text = weightless_variables(find_preset(str(preset)).config)
     assert result["parameters"]["before"]["total"] == sum(variable.size for variable in text)
-    assert result["rule_coverage"]["nbytes"] == sum(variable.nbytes for variable in text)
+    assert result["rule_coverage"]["loaded"]["bytes"] == sum(variable.nbytes for variable in text)
     made = kit("export", result["folder"], "tuned", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     assert f"text only: the {names} of" in made.stdout
