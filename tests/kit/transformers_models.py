@@ -20,8 +20,10 @@ from kit.models.transformers_format import kerashub_config
 
 VOCABULARY = BUNDLED_FOLDER / "assets" / "tokenizer" / "vocabulary.spm"
 #: Tokens that Gemma 4's tokenizer looks up.
-GEMMA4_TOKENS = tuple(
-    f"<{token}>" for kind in ("image", "audio", "video") for token in (f"|{kind}", f"|{kind}|", f"{kind}|")
+GEMMA4_TOKENS = (
+    *(f"<{token}>" for kind in ("image", "audio", "video") for token in (f"|{kind}", f"|{kind}|", f"{kind}|")),
+    # So that the tokenizer has as many tokens as the model.
+    *(f"<unused{number}>" for number in range(23)),
 )
 _TEXT = {"vocab_size": 2048, "hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 56, "head_dim": 12}
 _GEMMA3 = {
