@@ -322,9 +322,8 @@ class _Tensors:
                 os.close(descriptor)
         return self._maps[file]
 
-    def forget(self, tensor: str) -> None:
-        """Let the system take back the memory in which the tensor's file was read."""
-        file, _, _, _ = self.files[tensor]
+    def forget(self, file: Path) -> None:
+        """Let the system take back the memory into which it has read a file."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map(file).madvise(mmap.MADV_DONTNEED)
 
@@ -336,13 +335,16 @@ class _Tensors:
 class _Slices:
     """An array of which a variable takes slices, each a copy in memory."""
 
-    def __init__(self, array: np.ndarray) -> None:
+    def __init__(self, array: np.ndarray, forget: Callable[[], None]) -> None:
         self.array = array
+        self._forget = forget
         self.shape = array.shape
         self.dtype = array.dtype
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        return np.array(self.array[index], order="C")
+        found = np.array(self.array[index], order="C")
+        self._forget()
+        return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.array, dtype=dtype, order="C")
@@ -381,8 +383,8 @@ def _sliced_loader(base: type) -> type:
             if hook_fn:
                 # Transposes, reshapes and cuts: views, which read nothing.
                 tensor = hook_fn(tensor, list(keras_variable.shape))
-            keras_variable.assign(_Slices(tensor))
-            self.tensors.forget(self.get_prefixed_key(hf_weight_key, self.tensors.files))
+            file = self.tensors.files[self.get_prefixed_key(hf_weight_key, self.tensors.files)][0]
+            keras_variable.assign(_Slices(tensor, lambda: self.tensors.forget(file)))
 
     return SlicedLoader
 
