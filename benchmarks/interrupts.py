@@ -12,6 +12,7 @@ import pty
 import random
 import re
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -75,6 +76,8 @@ class Terminal:
 
 def _own_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    # A shell's background processes ignore it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def losses(run: Path) -> list[float]:

@@ -72,7 +72,8 @@ class Interrupts:
     @contextlib.contextmanager
     def handled(self) -> Iterator[None]:
         """Within this context, Ctrl-C raises KeyboardInterrupt or, if deferred, does not."""
-        if threading.current_thread() is not threading.main_thread():
+        is_main = threading.current_thread() is threading.main_thread()
+        if not is_main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts `kit run &`
             yield
             return
         self._is_handled = True

@@ -1,6 +1,7 @@
 """The command ``kit`` in processes of its own, as a user starts it."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -52,8 +53,17 @@ def connected_runs(count: int, options: list[str], cwd: Path) -> list[subprocess
         environment = os.environ | process_of_several(port, count, number)
         with (cwd / f"process-{number}.txt").open("w") as errors, (cwd / f"process-{number}.json").open("w") as output:
             command = [*KIT, "run", "--json", *options]
-            processes.append(subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=errors))
+            processes.append(
+                subprocess.Popen(
+                    command, cwd=cwd, env=environment, stdout=output, stderr=errors, preexec_fn=heed_interrupts
+                )
+            )
     return processes
+
+
+def heed_interrupts() -> None:
+    """Let a new process be stopped by Ctrl-C, also if the tests run in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def process_of_several(port: int, count: int, number: int) -> dict[str, str]:

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from command_line import heed_interrupts
 
 PROGRAM = """
 import hashlib, sys, time
@@ -60,7 +61,8 @@ MESSAGE = "kit: Ctrl-C: the run stops after this step, with a checkpoint; press 
 def press(what: str, times: int = 1) -> tuple[str, str, float]:
     """Standard output, standard error and the seconds until the end, which is that of Ctrl-C."""
     command = [sys.executable, "-c", PROGRAM, what]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed_interrupts) as process:
         assert process.stdout
         assert process.stderr
         assert process.stdout.readline() == "started\n"
