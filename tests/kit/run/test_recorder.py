@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +136,16 @@ def test_a_loop_over_train_on_batch_gets_the_logs_of_its_steps() -> None:
     assert len(set(losses[0])) == 3
 
 
-def test_ctrl_c_stops_after_the_step_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Also where the tests run in the background of a shell.
-    monkeypatch.setattr(signal, "getsignal", lambda number: signal.default_int_handler)
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C has its effect, also if the tests run in the background of a shell."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
 
+
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_stops_after_the_step_with_a_checkpoint(tmp_path: Path) -> None:
     class Pressed(StepRecorder):
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
             if self.done == 1:
