@@ -279,7 +279,7 @@ def test_ctrl_c_stops_two_processes_after_the_same_step(pressed: int, tmp_path: 
     printed = [(tmp_path / f"process-{number}.txt").read_text() for number in range(2)]
     assert statuses == [130, 130], "\n".join(printed)
     assert "the run stops after this step, with a checkpoint" in printed[pressed]
-    assert f"kit run --resume runs/{folder.name}" in " ".join(printed[0].split())
+    assert f"kitrun--resumeruns/{folder.name}`resumesafterstep" in "".join(printed[0].split())
     for text in printed:
         assert "Traceback" not in text
         assert "has died" not in text
