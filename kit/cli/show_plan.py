@@ -55,8 +55,8 @@ def _show_memory(narrator: ConsoleNarrator, plan: "Plan") -> None:
     narrator.table(("on one device", "", ""), rows)
     if plan.quick:
         narrator.say(
-            "Compiled quickly: temporaries and times are estimates, and arguments are exact. `--effort full` compiles the "
-            "program of `fit`."
+            "Compiled quickly: temporaries and times are estimates, and arguments are exact. `--effort full` compiles "
+            "the program of `fit`."
         )
     if not plan.fits:
         from kit.tpu.suggestions import suggestions
@@ -118,13 +118,15 @@ def _rule(rule: Rule | str | None) -> str:
 def _show_time(narrator: ConsoleNarrator, plan: "Plan") -> None:
     assert plan.flops is not None
     assert plan.roofline is not None
-    assert plan.compiler_seconds is not None
     compute = (
         f"{plan.flops * plan.topology.devices / 1e12:.3g} TFLOP on all devices, "
         f"{plan.flops_per_parameter_and_token:.2f} per parameter and token, at the published peak"
     )
     hbm = f"{format_bytes(plan.bytes_accessed or 0)} on each device, at the published bandwidth"
-    compiler = f"its own estimate, without the links: {plan.tokens_per_second:,.0f} tokens per second"
+    seconds, compiler = "-", "it has no estimate for this program"
+    if plan.compiler_seconds:
+        seconds = f"{plan.compiler_seconds:.3g}"
+        compiler = f"its own estimate, without the links: {plan.tokens_per_second:,.0f} tokens per second"
     narrator.step("Time per step (estimates, for comparison only)")
     narrator.table(
         ("", "seconds per step", ""),
@@ -132,7 +134,7 @@ def _show_time(narrator: ConsoleNarrator, plan: "Plan") -> None:
             ("compute", f"{plan.roofline.compute:.3g}", compute),
             ("HBM", f"{plan.roofline.hbm:.3g}", hbm),
             ("links", f"{plan.roofline.links:.3g}", "ring algorithms over all links of a device"),
-            ("compiler", f"{plan.compiler_seconds:.3g}", compiler),
+            ("compiler", seconds, compiler),
         ],
     )
 

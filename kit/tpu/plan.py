@@ -14,8 +14,8 @@ from kit.tpu.compiler import DoesNotFit, TpuProgram, compile_for_tpu, topology_d
 from kit.tpu.step import LoweredStep, Slot, StepParts, StepSettings, lower_step
 from kit.tpu.topologies import Topology
 
-#: full: the program of `fit`; quick: another one, for an estimate; auto: quick on one device, unless
-#: the peak is near the usable memory.
+#: full: the program of `fit`; quick: another one, for an estimate; auto: quick on one device,
+#: unless the peak is near the usable memory.
 EFFORTS = ("auto", "full", "quick")
 #: So near to the usable memory, as a share of it, an estimate does not say whether a step fits.
 NEAR = 0.1
@@ -69,7 +69,7 @@ class Plan:
     #: Floating point operations of one device.
     flops: float | None = None
     bytes_accessed: float | None = None
-    #: The compiler's own estimate of the time.
+    #: The compiler's own estimate of the time; None if it is negative, as for some large programs.
     compiler_seconds: float | None = None
     roofline: Roofline | None = None
 
@@ -209,7 +209,7 @@ def _plan_of(
         causes=causes(attributed),
         flops=found.flops,
         bytes_accessed=found.bytes_accessed,
-        compiler_seconds=found.seconds,
+        compiler_seconds=found.seconds if found.seconds > 0 else None,
         roofline=Roofline(
             found.flops / topology.peak_flops,
             found.bytes_accessed / topology.hbm_bandwidth,
@@ -299,6 +299,7 @@ def _extrapolate(first: Plan, last: Plan, layers: int, whole: LoweredStep) -> Pl
     def of(name: str) -> float:
         return line(getattr(first, name), getattr(last, name))
 
+    seconds = (first.compiler_seconds, last.compiler_seconds)
     assert first.roofline is not None
     assert last.roofline is not None
     peak = round(of("peak"))
@@ -319,7 +320,7 @@ def _extrapolate(first: Plan, last: Plan, layers: int, whole: LoweredStep) -> Pl
         causes=_extrapolate_causes(first.causes or (), last.causes or (), line),
         flops=of("flops"),
         bytes_accessed=of("bytes_accessed"),
-        compiler_seconds=of("compiler_seconds"),
+        compiler_seconds=None if None in seconds else of("compiler_seconds"),
         roofline=Roofline(*map(line, astuple(first.roofline), astuple(last.roofline))),
     )
 
