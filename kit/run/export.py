@@ -21,6 +21,7 @@ from kit.models.weightless import weightless_variables
 from kit.narrator import Narrator
 from kit.parts.implementation import REFERENCE, Parts
 from kit.run.checksums import weights_checksum
+from kit.run.cpu_operations import attend_faster
 from kit.run.finished import FinishedRun
 from kit.run.generation import complete
 from kit.run.hdf5 import write_errors_are_os_errors
@@ -79,6 +80,9 @@ def _load(
     preset = download_all(options.preset, narrator.say)
     with load_slice_by_slice():
         model = load_model(parts.loading, preset, layout_map, options.dtype)
+    if runtime.simulated:
+        # As in the run, so that the completions are the same.
+        attend_faster(model)
     checksums = options.run.result.checksums
     if checksums is None or weights_checksum(model) != checksums.weights:
         raise UserError(
