@@ -8,7 +8,8 @@ def suggestions(plan: Plan) -> list[str]:
     """What to try, by what the plan says about memory; the most likely first."""
     found = []
     large = any(variable.nbytes > 0.01 * plan.coverage.nbytes for variable in plan.coverage.replicated)
-    if large or plan.coverage.nbytes_replicated > 0.01 * plan.coverage.nbytes:
+    several = plan.topology.devices > 1
+    if several and (large or plan.coverage.nbytes_replicated > 0.01 * plan.coverage.nbytes):
         found.append(
             f"a layout that shards every matrix: {len(plan.coverage.replicated)} variables, "
             f"{format_bytes(plan.coverage.nbytes_replicated)}, are replicated"
@@ -20,7 +21,7 @@ def suggestions(plan: Plan) -> list[str]:
         found.append("bfloat16 weights (`--dtype bfloat16`), which take half the bytes")
     if not plan.settings.remat and plan.temporaries > 0.1 * plan.usable:
         found.append(f"`--remat`: the temporaries take {format_bytes(plan.temporaries)}")
-    if plan.settings.batch_size > plan.settings.mesh[0]:
+    if plan.compiled_layers and plan.settings.batch_size > plan.settings.mesh[0]:
         found.append("a smaller `--batch-size`, or a shorter `--sequence-length`")
     found.append("a topology with more HBM")
     return found
