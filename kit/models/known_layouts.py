@@ -156,7 +156,8 @@ def choose_by_rule(members: Sequence[Matrix], model_axis: int) -> dict[str, str]
 def layout_of(members: Sequence[Matrix], model_axis: int, choice: Mapping[str, str], batch_axis: int = 1) -> Layout:
     """The layout with these choices: the natural dimension wherever the axis divides it.
 
-    With a ``batch_axis`` above 1 another dimension of each matrix is split over the axis "batch".
+    With a ``batch_axis`` above 1 another dimension of each matrix is split over the axis "batch"; if
+    the model axis is 1, it can be the same.
     """
     specs: dict[str, dict[BlockKind | None, tuple[str | None, ...]]] = {}
     for matrix in members:
@@ -164,7 +165,9 @@ def layout_of(members: Sequence[Matrix], model_axis: int, choice: Mapping[str, s
         split = choice.get(matrix.group, natural)
         if matrix.sizes[natural] % model_axis == 0 and GROUPS[matrix.group].in_tutorial:
             split = natural
-        over_batch = _dimension_over_batch(matrix.sizes, split, batch_axis)
+        over_batch = _dimension_over_batch(matrix, split, model_axis, batch_axis)
+        if over_batch == split:
+            split = ""
         spec = tuple("model" if name == split else "batch" if name == over_batch else None for name in matrix.sizes)
         specs.setdefault(matrix.path, {})[matrix.kind] = spec
     found = {}
@@ -175,12 +178,18 @@ def layout_of(members: Sequence[Matrix], model_axis: int, choice: Mapping[str, s
     return found
 
 
-def _dimension_over_batch(sizes: Mapping[str, int], split: str, batch_axis: int) -> str:
-    """The dimension to split over the axis "batch", as in KerasHub's own layout maps; else empty.
+def _dimension_over_batch(matrix: Matrix, split: str, model_axis: int, batch_axis: int) -> str:
+    """The dimension to split over the axis "batch"; empty if there is none.
 
-    It is "hidden" where the axis divides that.
+    It is "hidden" where the axis divides that, as in KerasHub's own layout maps, but not for the
+    embeddings: then each device has a part of every logit's sum, and all logits are added up over
+    the devices, which sends several times what everything else in a step does.
     """
-    free = [name for name, size in sizes.items() if name != split and size % batch_axis == 0 and batch_axis > 1]
+    if batch_axis == 1:
+        return ""
+    if matrix.group == "embeddings":
+        return "vocabulary" if model_axis == 1 and matrix.sizes["vocabulary"] % batch_axis == 0 else ""
+    free = [name for name, size in matrix.sizes.items() if name != split and size % batch_axis == 0]
     return min(free, key=lambda name: name != "hidden", default="")
 
 

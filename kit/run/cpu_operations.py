@@ -81,7 +81,8 @@ def _attention_of_equal_heads(
     KerasHub has a dimension of size 1 for the heads of a group, around which XLA transposes the
     scores.
     """
-    if layer.dropout or layer.logit_soft_cap is not None or layer.use_sliding_window_attention:
+    as_usual = layer.query_head_dim_normalize and not layer.dropout and layer.logit_soft_cap is None
+    if not as_usual or layer.use_sliding_window_attention:
         return original(query, key, value, attention_mask, training, cache_update_index)
     query = query * jnp.asarray(layer.head_dim**-0.5, query.dtype)
     scores = jnp.einsum("btnh,bsnh->bnts", query, key)
