@@ -1,4 +1,4 @@
-"""What a step of Gemma 7B sends and holds on eight chips, by mesh and layout: a lesson's table.
+"""What a step sends and holds on eight chips, by mesh and layout: a table of the lessons.
 
 bfloat16, LoRA of rank 4, 32 x 512 tokens, extrapolated from compiles of 2 and 4 decoder blocks.
 Takes ten minutes on 2 cores. Usage: python benchmarks/choose_mesh.py [PRESET [TOPOLOGY]]
@@ -30,16 +30,17 @@ def row(preset: str, topology: str, mesh: str, layout: str) -> str:
         raise SystemExit(f"{mesh}, {layout}: {finished.stderr.strip().splitlines()[-1]}")
     plan = json.loads(finished.stdout)
     sizes = plan["per_device"]
-    memory = f"{sizes['arguments_bytes'] / 1e9:.2f} GB | {sizes['temporary_bytes'] / 1e9:.2f} GB"
+    arguments = f"{sizes['arguments_bytes'] / 1e9:.2f} GB"
     if not plan["fits"]:
-        return f"| {mesh} | {layout} | {memory} | does not fit | |"
+        return f"| {mesh} | {layout} | {arguments} | | does not fit | |"
     collectives = ", ".join(f"{found['count']} {kind}" for kind, found in plan["collectives"].items())
+    memory = f"{arguments} | {sizes['temporary_bytes'] / 1e9:.2f} GB"
     return f"| {mesh} | {layout} | {memory} | {1000 * plan['roofline_seconds']['links']:.0f} ms | {collectives} |"
 
 
 def main() -> None:
     """Print the table."""
-    preset, topology = (*sys.argv[1:], *("gemma_7b_en", "v5e-8")[len(sys.argv) - 1 :])
+    preset, topology = (*sys.argv[1:], *("gemma3_1b", "v5e-8")[len(sys.argv) - 1 :])
     print(f"{preset} on {topology}:\n")
     print("| mesh | layout | arguments | temporaries | links | collectives |\n|---|---|---|---|---|---|", flush=True)
     for mesh, layout in CASES:
