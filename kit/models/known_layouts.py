@@ -156,8 +156,8 @@ def choose_by_rule(members: Sequence[Matrix], model_axis: int) -> dict[str, str]
 def layout_of(members: Sequence[Matrix], model_axis: int, choice: Mapping[str, str], batch_axis: int = 1) -> Layout:
     """The layout with these choices: the natural dimension wherever the axis divides it.
 
-    With a ``batch_axis`` above 1 another dimension of each matrix is split over the axis "batch"; if
-    the model axis is 1, it can be the same.
+    With a ``batch_axis`` above 1 another dimension of each matrix is split over the axis "batch";
+    if the model axis is 1, it can be the same.
     """
     specs: dict[str, dict[BlockKind | None, tuple[str | None, ...]]] = {}
     for matrix in members:

@@ -53,17 +53,18 @@ def connected_runs(count: int, options: list[str], cwd: Path) -> list[subprocess
         environment = os.environ | process_of_several(port, count, number)
         with (cwd / f"process-{number}.txt").open("w") as errors, (cwd / f"process-{number}.json").open("w") as output:
             command = [*KIT, "run", "--json", *options]
-            processes.append(
-                subprocess.Popen(
-                    command, cwd=cwd, env=environment, stdout=output, stderr=errors, preexec_fn=heed_interrupts
-                )
-            )
+            heed_interrupts()
+            processes.append(subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=errors))
     return processes
 
 
 def heed_interrupts() -> None:
-    """Let a new process be stopped by Ctrl-C, also if the tests run in the background of a shell."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Let new processes be stopped by Ctrl-C, also if a shell runs the tests in the background.
+
+    A process inherits that a signal is ignored, but no handler.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def process_of_several(port: int, count: int, number: int) -> dict[str, str]:

@@ -21,6 +21,8 @@ from kit.runtime.platform import start
 
 #: Of Gemma 7B with LoRA of rank 4, as the tutorial prints it.
 TRAINABLE_PARAMETERS = 11_067_392
+#: Of completions that must be reviews after tuning, and of those that must not be copies.
+LEAST_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,11 @@ def _observe_run(parts: Parts, preset: str, control: bool = False, **settings: A
 
 def _judge_shift(figures: RunFigures) -> None:
     training, style = figures.training, figures.style
-    # The bundled model, over five seeds: +0.036 to +0.047 nats per token, and all completions are
-    # reviews.
+    # The bundled model, over five seeds: +0.036 to +0.048 nats per token, and at least 90 % of the
+    # completions are reviews; under the control none is. Rounding, which differs between machines,
+    # changes after some steps what the model writes: the limits are far from both.
     gained = style.after.log_likelihood.reviews - style.before.log_likelihood.reviews
-    if not style.shifted or style.after.share_of_reviews < 0.8 or style.gain.shift <= 0 or gained < 0.03:
+    if not style.shifted or style.after.share_of_reviews < LEAST_SHARE or style.gain.shift <= 0 or gained < 0.03:
         raise Failed(
             "STYLE_NO_SHIFT", "The style has not shifted to reviews.", ("", "before", "after"), _style_rows(style)
         )
@@ -115,12 +118,12 @@ def _judge_shift(figures: RunFigures) -> None:
         cause = "The loss has not decreased from the first third of the steps to the last."
         rows = [(f"{training.first_loss:.4f}", f"{training.last_loss:.4f}")]
         raise Failed("TRAINING_LOSS_FLAT", cause, ("first third", "last third"), rows)
-    if style.share_without_copies < 0.8:
+    if style.share_without_copies < LEAST_SHARE:
         raise Failed(
             "STYLE_NO_SHIFT",
             "The completions are copied from the reviews of the training.",
             ("completions without 8 consecutive words from these reviews", "yours"),
-            [("at least 80%", f"{style.share_without_copies:.0%}")],
+            [(f"at least {LEAST_SHARE:.0%}", f"{style.share_without_copies:.0%}")],
             remedy="Train for fewer steps or with a lower learning rate.",
         )
 

@@ -24,7 +24,7 @@ def run_plan(*arguments: str) -> subprocess.CompletedProcess:
 class TestCommand:
     @needs_libtpu
     def test_json_is_all_of_standard_output(self) -> None:
-        finished = run_plan("gemma_7b_en", "--layers", "2", "--json")
+        finished = run_plan("gemma_7b_en", "--topology", "v3-8", "--layers", "2", "--json")
         assert finished.returncode == 0, finished.stderr
         content = json.loads(finished.stdout)
         assert content["fits"] is True

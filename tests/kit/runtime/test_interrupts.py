@@ -62,7 +62,8 @@ def press(what: str, times: int = 1) -> tuple[str, str, float]:
     """Standard output, standard error and the seconds until the end, which is that of Ctrl-C."""
     command = [sys.executable, "-c", PROGRAM, what]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed_interrupts) as process:
+    heed_interrupts()
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout
         assert process.stderr
         assert process.stdout.readline() == "started\n"
