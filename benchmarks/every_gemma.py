@@ -200,8 +200,10 @@ def table() -> str:
                 " / ".join(_shown(found.get(Cell(model, column, dtype, length))) for length in LENGTHS)
                 for column in COLUMNS
             ]
-            lines.append(f"| {model}, {dtype} | " + " | ".join(shown) + " |")
-    return "\n".join(lines) + "\n"
+            if any(cell != "? / ?" for cell in shown):
+                lines.append(f"| {model}, {dtype} | " + " | ".join(shown) + " |")
+    total = len(list(cells(list(ARCHITECTURES))))
+    return "\n".join(lines) + f"\n\nComputed so far: {len(found)} of {total} cells.\n"
 
 
 def _shown(cell: dict[str, Any] | None) -> str:

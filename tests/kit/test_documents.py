@@ -135,4 +135,6 @@ def test_the_table_of_every_gemma_is_made_from_its_cells() -> None:
     text = (ROOT / "docs" / "planning.md").read_text(encoding="utf-8")
     written = text.partition(module.BEGIN)[2].partition(module.END)[0].strip()
     assert written == module.table().strip()
-    assert len(written.splitlines()) == 2 + 2 * len(module.ARCHITECTURES)
+    rows = {(cell.model, cell.dtype) for cell in module.finished()}
+    assert rows
+    assert all(f"| {model}, {dtype} | " in written for model, dtype in rows)
