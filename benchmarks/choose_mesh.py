@@ -1,6 +1,6 @@
 """What a step sends and holds on eight chips, by mesh and layout: a table of the lessons.
 
-bfloat16, LoRA of rank 4, 32 x 512 tokens, extrapolated from compiles of 2 and 4 decoder blocks.
+bfloat16, LoRA of rank 4, 32 x 128 tokens, extrapolated from compiles of 2 and 4 decoder blocks.
 Takes ten minutes on 2 cores. Usage: python benchmarks/choose_mesh.py [PRESET [TOPOLOGY]]
 """
 
@@ -17,7 +17,7 @@ CASES = (
     ("4x2", "fsdp"),
     ("8x1", "fsdp"),
 )
-OPTIONS = ["--dtype", "bfloat16", "--batch-size", "32", "--sequence-length", "512", "--layers", "2,4", "--json"]
+OPTIONS = ["--dtype", "bfloat16", "--batch-size", "32", "--sequence-length", "128", "--layers", "2,4", "--json"]
 
 
 def row(preset: str, topology: str, mesh: str, layout: str) -> str:
