@@ -202,7 +202,10 @@ def test_half_the_bytes(exported: Callable[..., Exported], family: str) -> None:
     assert sizes[0] < sizes[1]
     keras.distribution.set_distribution(None)
     rounded = logits(keras_hub.models.CausalLM.from_preset(str(found.folder), dtype="float32"))
-    assert 1e-4 < np.abs(rounded - whole.logits).max() / np.abs(whole.logits).max() < 0.1
+    by_token = np.abs(rounded - whole.logits).max(axis=-1) / np.abs(whole.logits).max()
+    # Rounded, a router may choose another expert for a few tokens.
+    largest = np.quantile(by_token, 0.9) if family == "gemma4_moe" else by_token.max()
+    assert 1e-4 < largest < 0.1
 
 
 RUN = shlex.split(
