@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.models.architectures import ARCHITECTURES
-from kit.models.blocks import block_kinds
+from kit.models.blocks import few_blocks
 from kit.tpu.topologies import find_topology
 
 ROOT = Path(__file__).parents[1]
@@ -81,17 +81,6 @@ def finished() -> dict[Cell, dict[str, Any]]:
     return {Cell(one["model"], one["slice"], one["dtype"], one["length"]): one for one in found}
 
 
-def few_blocks(model: str) -> tuple[int, int] | None:
-    """Two numbers of blocks that stand for all; None if all have to be compiled."""
-    kinds = block_kinds(ARCHITECTURES[model])
-    if any(kind.shares_keys for kind in kinds):
-        return None
-    # Where the kinds differ, the blocks repeat after the first with global attention.
-    period = 1 + next((number for number, kind in enumerate(kinds) if kind.is_global), 0)
-    few = (2, 4) if period == 1 else (period, 2 * period)
-    return few if sum(few) < len(kinds) else None
-
-
 def plan(cell: Cell, layers: str) -> dict[str, Any]:
     """The JSON of `kit plan` for a cell. All cells of a process have one number of devices."""
     from kit.cli.plan import command
@@ -115,7 +104,7 @@ def plan(cell: Cell, layers: str) -> dict[str, Any]:
 def compile_cell(cell: Cell) -> dict[str, Any]:
     """What a cell's line has."""
     started, cpu = time.perf_counter(), time.process_time()
-    few, made = few_blocks(cell.model), None
+    few, made = few_blocks(ARCHITECTURES[cell.model]), None
     if few and not arguments_alone_are_too_much(cell):
         made = plan(cell, f"{few[0]},{few[1]}")
         device = made["per_device"]

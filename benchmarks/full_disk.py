@@ -4,7 +4,6 @@ The disk is a tmpfs of its own for each run, so this needs Linux and root. Takes
 an hour on 2 cores, two runs at a time. Usage: python benchmarks/full_disk.py [HOW_MANY] [FIRST]
 """
 
-import json
 import os
 import random
 import shutil
@@ -12,26 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-KIT = [sys.executable, "-c", "from kit.cli.main import main; main()", "run"]
+from runs import KIT, largest_difference, losses, only_run, print_rows, steps_done
+
 STEPS = 24
 OPTIONS = ["--batches", str(STEPS), "--save-every", "4", "--sequence-length", "64", "--max-length", "16"]
 #: Two devices and little evidence, so that a try takes about half a minute.
 OPTIONS += ["--devices", "2", "--evidence", "quick"]
 #: More than a run needs.
 SIZE = 20_000_000
-
-
-def losses(run: Path) -> list[float]:
-    """The loss of each step, from a run folder."""
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def steps_done(runs: Path) -> int:
-    """The number of steps of the one run in a folder."""
-    return sum(file.read_text().count("\n") for file in runs.glob("*/metrics.jsonl"))
 
 
 def wait_for_step(process: subprocess.Popen, disk: Path, step: int, seconds: float) -> None:
@@ -77,7 +66,7 @@ def one(number: int, expected: list[float], disk: Path) -> str:
         subprocess.run([*KIT, "--resume", str(run)], check=True, capture_output=True)
     difference = "no checkpoint"
     if (run / "run.json").is_file():
-        difference = f"{max(abs(a - b) / abs(b) for a, b in zip(losses(run), expected, strict=True)):.1e}"
+        difference = f"{largest_difference(losses(run), expected):.1e}"
     frees = f"after step {freed}" if freed < STEPS else "after the run"
     return f"| {number} | {step} | {left:,} | {frees} | {warnings} | {end} | {checkpoints} | {difference} |"
 
@@ -101,13 +90,11 @@ def main() -> None:
         scratch = Path(name)
         whole = [*KIT, *OPTIONS, "--runs", str(scratch / "uninterrupted")]
         subprocess.run(whole, check=True, capture_output=True)
-        (run,) = (scratch / "uninterrupted").iterdir()
-        expected = losses(run)
+        expected = losses(only_run(scratch / "uninterrupted"))
         print("| try | full from step | bytes left | free again | warnings | end | checkpoints | difference |")
         print("|---|---|---|---|---|---|---|---|", flush=True)
-        with ThreadPoolExecutor(int(os.environ.get("AT_ONCE", "2"))) as pool:
-            for row in pool.map(lambda n: on_a_disk(n, expected, scratch), range(first, first + how_many)):
-                print(row, flush=True)
+        at_once = int(os.environ.get("AT_ONCE", "2"))
+        print_rows(lambda number: on_a_disk(number, expected, scratch), range(first, first + how_many), at_once)
 
 
 if __name__ == "__main__":

@@ -18,18 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-KIT = [sys.executable, "-c", "from kit.cli.main import main; main()", "run"]
-
-
-def losses(run: Path) -> list[float]:
-    """The loss of each step, from a run folder."""
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def only_run(runs: Path) -> Path:
-    """The one run folder in a folder."""
-    (run,) = [path for path in runs.iterdir() if path.is_dir()]
-    return run
+from runs import KIT, losses, only_run
 
 
 def whole_run(runs: Path, options: list[str]) -> tuple[list[float], float]:

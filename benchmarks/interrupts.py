@@ -6,7 +6,6 @@ two runs at a time. Usage: python benchmarks/interrupts.py [HOW_MANY] [FIRST]
 
 import contextlib
 import fcntl
-import json
 import os
 import pty
 import random
@@ -18,11 +17,11 @@ import sys
 import tempfile
 import termios
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-KIT = [sys.executable, "-c", "from kit.cli.main import main; main()", "run"]
+from runs import KIT, largest_difference, losses, only_run, print_rows, steps_done
+
 STEPS = 24
 OPTIONS = ["--batches", str(STEPS), "--save-every", "6", "--sequence-length", "64", "--max-length", "16"]
 #: Two devices and little evidence, so that a try takes about half a minute.
@@ -80,18 +79,13 @@ def _own_terminal() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def losses(run: Path) -> list[float]:
-    """The loss of each step, from a run folder."""
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
 def reach(terminal: Terminal, runs: Path, moment: str, chance: random.Random) -> str:
     """Wait for a random moment of the run, and return its name."""
     if moment == "before training":
         terminal.read(chance.uniform(0.5, 8))
         return moment
     step = chance.randrange(1, STEPS - 2) if moment == "training" else STEPS
-    while sum(file.read_text().count("\n") for file in runs.glob("*/metrics.jsonl")) < step:
+    while steps_done(runs) < step:
         if not terminal.read(0.01):
             raise SystemExit(f"The run ended before step {step}:\n{terminal.printed.decode()}")
     terminal.read(chance.uniform(0, 0.3) if moment == "training" else chance.uniform(0.3, 4))
@@ -106,7 +100,7 @@ def one(number: int, moment: str, expected: list[float], scratch: Path) -> str:
     try:
         reach(terminal, runs, moment, chance)
         before = terminal.printed
-        done = sum(file.read_text().count("\n") for file in runs.glob("*/metrics.jsonl"))
+        done = steps_done(runs)
         terminal.press(CTRL_C)
         pressed = time.monotonic()
         while terminal.read(0.1):
@@ -126,7 +120,7 @@ def one(number: int, moment: str, expected: list[float], scratch: Path) -> str:
     printed = re.sub(r"\s+", "", after)
     assert re.sub(r"\s+", "", f"kit run --resume {run}") in printed, after
     subprocess.run([*KIT, "--resume", str(run)], check=True, capture_output=True)
-    difference = max(abs(a - b) / abs(b) for a, b in zip(losses(run), expected, strict=True))
+    difference = largest_difference(losses(run), expected)
     return f"| {number} | {moment} | {done} | {seconds:.1f} | {checkpoint} | {difference:.1e} |"
 
 
@@ -138,18 +132,17 @@ def main() -> None:
         scratch = Path(name)
         whole = [*KIT, *OPTIONS, "--runs", str(scratch / "uninterrupted")]
         subprocess.run(whole, check=True, capture_output=True)
-        (run,) = (scratch / "uninterrupted").iterdir()
-        expected = losses(run)
+        expected = losses(only_run(scratch / "uninterrupted"))
         print("| try | Ctrl-C | steps done | seconds to the end | checkpoint | relative difference of losses |")
         print("|---|---|---|---|---|---|", flush=True)
         # Most tries are in training.
-        moments = [
-            ["training", "before training", "training", "after training", "training"][n % 5] for n in range(1000)
-        ]
-        with ThreadPoolExecutor(int(os.environ.get("AT_ONCE", "2"))) as pool:
-            numbers = range(first, first + how_many)
-            for row in pool.map(lambda number: one(number, moments[number], expected, scratch), numbers):
-                print(row, flush=True)
+        moments = ("training", "before training", "training", "after training", "training")
+        at_once = int(os.environ.get("AT_ONCE", "2"))
+        print_rows(
+            lambda number: one(number, moments[number % len(moments)], expected, scratch),
+            range(first, first + how_many),
+            at_once,
+        )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Every second run is killed while it writes a checkpoint. Takes about a quarter o
 cores, two runs at a time. Usage: python benchmarks/kills.py [HOW_MANY]
 """
 
-import json
 import random
 import shutil
 import signal
@@ -12,23 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-KIT = [sys.executable, "-c", "from kit.cli.main import main; main()", "run"]
+from runs import KIT, largest_difference, losses, only_run, print_rows
+
 STEPS = 40
 OPTIONS = ["--batches", str(STEPS), "--save-every", "2", "--sequence-length", "64", "--max-length", "16"]
-
-
-def losses(run: Path) -> list[float]:
-    """The loss of each step, from a run folder."""
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def only_run(runs: Path) -> Path:
-    """The one run folder in a folder."""
-    (run,) = [path for path in runs.iterdir() if path.is_dir()]
-    return run
 
 
 def begin(runs: Path) -> subprocess.Popen:
@@ -71,7 +59,7 @@ def one(number: int, expected: list[float], scratch: Path) -> str:
     found = losses(run)
     assert len(found) == len(expected) == STEPS
     assert (run / "run.json").is_file()
-    difference = max(abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True))
+    difference = largest_difference(found, expected)
     shutil.rmtree(runs)
     return f"| {number} | {where} | {difference:.1e} |"
 
@@ -88,9 +76,7 @@ def main() -> None:
             "| run | step | killed | checkpoints at that time | relative difference of losses |\n|---|---|---|---|---|",
             flush=True,
         )
-        with ThreadPoolExecutor(2) as two:
-            for row in two.map(lambda number: one(number, expected, scratch), range(how_many)):
-                print(row, flush=True)
+        print_rows(lambda number: one(number, expected, scratch), range(how_many))
 
 
 if __name__ == "__main__":

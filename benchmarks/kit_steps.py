@@ -16,6 +16,7 @@ if JOB["mode"] == "deterministic":
     prepare_environment(JOB["platform"], 1, deterministic=True)
 RUNTIME = start(JOB["platform"], 1 if JOB["platform"] == "cpu" else None, 0)
 
+# jax must start on the devices of the job, so these follow.
 import jax  # noqa: E402
 import keras  # noqa: E402
 import keras_hub  # noqa: E402

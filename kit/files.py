@@ -5,9 +5,12 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 #: Errors of a disk that is full, read-only, broken or not there any more.
 _DISK_ERRORS = (
@@ -19,6 +22,19 @@ _DISK_ERRORS = (
 def is_disk_error(error: BaseException) -> bool:
     """Whether an exception means that the disk does not take a file."""
     return isinstance(error, OSError) and error.errno in _DISK_ERRORS
+
+
+def wait_for_lock(file: Path, waiting: Callable[[], None]) -> "FileLock":
+    """Acquire the lock of a file; call ``waiting`` first if another process has it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    return lock
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ standard error; standard output has only what the user should see while it downl
 
 import contextlib
 import difflib
-import errno
 import importlib
 import json
 import os
@@ -14,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
+
+from kit.files import is_disk_error
 
 #: Why a data set could not be read; ``kit.data.tfds`` has a sentence for each.
 Fault = Literal["package", "unknown", "network", "status", "checksum", "disk", "content", "other"]
@@ -23,11 +24,6 @@ Fault = Literal["package", "unknown", "network", "status", "checksum", "disk", "
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 RETRIES = 2
-
-_DISK_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.ENOENT, errno.ENOTDIR, errno.EFBIG),
-)
 
 
 class _FaultError(Exception):
@@ -120,7 +116,7 @@ def fault_of(error: BaseException) -> tuple[Fault, str]:
         return "status", str(error).removesuffix(".")
     if "NonMatchingChecksumError" in names:
         return "checksum", str(error)
-    if isinstance(error, OSError) and (error.errno in _DISK_ERRORS or "disk space" in str(error)):
+    if isinstance(error, OSError) and (is_disk_error(error) or "disk space" in str(error)):
         place = f"{error.filename}: " if error.filename else ""
         return "disk", place + (error.strerror or str(error))
     if names & {"ResourceExhaustedError", "PermissionDeniedError"}:

@@ -176,34 +176,35 @@ def read_reviews(folder: Path) -> list[str]:
     ]
 
 
-def train_vocabulary(texts: Iterator[str], size: int) -> bytes:
+def train_vocabulary(texts: Iterator[str], size: int, **others: Any) -> bytes:
     """A SentencePiece model (BPE with byte fallback) with Gemma's ids: pad 0, eos 1, bos 2, unk 3.
 
     White space belongs to the end of a piece, so that the text after a prompt that ends with a
-    space has the same tokens as within a text. Each digit is a piece, as in Gemma.
+    space has the same tokens as within a text. Each digit is a piece, as in Gemma. ``others``
+    replace and add options of SentencePiece.
     """
     model = io.BytesIO()
+    options: dict[str, Any] = {
+        "model_type": "bpe",
+        "byte_fallback": True,
+        "split_digits": True,
+        "treat_whitespace_as_suffix": True,
+        "add_dummy_prefix": False,
+        "remove_extra_whitespaces": False,
+        "normalization_rule_name": "identity",
+        "pad_id": 0,
+        "eos_id": 1,
+        "bos_id": 2,
+        "unk_id": 3,
+        "pad_piece": "<pad>",
+        "eos_piece": "<eos>",
+        "bos_piece": "<bos>",
+        "max_sentence_length": 20000,
+        "num_threads": 2,
+        "minloglevel": 2,
+    }
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=texts,
-        model_writer=model,
-        vocab_size=size,
-        model_type="bpe",
-        byte_fallback=True,
-        split_digits=True,
-        treat_whitespace_as_suffix=True,
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        normalization_rule_name="identity",
-        pad_id=0,
-        eos_id=1,
-        bos_id=2,
-        unk_id=3,
-        pad_piece="<pad>",
-        eos_piece="<eos>",
-        bos_piece="<bos>",
-        max_sentence_length=20000,
-        num_threads=2,
-        minloglevel=2,
+        sentence_iterator=texts, model_writer=model, vocab_size=size, **(options | others)
     )
     return model.getvalue()
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 from urllib.parse import urlparse
 
 from kit.errors import UserError
+from kit.files import wait_for_lock
 from kit.formatting import format_bytes
 from kit.models import transformers_format
 from kit.models.transformers_format import INDEX, WEIGHTS
@@ -120,7 +121,6 @@ def download_model(name: str, report: Callable[[str], None]) -> Path:
     Returns the folder in the client's cache; if it has all files, no network is needed. Raises
     UserError as :func:`find_config`, and if the disk has not enough space.
     """
-    from filelock import FileLock, Timeout
     from huggingface_hub import constants
 
     model = parse_name(name)
@@ -130,12 +130,10 @@ def download_model(name: str, report: Callable[[str], None]) -> Path:
     try:
         with _failures(model, "lock"):
             (cache / ".locks").mkdir(parents=True, exist_ok=True)
-            lock = FileLock(cache / ".locks" / f"kit--{model.repo.replace('/', '--')}.lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                report(f"another process downloads {model.repo}: waiting for it")
-                lock.acquire()
+            lock = wait_for_lock(
+                cache / ".locks" / f"kit--{model.repo.replace('/', '--')}.lock",
+                lambda: report(f"another process downloads {model.repo}: waiting for it"),
+            )
         try:
             return _complete_folder(model) or _download_missing(model, report)
         finally:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.errors import UserError
+from kit.files import wait_for_lock
 from kit.formatting import format_bytes
 from kit.runtime.platform import gpu_is_attached, tpu_is_attached
 
@@ -96,7 +97,6 @@ def download_preset(name: str, handle: str, report: Callable[[str], None]) -> Pa
     a notebook on Kaggle or Colab mounts them. Raises UserError as :func:`download`, and if the disk
     has not enough space.
     """
-    from filelock import FileLock, Timeout
     from kagglehub.cache import Cache
     from kagglehub.config import get_cache_folder
 
@@ -106,14 +106,12 @@ def download_preset(name: str, handle: str, report: Callable[[str], None]) -> Pa
     folder = Path(cache.get_path(parsed))
     if cache.load_from_cache(parsed):
         return folder
-    lock = FileLock(Path(get_cache_folder()) / f".{'-'.join(folder.parts[-5:])}.lock")
     with _failures(name, parsed, "lock"):
         # Two processes must not write to the same files.
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            report(f"another process downloads {name}: waiting for it")
-            lock.acquire()
+        lock = wait_for_lock(
+            Path(get_cache_folder()) / f".{'-'.join(folder.parts[-5:])}.lock",
+            lambda: report(f"another process downloads {name}: waiting for it"),
+        )
         try:
             if not cache.load_from_cache(parsed):
                 _download_missing(name, handle, report)

@@ -142,17 +142,13 @@ def _parsed(file: Path) -> dict[str, Any] | None:
 
 
 def _check_vocabulary(name: str, folder: Path) -> None:
-    import sentencepiece
-
     file = folder / "assets" / "tokenizer" / "vocabulary.spm"
     if not file.is_file():
         raise UserError(f"--preset {name}: its vocabulary, assets/tokenizer/vocabulary.spm, is missing.")
-    try:
-        sentencepiece.SentencePieceProcessor(model_proto=file.read_bytes())
-    except RuntimeError:
+    if not transformers_format.is_vocabulary(file):
         raise UserError(
             f"--preset {name}: its vocabulary, assets/tokenizer/vocabulary.spm, is damaged: write or download it again."
-        ) from None
+        )
 
 
 def _check_weights(name: str, folder: Path) -> None:

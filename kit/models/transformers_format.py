@@ -100,7 +100,10 @@ def is_json(file: Path) -> bool:
 def has_transformers_config(folder: Path) -> bool:
     """Whether a folder has a ``config.json`` that transformers wrote."""
     file = folder / "config.json"
-    return file.is_file() and is_json(file) and is_transformers_config(json.loads(file.read_text(encoding="utf-8")))
+    try:
+        return file.is_file() and is_transformers_config(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError:
+        return False
 
 
 def text_config(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,6 +214,17 @@ _TOKENIZERS = {
 }
 
 
+def is_vocabulary(file: Path) -> bool:
+    """Whether a file has a SentencePiece model, in either format."""
+    import sentencepiece
+
+    try:
+        sentencepiece.SentencePieceProcessor(model_proto=file.read_bytes())
+    except RuntimeError:
+        return False
+    return True
+
+
 def has_tokenizer(folder: Path) -> bool:
     """Whether a folder in transformers' format has a tokenizer that KerasHub takes."""
     kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
@@ -218,8 +232,6 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def _check_tokenizer(name: str, folder: Path, kind: str) -> None:
-    import sentencepiece
-
     if not has_tokenizer(folder):
         raise UserError(
             f"--preset {name}: it has no {' and no '.join(_TOKENIZERS[kind])}, which KerasHub needs for a {kind}: copy "
@@ -227,12 +239,8 @@ def _check_tokenizer(name: str, folder: Path, kind: str) -> None:
         )
     model, fast = folder / "tokenizer.model", folder / "tokenizer.json"
     if kind != "gemma4_text" and model.is_file():
-        try:
-            sentencepiece.SentencePieceProcessor(model_proto=model.read_bytes())
-        except RuntimeError:
-            raise UserError(
-                f"--preset {name}: its vocabulary, tokenizer.model, is damaged: download it again."
-            ) from None
+        if not is_vocabulary(model):
+            raise UserError(f"--preset {name}: its vocabulary, tokenizer.model, is damaged: download it again.")
         return
     try:
         vocabulary = json.loads(fast.read_text(encoding="utf-8"))["model"]

@@ -7,6 +7,7 @@ import keras
 import keras_hub
 
 from kit.errors import UserError
+from kit.models.text_only import replaced
 
 
 @contextlib.contextmanager
@@ -15,8 +16,7 @@ def lora_targets_must_exist() -> Iterator[None]:
 
     KerasHub leaves such a name out, and a model on which nothing is trained.
     """
-    backbone = keras_hub.models.Backbone
-    original = backbone.enable_lora
+    original = keras_hub.models.Backbone.enable_lora
 
     def enable_lora(
         self: keras_hub.models.Backbone, rank: int, target_layer_names: Sequence[str] | None = None
@@ -31,11 +31,8 @@ def lora_targets_must_exist() -> Iterator[None]:
                 f"{' or '.join(missing) or 'like a target'}; it has {', '.join(_can_have_adapters(self))}."
             )
 
-    backbone.enable_lora = enable_lora
-    try:
+    with replaced(keras_hub.models.Backbone, "enable_lora", enable_lora):
         yield
-    finally:
-        backbone.enable_lora = original
 
 
 def _can_have_adapters(backbone: keras_hub.models.Backbone) -> list[str]:

@@ -112,7 +112,7 @@ def prepare_options(
     if save_every is not None and save_every < 1:
         raise UserError(f"--save-every {save_every}: it must be at least 1.")
     check_evidence(evidence)
-    check_layout(layout, mesh or (2, 1))
+    check_layout(layout, mesh or default_mesh(layout, 2))
     if interrupted:
         check_writable(interrupted.folder.path, f"--resume {interrupted.shown}: cannot write there")
     else:

@@ -72,6 +72,18 @@ def process_of_several(port: int, count: int, number: int) -> dict[str, str]:
     return {ADDRESSES: f"127.0.0.1:{port}", COUNT: str(count), ID: str(number)}
 
 
+def kill_after_first_checkpoint(options: list[str], cwd: Path) -> Path:
+    """Start ``kit run``, kill it as soon as it has a checkpoint, and return the run's folder."""
+    printed = cwd / "printed.txt"
+    with printed.open("w") as output:
+        process = subprocess.Popen([*KIT, "run", *options], cwd=cwd, stdout=output, stderr=output)
+    try:
+        return wait_for_first_checkpoint([process], cwd, printed)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def wait_for_first_checkpoint(processes: list[subprocess.Popen], cwd: Path, printed: Path) -> Path:
     """Wait until the run of these processes has a checkpoint, and return the run's folder."""
     until = time.monotonic() + 240

@@ -3,42 +3,31 @@
 import hashlib
 import json
 import re
-import socket
-import struct
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+
+from loopback import BROKEN, Answer, LoopbackServer
 
 TOKEN = "hf_of_a_learner"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class HuggingFace(ThreadingHTTPServer):
+class HuggingFace(LoopbackServer):
     """Answers as Hugging Face does, with the files of a folder as the model ``google/gemma``.
 
     Large files are in a store: by plain HTTP, or by Xet in pieces.
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(_Answer)
         self.folder = folder
         self.commit = COMMIT
         self.xet = False
         #: Needs a token; and whether the token's account has accepted the licence.
         self.gated, self.accepted = False, True
-        #: The status of each answer, if it is not 200.
-        self.status = 200
-        #: Path -> its faults, one for each request.
-        self.faults: dict[str, list[str]] = {}
-        #: Path -> its content, if it is not that of the folder.
-        self.contents: dict[str, bytes] = {}
-        #: Paths of which the content was asked for, and the first byte if that is not 0.
-        self.asked: list[str] = []
         self.requests = 0
-        #: Set at the end of a test, so that stalled answers end.
-        self.over = threading.Event()
 
     @property
     def address(self) -> str:
@@ -52,11 +41,8 @@ class HuggingFace(ThreadingHTTPServer):
     def content(self, path: str) -> bytes:
         return (self.folder / path).read_bytes()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Do not report clients that disconnect."""
 
-
-class _Answer(BaseHTTPRequestHandler):
+class _Answer(Answer, BaseHTTPRequestHandler):
     server: HuggingFace
     protocol_version = "HTTP/1.1"
 
@@ -95,7 +81,7 @@ class _Answer(BaseHTTPRequestHandler):
     def _list(self, revision: str) -> None:
         if not self._known(revision):
             return self._refuse(404, code="RevisionNotFound")
-        if self._fault("list", "page"):
+        if self.next_fault("list", "page"):
             return self._send(200, b"<html>Welcome! Please log in.</html>", {"Content-Type": "text/html"})
         folder = self.server.folder
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
@@ -110,7 +96,7 @@ class _Answer(BaseHTTPRequestHandler):
             return self._refuse(403 if has_token else 401, code="GatedRepo")
         if not (self.server.folder / path).is_file():
             return self._refuse(404, code="EntryNotFound")
-        if self._fault(path, "silent"):
+        if self.next_fault(path, "silent"):
             self.server.over.wait(30)
             self.close_connection = True
             return None
@@ -132,11 +118,11 @@ class _Answer(BaseHTTPRequestHandler):
         if "Authorization" in self.headers:  # another host, which must not see the token
             return self._refuse(400)
         content = self.server.contents.get(path, self.server.content(path))
-        first = int(self.headers["Range"].removeprefix("bytes=")[:-1]) if "Range" in self.headers else 0
+        first = self.first_byte()
         self.server.asked.append(f"{path} from {first}" if first else path)
-        if first and self._fault(path, "range ignored"):
+        if first and self.next_fault(path, "range ignored"):
             first = 0
-        if self._fault(path, "changed"):
+        if self.next_fault(path, "changed"):
             content = content[:-1] + bytes([content[-1] ^ 1])
         rest = content[first:]
         if self._broken(path, rest, 206 if first else 200):
@@ -145,25 +131,12 @@ class _Answer(BaseHTTPRequestHandler):
         return self._send(206 if first else 200, rest, headers)
 
     def _broken(self, path: str, content: bytes, status: int) -> bool:
-        """Send half of a content, then cut the connection, reset it, or send nothing more."""
-        fault = next((fault for fault in ("cut", "reset", "stalled", "slow") if self._fault(path, fault)), "")
-        if not fault:
-            return False
-        self._head(status, {"Content-Length": str(len(content))})
-        if fault == "slow":
-            for start in range(0, len(content), 1 + len(content) // 4):
-                time.sleep(0.05)
-                self.wfile.write(content[start : start + 1 + len(content) // 4])
-            return True
-        self.wfile.write(content[: len(content) // 2])
-        self.wfile.flush()
-        if fault == "stalled":
-            self.server.over.wait(30)
-        if fault == "reset":
-            # Sends a reset instead of an orderly end.
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close_connection = True
-        return True
+        """Send a content with the fault that is next, if it is one of those."""
+        fault = self.next_fault(path, *BROKEN)
+        if fault:
+            self.send_head(status, {"Content-Length": str(len(content))})
+            self.send_broken(fault, content)
+        return bool(fault)
 
     def _xet_token(self) -> None:
         expires = int(time.time()) + 3600
@@ -183,7 +156,7 @@ class _Answer(BaseHTTPRequestHandler):
         """Which pieces of which object make a file: here it is one object of its own."""
         file_hash = path.rpartition("/")[2]
         size, count = len(self.server.content(self._path_of(file_hash))), len(self._chunks(file_hash))
-        first = int(self.headers["Range"].removeprefix("bytes=").partition("-")[0]) if "Range" in self.headers else 0
+        first = self.first_byte()
         if first >= size:
             return self._refuse(416)
         chunks = {"start": 0, "end": count}
@@ -220,31 +193,18 @@ class _Answer(BaseHTTPRequestHandler):
         if not self._broken(f"{path} by Xet", content, 206):
             self._send(206, content, {"Content-Range": f"bytes 0-{len(content) - 1}/{len(content)}"})
 
-    def _fault(self, path: str, fault: str) -> bool:
-        """Whether this fault is next; it then happens once."""
-        waiting = self.server.faults.get(path, [])
-        if waiting[:1] != [fault] or (self.command == "HEAD" and fault != "silent"):
-            return False
-        del waiting[0]
-        return True
+    def next_fault(self, path: str, *faults: str) -> str:
+        """As of other servers; a request for the head alone has the fault "silent" at most."""
+        return super().next_fault(path, *(fault for fault in faults if self.command != "HEAD" or fault == "silent"))
 
     def _refuse(self, status: int, code: str = "", message: str = "no") -> None:
         headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
         self._send(status, json.dumps({"error": message}).encode(), headers)
 
-    def _head(self, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-
     def _json(self, content: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"} | (headers or {}))
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self._head(status, headers | {"Content-Length": str(len(body))})
+        self.send_head(status, headers | {"Content-Length": str(len(body))})
         if self.command != "HEAD":
             self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Do not log."""

@@ -7,7 +7,6 @@ models: one or few key and value heads, so that a mesh axis of 8 does not always
 
 import functools
 import hashlib
-import io
 import math
 import sys
 from pathlib import Path
@@ -250,33 +249,13 @@ def _value(variable: Any) -> Any:
 @functools.cache
 def _vocabulary(generation: str) -> bytes:
     """A SentencePiece model with Gemma's ids, trained on reviews."""
-    import sentencepiece
-
     from kit.data.reviews import load_movie_reviews
+    from kit.dev.pretraining import train_vocabulary
 
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([text for text, _ in load_movie_reviews()[:200]]),
-        model_writer=model,
-        vocab_size=VOCABULARY_SIZE,
-        model_type="bpe",
-        byte_fallback=True,
-        split_digits=True,
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        normalization_rule_name="identity",
-        pad_id=0,
-        eos_id=1,
-        bos_id=2,
-        unk_id=3,
-        pad_piece="<pad>",
-        eos_piece="<eos>",
-        bos_piece="<bos>",
-        user_defined_symbols=_PIECES[generation],
-        max_sentence_length=20000,
-        minloglevel=2,
+    texts = iter([text for text, _ in load_movie_reviews()[:200]])
+    return train_vocabulary(
+        texts, VOCABULARY_SIZE, treat_whitespace_as_suffix=False, user_defined_symbols=_PIECES[generation]
     )
-    return model.getvalue()
 
 
 if __name__ == "__main__":

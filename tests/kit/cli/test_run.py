@@ -10,7 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import KIT, connected_runs, expect_one_sentence, kit, run_python, wait_for_first_checkpoint
+from command_line import (
+    connected_runs,
+    expect_one_sentence,
+    kill_after_first_checkpoint,
+    kit,
+    run_python,
+    wait_for_first_checkpoint,
+)
 from exercise_folder import write_exercises
 
 from kit.parts.implementation import find_parts
@@ -244,14 +251,7 @@ def test_a_killed_run_resumes_with_the_same_number_of_devices(tmp_path: Path) ->
     options = shlex.split(
         "--devices 2 --batches 4 --batch-size 2 --sequence-length 16 --max-length 16 --save-every 1 --deterministic"
     )
-    printed = tmp_path / "printed.txt"
-    with printed.open("w") as output:
-        process = subprocess.Popen([*KIT, "run", *options], cwd=tmp_path, stdout=output, stderr=output)
-    try:
-        folder = wait_for_first_checkpoint([process], tmp_path, printed)
-    finally:
-        process.kill()
-        process.wait()
+    folder = kill_after_first_checkpoint(options, tmp_path)
     finished = kit("run", "--json", "--resume", str(folder), cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     result = json.loads(finished.stdout)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import KIT, kit, wait_for_first_checkpoint
+from command_line import kill_after_first_checkpoint, kit
 from tiny_presets import write_tiny_preset
 
 #: `kit`, which fails if TensorFlow was imported.
@@ -46,14 +46,7 @@ def test_a_killed_run_resumes_exactly(family: str, mesh: str, dtype: str, tmp_pa
     whole = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert whole.returncode == 0, whole.stderr
     assert "nats per token, held-out reviews" in whole.stderr
-    printed = tmp_path / "printed.txt"
-    with printed.open("w") as output:
-        process = subprocess.Popen([*KIT, "run", *options], cwd=tmp_path, stdout=output, stderr=output)
-    try:
-        folder = wait_for_first_checkpoint([process], tmp_path, printed)
-    finally:
-        process.kill()
-        process.wait()
+    folder = kill_after_first_checkpoint(options, tmp_path)
     resumed = kit("run", "--json", "--resume", str(folder), cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     result, expected = json.loads(resumed.stdout), json.loads(whole.stdout)

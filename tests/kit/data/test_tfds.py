@@ -2,10 +2,12 @@
 
 import errno
 import io
+import re
 import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from kit.data.read_tfds import fault_of
 from kit.data.reviews import load_reviews
 from kit.errors import UserError
 
-IMDB = "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
+#: Where TFDS downloads the data set, from its source: importing it imports TensorFlow.
+BUILDER = "tensorflow_datasets/datasets/imdb_reviews/imdb_reviews_dataset_builder.py"
+IMDB = re.findall(r'_DOWNLOAD_URL = "(.+)"', distribution("tensorflow-datasets").locate_file(BUILDER).read_text())[0]
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 

@@ -15,6 +15,7 @@ import pytest
 from command_line import expect_one_sentence, kit
 from huggingface_hub.utils._xet import abort_xet_session
 from huggingface_server import COMMIT, TOKEN, HuggingFace
+from loopback import serving
 from safetensors.numpy import save_file
 from transformers_models import logits, write_bundled_model, write_model
 
@@ -65,13 +66,8 @@ class TestHuggingFace:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.address)
         template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.over.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        with serving(server):
+            yield server
 
     @pytest.fixture
     def token(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,8 +352,6 @@ def test_a_run_and_its_export(tmp_path: Path, xet: str) -> None:
     """In processes of their own, with the client's own environment variables."""
     server = HuggingFace(write_bundled_model(tmp_path / "model"))
     server.gated, server.xet = True, xet == "1"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
     environment = {
         "HF_ENDPOINT": server.address,
         "HF_HOME": str(tmp_path / "home"),
@@ -377,7 +371,7 @@ def test_a_run_and_its_export(tmp_path: Path, xet: str) -> None:
         "--max-length",
         "24",
     ]
-    try:
+    with serving(server):
         refused = kit(*run, cwd=tmp_path, **environment, HF_TOKEN="")
         assert refused.returncode == 2
         expect_one_sentence(refused.stderr, "no token was found: accept its licence at")
@@ -395,8 +389,3 @@ def test_a_run_and_its_export(tmp_path: Path, xet: str) -> None:
         assert exported.returncode == 0, exported.stderr
         assert server.requests == asked
         assert (tmp_path / "tuned" / "model.weights.h5").is_file()
-    finally:
-        server.over.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from kaggle_server import Kaggle
+from loopback import serving
 
 from kit.errors import UserError
 from kit.models import kaggle as kaggle_files
@@ -42,13 +43,8 @@ class TestKaggle:
         server = Kaggle()
         for name in ("http_proxy", "HTTP_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.over.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        with serving(server):
+            yield server
 
     @pytest.fixture
     def credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
