@@ -254,8 +254,8 @@ def _plan(request: _Request, candidate: _Candidate, report: Callable[[str], None
 
 def _step_parts(request: _Request, settings: "StepSettings", layout_name: str, parts: Parts) -> "StepParts":
     """The functions of these parts, and the reference's for modules that they do not have."""
-    from kit.run.adapters import lora_targets_must_exist
     from kit.run.layouts import choose_layout
+    from kit.run.lora_targets import lora_targets_must_exist
     from kit.run.small_updates import keep_small_updates
     from kit.tpu.step import StepParts
 

@@ -2,7 +2,7 @@
 
 - ``reviews``: sources of reviews, and which of them may be used for what
 - ``films``: films and lists of films
-- ``read_tfds``: a program that reads a TensorFlow data set in its own process
+- ``tfds``, ``read_tfds``: TensorFlow data sets, and the program that reads one in its own process
 
 This package may import ``runtime`` and what comes before it; nothing here imports JAX or Keras.
 """

@@ -8,7 +8,8 @@ Only ``check_coverage`` refuses a layout map, as Keras would.
 - ``program``, ``hlo``, ``attribution``: collectives of a compiled program, and the rules that cause
   these collectives
 - ``invariance``: the training of a model on a mesh and on one device
-- ``style``: list or review, by a classifier of what a model writes
+- ``style``, ``style_verdict``: list, review or neither, by a classifier of what a model writes
+- ``text_forms``: the form of a text: a list, prose, repetition
 
 This package may import ``models``, ``data`` and what comes before them; it never imports
 ``checks``, ``judge`` or ``course``.

@@ -17,7 +17,6 @@ from kit.models.preprocessor import preprocess_one_at_a_time
 from kit.models.presets import download_all, require_memory
 from kit.models.sharded_loading import load_slice_by_slice
 from kit.run import result as records
-from kit.run.adapters import lora_targets_must_exist
 from kit.run.checksums import run_checksums
 from kit.run.coverage import coverage_count, coverage_with_and_without_adapters, report_coverage
 from kit.run.cpu_operations import attend_faster
@@ -26,6 +25,7 @@ from kit.run.generation import measure_style
 from kit.run.generations import GENERATIONS_FILE, Generations
 from kit.run.layouts import choose_layout
 from kit.run.loading import load_model
+from kit.run.lora_targets import lora_targets_must_exist
 from kit.run.multi_process import gathered_values, local_batches, on_main_process
 from kit.run.options import FULLY_SHARDED
 from kit.run.recorder import Schedule, StepRecorder, prepare_for_recording, save_state

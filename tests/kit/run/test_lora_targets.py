@@ -4,7 +4,7 @@ import pytest
 
 from kit.course.shared import small_models as small
 from kit.errors import UserError
-from kit.run.adapters import lora_targets_must_exist
+from kit.run.lora_targets import lora_targets_must_exist
 
 
 class TestLoraTargets:
