@@ -28,6 +28,8 @@ class Diagnosis:
     remedy: str = ""
     #: Lesson and section that explain it, for example ``layout#Rules``. The engine fills it in.
     anchor: str = ""
+    #: Names of the recognised mistakes that give the values of this submission.
+    mistakes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For a pipe or a report."""
@@ -38,7 +40,8 @@ class Diagnosis:
         """The diagnosis from :meth:`as_dict`; JSON of older versions has "advice" for "remedy"."""
         table = tuple(content["headings"]), tuple(map(tuple, content["rows"]))
         remedy = content.get("remedy", content.get("advice", ""))
-        return cls(content["code"], content["cause"], *table, remedy, content.get("anchor", ""))
+        mistakes = tuple(content.get("mistakes", ()))
+        return cls(content["code"], content["cause"], *table, remedy, content.get("anchor", ""), mistakes)
 
     def as_text(self, exercise: str = "", width: int = WIDTH) -> str:
         """The diagnostic as text: code, cause, evidence, remedy and section of the lesson.
@@ -67,7 +70,14 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
     """A solution does not pass a check."""
 
     def __init__(
-        self, code: str, cause: str, headings: Sequence[str] = (), rows: Sequence[Sequence[Any]] = (), remedy: str = ""
+        self,
+        code: str,
+        cause: str,
+        headings: Sequence[str] = (),
+        rows: Sequence[Sequence[Any]] = (),
+        remedy: str = "",
+        anchor: str = "",
+        mistakes: Sequence[str] = (),
     ) -> None:
         """Take the fields of a :class:`Diagnosis`; the rows' values become text."""
         super().__init__(f"{code}: {cause}")
@@ -78,13 +88,14 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
             tuple(headings),
             tuple(tuple(_COLOURS.sub("", str(value)) for value in row) for row in rows),
             remedy or (common.remedy if common else ""),
-            common.anchor if common else "",
+            anchor or (common.anchor if common else ""),
+            tuple(mistakes),
         )
 
     @classmethod
     def of(cls, diagnosis: Diagnosis) -> "Failed":
         """The exception of a diagnosis that another process or an earlier step has made."""
-        return cls(diagnosis.code, diagnosis.cause, diagnosis.headings, diagnosis.rows, diagnosis.remedy)
+        return cls(**vars(diagnosis))
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -93,6 +93,7 @@ def build() -> None:
 @click.option("--whole-runs", is_flag=True, help="Also run the wrong solutions that only a whole run reveals.")
 @click.option("--without-reference", is_flag=True, help="Skip the reference, which `pytest --impl=reference` checks.")
 @click.option("--without-layer", "layers", multiple=True, type=click.Choice(list(LAYERS)), help="Skip this layer.")
+@click.option("--only", multiple=True, metavar="NAME", help="Check this wrong or right solution alone; repeatable.")
 @click.option(
     "--solutions",
     type=click.Path(path_type=Path),
@@ -106,6 +107,7 @@ def check(
     whole_runs: bool,
     without_reference: bool,
     layers: tuple[str, ...],
+    only: tuple[str, ...],
     solutions: Path,
 ) -> None:
     """Prove that the checks of EXERCISES are right.
@@ -119,13 +121,42 @@ def check(
     from kit.dev.proof import ProofOptions, prove
 
     names = tuple(catalogue().find(name).name for name in exercises) or catalogue().names
-    options = ProofOptions(at_once, whole_runs, not without_reference, layers)
+    options = ProofOptions(at_once, whole_runs, not without_reference, layers, only)
     with tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
         proof = prove(names, solutions, Path(folder), options, lambda trial: click.echo(trial.as_row()))
     for problem in proof.problems:
         click.echo(f"problem: {problem}", err=True)
     click.echo(proof.as_line())
     if proof.problems:
+        raise click.exceptions.Exit(1)
+
+
+@command.command("mistakes")
+@click.argument("exercises", nargs=-1)
+def mistakes(exercises: tuple[str, ...]) -> None:
+    """Count the mistakes that the checks of EXERCISES recognise.
+
+    The values of all mistakes and of all pairs are compared with each other. A share is that of the
+    mistakes, or pairs, whose headline names them.
+    """
+    from kit.course.catalogue import catalogue
+    from kit.runtime.platform import prepare_environment
+
+    names = tuple(catalogue().find(name).name for name in exercises) or catalogue().names
+    prepare_environment("cpu", 8)
+    from kit.dev.mistakes import LEAST_PAIRS, LEAST_SINGLES, shares, walk_mistakes
+
+    walked = []
+    for one in walk_mistakes(names):
+        walked.append(one)
+        click.echo(one.as_row())
+        for made, given in (*one.result.ambiguous_singles, *one.result.ambiguous_pairs):
+            click.echo(f"    {' + '.join(sorted(made))} looks like {' + '.join(sorted(given)) or 'a right solution'}")
+    if not walked:
+        raise UserError(f"{', '.join(names)}: no check recognises mistakes.")
+    singles, pairs = shares(walked)
+    click.echo(f"named: {100 * singles:.1f} % of single mistakes, {100 * pairs:.1f} % of pairs")
+    if singles < LEAST_SINGLES or pairs < LEAST_PAIRS:
         raise click.exceptions.Exit(1)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kit.checks.codes import OWN_MODEL_CODES
+from kit.checks.diagnosis import Diagnosis
 from kit.course.catalogue import catalogue
 from kit.course.lessons import REFERENCE_FOLDER, lesson
 from kit.course.regions import cut, find_regions
@@ -34,6 +35,10 @@ class Trial:
     name: str
     exercise: str
     expected: tuple[str, ...]
+    #: Text that the cause of the first diagnosis must have.
+    headline: str = ""
+    #: The recognised mistakes that the first diagnosis must have.
+    mistakes: tuple[str, ...] = ()
     verdicts: list[Verdict] = field(default_factory=list)
 
     @property
@@ -42,13 +47,27 @@ class Trial:
         return list(dict.fromkeys(verdict.diagnosis.code for verdict in self.verdicts if verdict.diagnosis))
 
     @property
+    def first(self) -> Diagnosis | None:
+        """The first diagnosis."""
+        return next((verdict.diagnosis for verdict in self.verdicts if verdict.diagnosis), None)
+
+    @property
     def as_expected(self) -> bool:
-        """Whether checks ran, the first code is the first expected one, and all are expected."""
+        """Whether checks ran, the first diagnosis is the expected one, and all codes are expected.
+
+        A diagnosis that names recognised mistakes must name those that were made.
+        """
         if not self.verdicts:
             return False
         if self.expected == (PASSES,):
             return not self.codes
-        return bool(self.codes) and self.codes[0] == self.expected[0] and set(self.codes) <= set(self.expected)
+        return (
+            self.first is not None
+            and self.first.code == self.expected[0]
+            and set(self.codes) <= set(self.expected)
+            and self.headline in self.first.cause
+            and set(self.first.mistakes) == set(self.mistakes)
+        )
 
     @property
     def seconds(self) -> float:
@@ -57,7 +76,10 @@ class Trial:
 
     def as_row(self) -> str:
         """A row of the matrix: ok or BAD, exercise, name, number of checks, seconds, codes."""
-        wanted = "" if self.as_expected else f"  EXPECTED {', '.join(self.expected)}"
+        wanted = ""
+        if not self.as_expected:
+            wanted = f"  EXPECTED {', '.join((*self.expected, *self.mistakes))} {self.headline}".rstrip()
+            wanted += f"\n    GOT {', '.join(self.first.mistakes)}: {self.first.cause}" if self.first else ""
         mark = "ok " if self.as_expected else "BAD"
         return (
             f"{mark} {self.exercise:<10} {self.name:<32} {len(self.verdicts):>2} checks {self.seconds:6.1f} s  "
@@ -95,6 +117,8 @@ class ProofOptions:
     with_reference: bool = True
     #: Layers whose checks are skipped.
     without_layers: tuple[str, ...] = ()
+    #: Names of the solutions that are checked, without stubs and reference; empty for all.
+    only: tuple[str, ...] = ()
 
     def chosen(self, checks: Sequence[Check]) -> tuple[Check, ...]:
         """Those of the checks that are run."""
@@ -115,6 +139,8 @@ def prove(
     """
     started = time.perf_counter()
     solutions = read_solutions(solutions_folder)
+    if unknown := set(options.only) - {solution.name for solution in solutions if solution.exercise in exercises}:
+        raise UserError(f"{', '.join(sorted(unknown))}: {', '.join(exercises)} has no solution of this name.")
     trials: list[Trial] = []
     # Many solutions make the same program for a TPU.
     os.environ.setdefault(PROGRAMS_FOLDER, str(scratch / "tpu-programs"))
@@ -131,17 +157,19 @@ def prove(
     def jobs() -> Iterator[tuple[str, Job]]:
         stubs = scratch / "stubs"
         stubs.mkdir()
-        for exercise in exercises:
+        for exercise in () if options.only else exercises:
             (stubs / f"{exercise}.py").write_text(catalogue().stub(exercise), encoding="utf-8")
             checks = options.chosen(available(catalogue().checks_of(exercise)))
             yield str(stubs), job(Trial(_STUB, exercise, ("NOT_IMPLEMENTED",)), checks, False)
             if options.with_reference:
                 yield REFERENCE, job(Trial(_SOLVED, exercise, (PASSES,)), checks, False)
         for solution in solutions:
+            if options.only and solution.name not in options.only:
+                continue
             chosen = solution.exercise in exercises or (options.whole_runs and solution.exercise == WHOLE_RUN)
             if chosen and (checks := options.chosen(solution.checks)):
                 folder = solution.write(scratch / f"{solution.exercise}-{solution.name}")
-                trial = Trial(solution.name, solution.exercise, solution.codes)
+                trial = Trial(solution.name, solution.exercise, solution.codes, solution.headline, solution.mistakes)
                 yield str(folder), job(trial, checks, not solution.passes)
 
     with Runner(catalogue()) as runner:

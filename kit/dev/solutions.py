@@ -5,6 +5,8 @@
 - ``codes``: the code that the first failing check must give, then codes that later checks may give;
   ``["PASSES"]`` for a right one.
 - ``why``: what is wrong, or how it differs from the reference.
+- ``headline``: text that the cause of the first diagnosis must have.
+- ``mistakes``: names of the recognised mistakes that the first diagnosis must have, and no others.
 - ``edits``: old text = new text, each old text once in the reference.
 - ``tasks``: number of a task = the code in its place; the other tasks are those of the reference.
 - ``definitions``: functions that replace those of the same name.
@@ -36,7 +38,20 @@ from kit.parts.open_tasks import functions_in
 from kit.parts.protocols import PARTS
 
 PASSES = "PASSES"
-_KEYS = {"codes", "why", "edits", "tasks", "definitions", "before", "over", "layer", "functions", "part"}
+_KEYS = {
+    "codes",
+    "why",
+    "edits",
+    "tasks",
+    "definitions",
+    "before",
+    "over",
+    "layer",
+    "functions",
+    "part",
+    "headline",
+    "mistakes",
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,10 @@ class Solution:
     functions: tuple[str, ...] = ()
     #: For a whole run the part that differs from the reference; else the exercise.
     part: str = ""
+    #: Text that the cause of the first diagnosis must have.
+    headline: str = ""
+    #: The recognised mistakes of the first diagnosis.
+    mistakes: tuple[str, ...] = ()
 
     @property
     def passes(self) -> bool:
@@ -129,7 +148,18 @@ def _from_entry(folder: Path, exercise: str, name: str, entry: dict[str, Any]) -
     else:
         base, source = "", (folder / exercise / f"{name}.py").read_text(encoding="utf-8")
     functions = tuple(entry["functions"]) if "functions" in entry else _differing(part, base, source)
-    return Solution(exercise, name, codes, entry["why"], source, entry.get("layer", ""), functions, part)
+    return Solution(
+        exercise,
+        name,
+        codes,
+        entry["why"],
+        source,
+        entry.get("layer", ""),
+        functions,
+        part,
+        entry.get("headline", ""),
+        tuple(entry.get("mistakes", ())),
+    )
 
 
 def _as_difference(part: str, entry: Mapping[str, Any]) -> tuple[str, str]:

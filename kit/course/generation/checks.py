@@ -1,6 +1,5 @@
 """The checks of the exercise ``generation``."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +9,9 @@ import keras_hub
 import numpy as np
 
 from kit.checks.diagnosis import Failed
-from kit.course.generation.oracle import greedy_completion, log_likelihoods, token_ids
+from kit.course.generation.mistakes import NUMBERS_OF_TEXTS, label, likelihood_table
+from kit.course.generation.oracle import greedy_completion, token_ids
 from kit.course.shared import small_models
-from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.meshes import mesh_shapes, mesh_with_batch_axis
 from kit.judge.observation import Outcome, Stopped, returned
 from kit.judge.submission import Submission
@@ -20,8 +19,6 @@ from kit.judge.submission import Submission
 PROMPT = "Best comedy movies in the 90s "
 #: The model is less sure how this prompt continues, so different samplers give different texts.
 OPEN_PROMPT = "I saw this film "
-#: Numbers of texts: fewer than one chunk, and more than one.
-NUMBERS_OF_TEXTS = (5, 18)
 #: Log-likelihoods per token of held-out reviews and of lists, before and after 300 steps on
 #: reviews, and on reviews with shuffled words: "log_likelihood" in the output of `kit run --json`
 #: and
@@ -201,22 +198,14 @@ def observe_likelihood(submission: Submission) -> dict[int, Outcome[float]]:
 def judge_likelihood(outcomes: dict[int, Outcome[float]]) -> None:
     """Each is the mean over the tokens that are not padding."""
     assert tuple(outcomes) == NUMBERS_OF_TEXTS, "not all numbers of texts were tried"
-    model = _model_for_texts()
+    table = likelihood_table()
+    found = {}
     for number, outcome in outcomes.items():
         _expect_divisible(outcome, mesh_with_batch_axis())
-        found, candidates = returned(outcome), _means(model, number)
-        # float32 sums over hundreds of tokens in another order.
-        if math.isclose(found, candidates["right"], rel_tol=1e-5):
-            continue
-        padding = ("with padding", "without padding, over all positions")
-        counts_padding = any(math.isclose(found, candidates[name], rel_tol=1e-4) for name in padding)
-        raise Failed(
-            "LIKELIHOOD_COUNTS_PADDING" if counts_padding else "LIKELIHOOD_WRONG",
-            f"mean_log_likelihood of {number} texts is not the mean over their tokens"
-            + (": it includes padding." if counts_padding else "."),
-            ("", "nats per token"),
-            [("yours", f"{found:.6f}"), *((name, f"{value:.6f}") for name, value in candidates.items())],
-        )
+        found[label(number)] = returned(outcome)
+    if not table.is_right(found):
+        cause = "mean_log_likelihood is not the mean over the tokens of the texts."
+        raise table.failure(found, "LIKELIHOOD_WRONG", cause)
 
 
 def _compiled_with(
@@ -276,25 +265,6 @@ def _model_for_texts() -> keras_hub.models.CausalLM:
     model = small_models.bundled_model()
     model.preprocessor.sequence_length = small_models.SEQUENCE_LENGTH
     return model
-
-
-def _means(model: keras_hub.models.CausalLM, number: int) -> dict[str, float]:
-    """The mean log-likelihood of ``number`` texts, and what the usual mistakes compute instead."""
-    x, y, weight = twin.tokenized(model, small_models.texts(number, seed=3))
-    assert 0.3 < weight.mean() < 0.95, "the texts have no padding, or nothing else"
-    chosen = log_likelihoods(model, x, y)
-    weighted = chosen * weight
-    # The first text of a chunk fills up the chunk: it counts again for each missing text.
-    filled, chunk = weight.astype("float64"), 8 * mesh_with_batch_axis()[0]
-    filled[number // chunk * chunk] *= 1 + -number % chunk
-    return {
-        "right": float(weighted.sum() / weight.sum()),
-        "with padding": float(chosen.mean()),
-        "without padding, over all positions": float(weighted.sum() / weight.size),
-        "mean of each text's mean": float((weighted.sum(1) / weight.sum(1)).mean()),
-        "in bits": float(weighted.sum() / weight.sum() / math.log(2)),
-        "with the fillers of the last chunk": float((chosen * filled).sum() / filled.sum()),
-    }
 
 
 def _length(model: keras_hub.models.CausalLM, text: str) -> int:

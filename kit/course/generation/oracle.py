@@ -34,8 +34,7 @@ def greedy_completion(model: keras_hub.models.CausalLM, prompt: str, max_length:
     return str(tokenizer.detokenize(np.asarray(ids[1:])))
 
 
-def log_likelihoods(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray], y: np.ndarray) -> np.ndarray:
-    """The log-likelihood of each next token ``y`` in nats; all shapes are (batch, length)."""
+def logits_of(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray]) -> np.ndarray:
+    """The logits of token ids of shape (batch, length): (batch, length, vocabulary)."""
     with twin.on_one_device(model) as values:
-        logits = jax.jit(lambda values, x: model.stateless_call(*values, x)[0])(values, x)
-    return np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), y[..., None], axis=-1)[..., 0]
+        return np.asarray(jax.jit(lambda values, x: model.stateless_call(*values, x)[0])(values, x))

@@ -1,0 +1,188 @@
+"""The usual mistakes in ``mean_log_likelihood``, computed on the texts of the check."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from kit.course.generation.oracle import logits_of
+from kit.course.shared import small_models
+from kit.course.shared import unsharded_twin as twin
+from kit.course.shared.meshes import mesh_with_batch_axis
+from kit.judge.mistakes import Mistake, MistakeTable, Names, Values
+
+#: Numbers of texts: fewer than one chunk, and more than one.
+NUMBERS_OF_TEXTS = (5, 18)
+_SECTION = "generation#How probable is a text?"
+_WRONG, _PADDING = "LIKELIHOOD_WRONG", "LIKELIHOOD_COUNTS_PADDING"
+
+LIKELIHOOD = (
+    Mistake(
+        "padding_counted",
+        _PADDING,
+        "The mean is over all positions: padding counts as if it were text.",
+        "Multiply by the preprocessor's weight, and divide by its sum.",
+        _SECTION,
+    ),
+    Mistake(
+        "divided_by_positions",
+        _PADDING,
+        "Padding is left out of the sum, and counted in the number that it is divided by.",
+        "Divide by the sum of the weights, not by the number of positions.",
+        _SECTION,
+    ),
+    Mistake(
+        "fillers_counted",
+        _WRONG,
+        "The fillers of the last batch are counted: they repeat its first text.",
+        "Use only the first `chunk_size` rows of logits, targets and weights.",
+        _SECTION,
+    ),
+    Mistake(
+        "mean_of_texts",
+        _WRONG,
+        "This is the mean of each text's mean, so that a short text weighs as much as a long one.",
+        "Add up log-probabilities and tokens of all texts, and divide once, at the end.",
+        _SECTION,
+    ),
+    Mistake(
+        "mean_of_batches",
+        _WRONG,
+        "This is the mean of each batch's mean, so that a batch with few tokens weighs as much as a full one.",
+        "Add up log-probabilities and tokens of all batches, and divide once, at the end.",
+        _SECTION,
+    ),
+    Mistake(
+        "sum_of_tokens",
+        _WRONG,
+        "This is the sum over all tokens, not the mean.",
+        "Divide by the number of tokens.",
+        _SECTION,
+    ),
+    Mistake(
+        "sum_per_text",
+        _WRONG,
+        "This is the sum over the tokens of a text, averaged over texts, and not the mean over tokens.",
+        "Count tokens, not texts, in the number that you divide by.",
+        _SECTION,
+    ),
+    Mistake(
+        "shifted_twice",
+        _WRONG,
+        "The targets are shifted twice: `next_tokens` is shifted already, so each position is compared with the "
+        "token after the next one.",
+        "Use logits and `next_tokens` at the same position.",
+        _SECTION,
+    ),
+    Mistake(
+        "not_shifted",
+        _WRONG,
+        "The probability is that of the token at the position itself, not of the next token.",
+        "Use `next_tokens`, the second value that the preprocessor returns.",
+        _SECTION,
+    ),
+    Mistake(
+        "raw_logits",
+        _WRONG,
+        "The logits themselves are averaged, without the logarithm of the sum of their exponentials.",
+        "Subtract the logarithm of the sum of exponentials over the vocabulary from each logit.",
+        _SECTION,
+    ),
+    Mistake(
+        "probabilities",
+        _WRONG,
+        "The probabilities are averaged, not their logarithms.",
+        "Average ln p, as the docstring says.",
+        _SECTION,
+    ),
+    Mistake("in_bits", _WRONG, "The logarithms have base 2.", "Use natural logarithms: the unit is nats.", _SECTION),
+    Mistake(
+        "negative",
+        _WRONG,
+        "The sign is wrong: this is the loss, and a log-likelihood is at most 0.",
+        "Return the mean of ln p, without a minus sign.",
+        _SECTION,
+    ),
+)
+#: At most one of each group can be made.
+_EXCLUSIVE = (
+    {"padding_counted", "divided_by_positions"},
+    {"mean_of_texts", "mean_of_batches", "sum_of_tokens", "sum_per_text"},
+    {"sum_of_tokens", "sum_per_text", "divided_by_positions"},
+    {"shifted_twice", "not_shifted"},
+    {"raw_logits", "probabilities", "in_bits"},
+)
+_OF_SCORES = frozenset({"not_shifted", "shifted_twice", "raw_logits", "probabilities"})
+
+
+def likelihood_table() -> MistakeTable:
+    """The mistakes that the check ``likelihood`` recognises."""
+    # float32 sums over hundreds of tokens in another order.
+    return MistakeTable(LIKELIHOOD, _likelihoods, relative=1e-5)
+
+
+def label(number: int) -> str:
+    """The label of the value of so many texts."""
+    return f"{number} texts, nats per token"
+
+
+def _likelihoods(names: Names) -> Values | None:
+    if any(len(group & names) > 1 for group in _EXCLUSIVE):
+        return None
+    return {label(number): _mean(number, names) for number in NUMBERS_OF_TEXTS}
+
+
+@functools.cache
+def _predictions(number: int) -> tuple[np.ndarray, Any, np.ndarray, np.ndarray]:
+    """Logits, token ids, next tokens and weights of so many texts, on one device."""
+    model = small_models.bundled_model()
+    model.preprocessor.sequence_length = small_models.SEQUENCE_LENGTH
+    x, y, weight = twin.tokenized(model, small_models.texts(number, seed=3))
+    assert 0.3 < weight.mean() < 0.95, "the texts have no padding, or nothing else"
+    return logits_of(model, x), x["token_ids"], y, weight.astype("float64")
+
+
+@functools.cache
+def _scores(number: int, names: Names) -> tuple[np.ndarray, np.ndarray]:
+    """What is averaged, by these of ``_OF_SCORES``, and its weights: (text, position)."""
+    logits, token_ids, next_tokens, weight = _predictions(number)
+    targets = token_ids if "not_shifted" in names else next_tokens
+    if "shifted_twice" in names:
+        logits, targets, weight = logits[:, :-1], targets[:, 1:], weight[:, 1:]
+    scores = logits if "raw_logits" in names else np.asarray(jax.nn.log_softmax(logits))
+    chosen = np.take_along_axis(scores, targets[..., None], axis=-1)[..., 0].astype("float64")
+    return (np.exp(chosen) if "probabilities" in names else chosen), weight
+
+
+def _mean(number: int, names: Names) -> float:
+    """The mean log-likelihood of texts, or what the mistakes give instead."""
+    chosen, weight = _scores(number, names & _OF_SCORES)
+    if "in_bits" in names:
+        chosen = chosen / math.log(2)
+    if "padding_counted" in names:
+        weight = np.ones_like(weight)
+    tokens = np.full_like(weight, 1.0) if "divided_by_positions" in names else weight
+    # How often each text counts: the first text of the last chunk fills it up.
+    chunk = 8 * mesh_with_batch_axis()[0]
+    times = np.ones((number, 1))
+    if "fillers_counted" in names:
+        times[number // chunk * chunk] += -number % chunk
+    sums, counts = (chosen * weight * times).sum(1), (tokens * times).sum(1)
+    if "mean_of_texts" in names:
+        mean = float((sums / counts * times[:, 0]).sum() / times.sum())
+    elif "mean_of_batches" in names:
+        starts = range(0, number, chunk)
+        means = [sums[start : start + chunk].sum() / counts[start : start + chunk].sum() for start in starts]
+        mean = float(np.mean(means))
+    elif "sum_of_tokens" in names:
+        mean = float(sums.sum())
+    elif "sum_per_text" in names:
+        mean = float(sums.sum() / times.sum())
+    else:
+        mean = float(sums.sum() / counts.sum())
+    return -mean if "negative" in names else mean
+
+
+TABLES = {"likelihood": likelihood_table}
