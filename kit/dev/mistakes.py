@@ -1,4 +1,4 @@
-"""How well the checks tell the mistakes apart that they recognise."""
+"""How well the checks distinguish the mistakes that they recognise."""
 
 import importlib
 import importlib.util

@@ -21,7 +21,7 @@ Values = Mapping[str, float]
 #: Names of the mistakes that were made together; empty for the right solution.
 Names = frozenset[str]
 RIGHT: Names = frozenset()
-#: Values of two hypotheses that differ by less than this many tolerances cannot be told apart.
+#: Values of two hypotheses that differ by less than this many tolerances cannot be distinguished.
 APART = 10.0
 _ROWS = 8
 
@@ -86,7 +86,7 @@ class MistakeTable:
         return self.distance(found, self.right) <= 1
 
     def sets(self, size: int) -> Iterator[Names]:
-        """The combinations of so many mistakes that can be made together."""
+        """The combinations of ``size`` mistakes that can be made together."""
         for names in itertools.combinations([mistake.name for mistake in self.mistakes], size):
             if self.values(frozenset(names)) is not None:
                 yield frozenset(names)
@@ -134,7 +134,7 @@ class MistakeTable:
 
 @dataclass(frozen=True)
 class Distinguished:
-    """How well a table tells mistakes apart."""
+    """How well a table distinguishes mistakes."""
 
     singles: int
     pairs: int
@@ -157,7 +157,7 @@ def distinguish(table: MistakeTable) -> Distinguished:
     """Compare the values of all mistakes, of their pairs and of the right solution pairwise.
 
     A pair that gives the values of one of its own two mistakes counts as ambiguous, too: the
-    headline names one fault, and the other is found after it is mended.
+    headline names one fault, and the other is found after it is fixed.
     """
     singles, pairs = list(table.sets(1)), list(table.sets(2))
     hypotheses = [RIGHT, *singles, *pairs]

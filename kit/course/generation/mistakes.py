@@ -124,7 +124,7 @@ def likelihood_table() -> MistakeTable:
 
 
 def label(number: int) -> str:
-    """The label of the value of so many texts."""
+    """The label of the value of ``number`` texts."""
     return f"{number} texts, nats per token"
 
 
@@ -136,7 +136,7 @@ def _likelihoods(names: Names) -> Values | None:
 
 @functools.cache
 def _predictions(number: int) -> tuple[np.ndarray, Any, np.ndarray, np.ndarray]:
-    """Logits, token ids, next tokens and weights of so many texts, on one device."""
+    """Logits, token ids, next tokens and weights of ``number`` texts, on one device."""
     model = small_models.bundled_model()
     model.preprocessor.sequence_length = small_models.SEQUENCE_LENGTH
     x, y, weight = twin.tokenized(model, small_models.texts(number, seed=3))

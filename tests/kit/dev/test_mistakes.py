@@ -1,4 +1,4 @@
-"""The checks tell the mistakes apart that they recognise, and each is a wrong solution."""
+"""The checks distinguish the mistakes that they recognise, and each is a wrong solution."""
 
 from exercise_folder import SOLUTIONS
 
