@@ -25,7 +25,11 @@ COMMON_CODES: dict[str, Code] = {
     "SIGNATURE_DOES_NOT_FIT": Code("Take the same parameters as the stub; give further ones defaults."),
     "EXERCISE_CRASHED": Code("Look at that line with these arguments."),
     "EXERCISE_ENDED_THE_PROCESS": Code("Return, or raise an error; do not call `exit()`."),
-    "EXERCISE_TIMED_OUT": Code("Look for a loop that does not end."),
+    "EXERCISE_TIMED_OUT": Code("Look for a loop that does not end, or for work that is done again and again."),
+    "EXERCISE_WAITS": Code(
+        "If more processes want a core than there are, this machine is busy: check again later. Else look for what "
+        "your function waits for, such as input, a lock, another process or the network."
+    ),
     "EXERCISE_PRINTS_TOO_MUCH": Code("Remove the print, or move it out of the loop."),
     "EXERCISE_PATCHES_A_LIBRARY": Code("Leave the libraries unchanged, and put the code into your own function."),
     "EXERCISE_STARTS_JAX": Code("Move this into the function: the program must choose the devices first."),

@@ -15,12 +15,14 @@
 - ``layer``: only the checks of this layer are run.
 - ``functions``: only the checks of these functions are run. By default those of all functions that
   differ.
+- ``limit``: seconds in place of the checks' limits.
 - ``part``: for a whole run, the part that differs.
 
 A solution without a difference is a file: ``tests/solutions/<exercise>/<name>.py``.
 """
 
 import ast
+import dataclasses
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +53,7 @@ _KEYS = {
     "part",
     "headline",
     "mistakes",
+    "limit",
 }
 
 
@@ -76,6 +79,8 @@ class Solution:
     headline: str = ""
     #: The recognised mistakes of the first diagnosis.
     mistakes: tuple[str, ...] = ()
+    #: Seconds in place of the checks' limits; None for these.
+    limit: float | None = None
 
     @property
     def passes(self) -> bool:
@@ -86,6 +91,8 @@ class Solution:
     def checks(self) -> tuple[Check, ...]:
         """The checks that it is tried with: those of the functions that differ."""
         ours = [check for check in available(catalogue().checks_of(self.exercise)) if check.layer != "tpu"]
+        if self.limit is not None:
+            ours = [dataclasses.replace(check, limit=self.limit) for check in ours]
         checks = tuple(check for check in ours if self.layer in ("", check.layer))
         return tuple(check for check in checks if check.function in self.functions) or checks
 
@@ -159,6 +166,7 @@ def _from_entry(folder: Path, exercise: str, name: str, entry: dict[str, Any]) -
         part,
         entry.get("headline", ""),
         tuple(entry.get("mistakes", ())),
+        entry.get("limit"),
     )
 
 

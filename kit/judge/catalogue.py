@@ -45,7 +45,8 @@ class Check:
     layer: str
     #: The function that the check is about; empty if it is about the whole exercise.
     function: str
-    #: Seconds until it is stopped; many times what the reference takes.
+    #: Seconds of CPU time until it is stopped, without the TPU compiler's; many times what the
+    #: reference takes.
     limit: float
     #: What it asks, in one sentence.
     asks: str

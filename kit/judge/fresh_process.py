@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kit.judge.check_process import execute
-from kit.judge.server import OUTPUT_KEPT, OUTPUT_LIMIT
+from kit.judge.catalogue import Catalogue
+from kit.judge.check_process import execute, import_for
+from kit.judge.server import OUTPUT_KEPT, OUTPUT_LIMIT, WAITING_FACTOR, cpu_seconds, end_of_process
+from kit.runtime.cpu_limit import limit_cpu
 from kit.runtime.platform import Platform, prepare_environment
 
 
@@ -30,22 +32,30 @@ def run(request: dict[str, Any], platform: Platform, devices: int) -> dict[str, 
                 start_new_session=True,
             )
             result: dict[str, Any] = {}
-            while process.poll() is None and not result:
+            ended = 0
+            while not ended and not result:
                 time.sleep(0.05)
-                if time.monotonic() - started > request["limit"]:
-                    result = {"ended": "took too long", "limit": request["limit"]}
+                ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+                if time.monotonic() - started > WAITING_FACTOR * request["limit"]:
+                    result = {"ended": "waited"}
                 elif printed.stat().st_size > OUTPUT_LIMIT:
                     result = {"ended": "printed too much", "printed": printed.stat().st_size}
-            if result:
+            if not ended:
                 os.killpg(process.pid, signal.SIGKILL)
-            exit_code = process.wait()
+                _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
         if not result and verdict.is_file():
             result = json.loads(verdict.read_text(encoding="utf-8"))
-        result = result or {"ended": "without a verdict", "exit_code": exit_code}
+        result = result or end_of_process(process.returncode)
         with printed.open("rb") as lines:
             lines.seek(max(0, printed.stat().st_size - OUTPUT_KEPT))
             text = lines.read().decode(errors="replace")
-    return {"output": text, "wall_seconds": round(time.monotonic() - started, 3)} | result
+    return {
+        "output": text,
+        "wall_seconds": round(time.monotonic() - started, 3),
+        "limit": request["limit"],
+        "cpu_seconds": cpu_seconds(usage),
+    } | result
 
 
 def main() -> None:
@@ -55,6 +65,9 @@ def main() -> None:
     if "precision" in request:
         os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = request["precision"]
     prepare_environment(platform, int(devices))  # type: ignore[arg-type]  # a word that `run` wrote
+    # As where processes fork: what the libraries need to start is not the solution's.
+    import_for(Catalogue.from_source(request["catalogue"]), request["exercise"])
+    limit_cpu(request["limit"])
     verdict = execute(request["catalogue"], request["impl"], request["exercise"], request["check"])
     unfinished = Path(file + ".unfinished")
     unfinished.write_text(json.dumps(verdict), encoding="utf-8")

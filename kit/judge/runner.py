@@ -270,9 +270,18 @@ def _diagnosis_of_end(check: Check, ended: str, answer: dict[str, Any]) -> Diagn
     if ended == "took too long":
         failed = Failed(
             "EXERCISE_TIMED_OUT",
-            f"{check.function} was stopped after {answer['limit']:g} s.",
-            ("check", "limit", "printed last"),
-            [(check.asks, f"{answer['limit']:g} s", last)],
+            f"The check of {check.function} was stopped after {answer['limit']:g} s of CPU time.",
+            ("check", "CPU time", "limit", "printed last"),
+            [(check.asks, f"{answer['cpu_seconds']:g} s", f"{answer['limit']:g} s", last)],
+        )
+    elif ended == "waited":
+        used, load = answer["cpu_seconds"] or 0, os.getloadavg()[0]
+        failed = Failed(
+            "EXERCISE_WAITS",
+            f"The check of {check.function} was stopped after {answer['wall_seconds']:.0f} s, of which its process "
+            f"used {used:g} s of CPU time.",
+            ("check", "CPU time", "limit", "waiting for a core", "cores", "printed last"),
+            [(check.asks, f"{used:g} s", f"{answer['limit']:g} s", f"{load:.1f}", os.cpu_count(), last)],
         )
     elif ended == "printed too much":
         failed = Failed(

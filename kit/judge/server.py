@@ -8,6 +8,7 @@ affects no other check.
 import contextlib
 import json
 import os
+import resource
 import selectors
 import signal
 import sys
@@ -18,8 +19,11 @@ from typing import Any
 
 from kit.judge.catalogue import Catalogue
 from kit.judge.check_process import execute, import_for
+from kit.runtime.cpu_limit import limit_cpu
 from kit.runtime.platform import prepare_environment
 
+#: A process that uses little CPU time is stopped after this many times the limit.
+WAITING_FACTOR = 10
 #: Bytes that a solution may print during one check.
 OUTPUT_LIMIT = 1_000_000
 #: Bytes of these that are kept to be shown.
@@ -39,6 +43,8 @@ class Child:
     verdict: bytearray = field(default_factory=bytearray)
     printed: int = 0
     output: bytearray = field(default_factory=bytearray)
+    #: Its resources, when it has ended.
+    usage: resource.struct_rusage | None = None
 
 
 class Server:
@@ -140,10 +146,10 @@ class Server:
                 self._finish(child, json.loads(child.verdict))
             elif child.printed > OUTPUT_LIMIT:
                 self._finish(child, {"ended": "printed too much", "printed": child.printed})
-            elif seconds > child.request["limit"]:
-                self._finish(child, {"ended": "took too long", "limit": child.request["limit"]})
+            elif seconds > WAITING_FACTOR * child.request["limit"]:
+                self._finish(child, {"ended": "waited"})
             else:
-                ended, status = os.waitpid(pid, os.WNOHANG)
+                ended, status, child.usage = os.wait4(pid, os.WNOHANG)
                 if ended:
                     # The last output may still be in the pipe.
                     for fd in (child.verdict_fd, child.output_fd):
@@ -152,9 +158,7 @@ class Server:
                     if child.verdict.endswith(b"\n"):
                         self._finish(child, json.loads(child.verdict))
                     else:
-                        self._finish(
-                            child, {"ended": "without a verdict", "exit_code": os.waitstatus_to_exitcode(status)}
-                        )
+                        self._finish(child, end_of_process(os.waitstatus_to_exitcode(status)))
 
     def _drop(self, number: int) -> None:
         """Stop a check whose verdict is not needed any more, if it is still running."""
@@ -169,11 +173,13 @@ class Server:
             "id": child.request["id"],
             "output": child.output.decode(errors="replace"),
             "wall_seconds": round(time.monotonic() - child.started, 3),
+            "limit": child.request["limit"],
+            "cpu_seconds": cpu_seconds(child.usage),
         }
         _write(self._answers_fd, answer | result)
 
     def _end(self, child: Child) -> None:
-        _kill(child.pid)
+        child.usage = _kill(child.pid) or child.usage
         for fd in (child.verdict_fd, child.output_fd):
             if fd in self._selector.get_map():
                 if fd == child.output_fd:
@@ -196,6 +202,7 @@ def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd:
             signal.signal(signal_number, signal.SIG_DFL)
         warnings.resetwarnings()
         warnings.simplefilter("ignore")
+        limit_cpu(request["limit"])
         verdict = execute(source, request["impl"], request["exercise"], request["check"])
         sys.stdout.flush()
         sys.stderr.flush()
@@ -216,12 +223,26 @@ def _write(fd: int, content: dict[str, Any]) -> None:
         data = data[os.write(fd, data) :]
 
 
-def _kill(pid: int) -> None:
+def _kill(pid: int) -> resource.struct_rusage | None:
+    """Stop a child and its processes, and return what it used; None if it had ended before."""
     for stop in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             stop(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, 0)
+        return os.wait4(pid, 0)[2]
+    return None
+
+
+def end_of_process(exit_code: int) -> dict[str, Any]:
+    """The answer about a process that ended without a verdict."""
+    if exit_code == -signal.SIGXCPU:
+        return {"ended": "took too long"}
+    return {"ended": "without a verdict", "exit_code": exit_code}
+
+
+def cpu_seconds(usage: resource.struct_rusage | None) -> float | None:
+    """CPU time of a process that has ended."""
+    return None if usage is None else round(usage.ru_utime + usage.ru_stime, 1)
 
 
 def main() -> None:

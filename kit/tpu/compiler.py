@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit.errors import UserError
 from kit.files import write_json
+from kit.runtime.cpu_limit import not_counted
 from kit.tpu.topologies import Topology
 
 if TYPE_CHECKING:
@@ -155,7 +156,9 @@ def _compile(lowered: "jax.stages.Lowered", quick: bool) -> TpuProgram | DoesNot
     import jax
 
     try:
-        with _without_cache(), _optimization_level("O0") if quick else contextlib.nullcontext():
+        level = _optimization_level("O0") if quick else contextlib.nullcontext()
+        # A check's limit is for the solution, not for the compiler.
+        with not_counted(), _without_cache(), level:
             compiled = lowered.compile()
         # jax declares both as Any or None; the TPU compiler gives them.
         memory: Any = compiled.memory_analysis()

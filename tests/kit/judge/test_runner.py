@@ -50,11 +50,25 @@ def test_an_endless_loop_costs_its_limit_once(runner: Runner, tmp_path: Path) ->
     first = runner.run(str(folder), quick)
     again = runner.run(str(folder), dataclasses.replace(catalogue().find_check("mesh", "devices"), limit=1.0))
     assert [verdict.diagnosis.code for verdict in (first, again) if verdict.diagnosis] == ["EXERCISE_TIMED_OUT"] * 2
-    assert 1 <= first.seconds < 5
+    assert first.diagnosis is not None
+    assert "stopped after 1 s of CPU time" in first.diagnosis.cause
+    assert first.seconds >= 1
     assert again.repeated
     (folder / "mesh.py").write_text(source_of("mesh", "right_numpy_grid"))
     runner.forget(str(folder))
     assert runner.run(str(folder), quick).passed
+
+
+def test_waiting_is_no_endless_loop_and_costs_ten_limits(runner: Runner, tmp_path: Path) -> None:
+    folder = write_exercises(tmp_path / "mine", mesh="waits_for_ever")
+    verdict = runner.run(str(folder), dataclasses.replace(catalogue().find_check("mesh", "shape"), limit=0.5))
+    assert verdict.diagnosis is not None
+    assert verdict.diagnosis.code == "EXERCISE_WAITS"
+    assert "after 5 s, of which its process used" in verdict.diagnosis.cause
+    shown = dict(zip(verdict.diagnosis.headings, verdict.diagnosis.rows[0], strict=True))
+    assert float(shown["CPU time"].removesuffix(" s")) < 5
+    assert float(shown["waiting for a core"]) >= 0
+    assert int(shown["cores"]) >= 1
 
 
 def test_the_next_check_starts_clean(runner: Runner, tmp_path: Path) -> None:
