@@ -1,7 +1,26 @@
 """Numbers and tuples as text for a reader."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
+
+#: Escape sequences of a terminal, such as colours, titles and moves of the cursor.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def without_control_codes(text: str) -> str:
+    """What a terminal would show at the end: progress bars only in their last state.
+
+    Escape sequences and other control characters are left out; tabs and ends of lines stay.
+    """
+    lines = []
+    for line in _ESCAPES.sub("", text).split("\n"):
+        # A carriage return begins the line again, and so do backspaces, since Keras' bar writes as
+        # many as it has characters.
+        states = [state for state in re.split(r"\r|\x08+", line) if state.strip()]
+        lines.append(_CONTROL.sub("", states[-1]).rstrip() if states else "")
+    return "\n".join(lines)
 
 
 def format_tuple(values: Sequence[Any]) -> str:

@@ -33,10 +33,7 @@ COMMON_CODES: dict[str, Code] = {
     "EXERCISE_PRINTS_TOO_MUCH": Code("Remove the print, or move it out of the loop."),
     "EXERCISE_PATCHES_A_LIBRARY": Code("Leave the libraries unchanged, and put the code into your own function."),
     "EXERCISE_STARTS_JAX": Code("Move this into the function: the program must choose the devices first."),
-    "WRONG_RETURN_TYPE": Code(
-        "Return what the docstring says. A function without `return` returns None; float() turns an "
-        "array with one entry into a number."
-    ),
+    "WRONG_RETURN_TYPE": Code("Return what the docstring says."),
     "NOT_AS_EXPECTED": Code("Compare the expected and the found values in the table."),
     "LAYOUT_RULE_MATCHES_NOTHING": Code(
         "Compare the rule with the paths: since Keras 3.14 it must match the whole path (re.fullmatch).", "layout#Rules"

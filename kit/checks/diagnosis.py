@@ -99,12 +99,13 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    shown = [tuple(_shortened(cell) for cell in row) for row in (headings, *rows)]
+    limit = 64 if len(headings) > 2 else 90
+    shown = [tuple(_shortened(cell, limit) for cell in row) for row in (headings, *rows)]
     widths = [max(len(row[column]) for row in shown) for column in range(len(headings))]
     padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in shown]
     return ["    " + "  ".join(row).rstrip() for row in padded]
 
 
-def _shortened(cell: str, limit: int = 64) -> str:
+def _shortened(cell: str, limit: int) -> str:
     line = " ".join(cell.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -112,6 +112,9 @@ class Exercise:
     #: Codes of its diagnostics, by section of the lesson: the remedy of each. Codes that several
     #: exercises share are in ``kit.checks.codes``.
     remedies: dict[str, dict[str, str]] = field(default_factory=dict)
+    #: Errors that its lesson foresees: a pattern of the beginning of "Class: message" -> the
+    #: remedy.
+    foreseen: dict[str, str] = field(default_factory=dict)
     #: Whether it comes after the core exercises, which `kit run` is made of.
     advanced: bool = False
 

@@ -108,7 +108,7 @@ def _unforeseen(error: BaseException, submission: Submission, check: Check) -> E
     if os.environ.get("KIT_TRACEBACK"):
         traceback.print_exception(error)
     what = f"The check {check.name.replace('_', ' ')!r}, using what your functions returned,"
-    return submission.crashed(error, what, check.name)
+    return submission.crashed(error, what, "")
 
 
 def _choose_optimization(layer: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from kit.checks.diagnosis import Diagnosis, Failed
 from kit.errors import UserError
+from kit.formatting import without_control_codes
 from kit.judge.catalogue import WHOLE_RUN, Catalogue, Check
 from kit.judge.submission import not_implemented, not_python
 from kit.parts.implementation import find_parts
@@ -208,7 +209,11 @@ class Runner:
                 # The next check would end the same way; the learner waits once, not once per check.
                 self._stuck[impl, check.exercise, check.function] = diagnosis
         return Verdict(
-            check, diagnosis, answer.get("output", ""), answer.get("wall_seconds", 0.0), answer.get("measured", {})
+            check,
+            diagnosis,
+            without_control_codes(answer.get("output", "")),
+            answer.get("wall_seconds", 0.0),
+            answer.get("measured", {}),
         )
 
     def forget(self, impl: str) -> None:
@@ -266,7 +271,7 @@ def _request(impl: str, check: Check) -> dict[str, Any]:
 
 
 def _diagnosis_of_end(check: Check, ended: str, answer: dict[str, Any]) -> Diagnosis:
-    last = (answer.get("output", "").strip().splitlines() or ["nothing"])[-1]
+    last = (without_control_codes(answer.get("output", "")).strip().splitlines() or ["nothing"])[-1]
     if ended == "took too long":
         failed = Failed(
             "EXERCISE_TIMED_OUT",

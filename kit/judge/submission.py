@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from kit.checks.diagnosis import Failed
 from kit.judge.catalogue import Exercise, Function
+from kit.judge.crashes import described, remedy_for, shown_call, shown_value
 from kit.judge.interface import expect_signature, signature_of
 from kit.judge.observation import Outcome, Raised, Returned, Stopped
 from kit.parts.implementation import Parts
@@ -23,6 +24,7 @@ class Submission:
     def __init__(self, parts: Parts, exercise: Exercise) -> None:
         """Import the module."""
         self.exercise = exercise.name
+        self._foreseen = exercise.foreseen
         self._functions = {function.name: function for function in exercise.functions}
         self.parts = parts
         self.file = parts.file_of(self.exercise)
@@ -97,7 +99,12 @@ class Submission:
             kinds = returns if isinstance(returns, tuple) else (returns,)
             wanted = " or ".join(dict.fromkeys(kind.__name__ for kind in kinds))
             cause = f"{name} returned {_kind(value)} instead of {_with_article(wanted)}."
-            raise Failed("WRONG_RETURN_TYPE", cause, ("expected", "returned"), [(wanted, _shown_value(value))])
+            remedy = f"Return {_with_article(wanted)}, as the docstring says."
+            if value is None:
+                remedy = "Add a `return`: a function without one returns None."
+            elif kinds[0] in (int, float) and getattr(value, "size", 0) == 1:
+                remedy = f"{kinds[0].__name__}() turns an array with one entry into a number."
+            raise Failed("WRONG_RETURN_TYPE", cause, ("expected", "returned"), [(wanted, shown_value(value))], remedy)
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a function that the solution returned: its errors are diagnoses too."""
@@ -138,10 +145,7 @@ class Submission:
                 expect_signature(signature_of(function), self._functions[name])
             if isinstance(error, expects):
                 return error
-            call = ", ".join(
-                [*map(_shown_value, args), *(f"{key}={_shown_value(value)}" for key, value in kwargs.items())]
-            )
-            raise self.crashed(error, name, call) from None
+            raise self.crashed(error, name, shown_call(name, args, kwargs)) from None
 
     def as_not_implemented(self, error: BaseException, name: str) -> Failed | None:
         """The diagnosis, if an error says that a task of this solution is still open."""
@@ -155,18 +159,13 @@ class Submission:
     def crashed(self, error: BaseException, name: str, call: str, remedy: str = "") -> Failed:
         """The diagnosis of an error that a function raised, or that what it returned caused."""
         line, text = self.their_line(error)
-        if line is None:
-            remedy = (
-                remedy
-                or "No line of yours raised it: look at what your functions return, and at the other diagnostics."
-            )
-        return Failed(
-            "EXERCISE_CRASHED",
-            f"{name} failed: {described(error)}.",
-            ("called with", "line", "text"),
-            [(call or "nothing", line or "-", text)],
-            remedy=remedy,
-        )
+        remedy = remedy or remedy_for(error, self._foreseen)
+        rows = [("the call", call)] if call else []
+        if line is not None:
+            rows.append((f"line {line}", text))
+        elif not remedy:
+            remedy = "No line of yours raised it: look at what your functions return, and at the other diagnostics."
+        return Failed("EXERCISE_CRASHED", f"{name} failed: {described(error)}.", ("where", ""), rows, remedy=remedy)
 
     def _ended(self, error: SystemExit, where: str) -> Failed:
         line, text = self.their_line(error)
@@ -194,25 +193,9 @@ def not_implemented(shown: str, exercise: str, function: str, task: re.Match[str
     )
 
 
-def described(error: BaseException) -> str:
-    """Class and message of an error, in one line without the full stop at its end."""
-    text = " ".join(str(error).split()).rstrip(".")
-    if len(text) > 300:
-        # The fault is named at the beginning or at the end; in between are values.
-        text = f"{text[:200].rpartition(' ')[0]} … {text[-100:].partition(' ')[2]}"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def _kind(value: Any) -> str:
     return "None" if value is None else _with_article(type(value).__name__)
 
 
 def _with_article(name: str) -> str:
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
-
-
-def _shown_value(value: Any) -> str:
-    try:
-        return " ".join(repr(value).split())[:200]
-    except Exception:  # a user's object may not even have a repr
-        return f"a {type(value).__name__}"

@@ -198,7 +198,7 @@ def main() -> None:
     prepare_environment("cpu", training.DEVICES_EACH)
     import keras
 
-    from kit.judge.submission import described
+    from kit.judge.crashes import described
 
     keras.config.disable_interactive_logging()
     keras.utils.set_random_seed(0)

@@ -9,8 +9,8 @@ import jax
 
 from kit.checks.diagnosis import Failed
 from kit.errors import UserError
+from kit.judge.crashes import described
 from kit.judge.observation import Outcome, Returned, Stopped, returned
-from kit.judge.submission import described
 from kit.models.presets import BUNDLED
 from kit.narrator import Narrator
 from kit.parts.implementation import Parts
