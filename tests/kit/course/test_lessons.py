@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 from command_line import run_python
-from exercise_folder import SOLUTIONS, reference_source
+from exercise_folder import ROOT, SOLUTIONS, reference_source
 
 from kit.cli.main import cli
 from kit.course.catalogue import catalogue
@@ -129,6 +129,42 @@ def test_no_hint_and_no_lesson_is_the_answer(name: str) -> None:
         assert given_away(file.read_text(encoding="utf-8"), source) == [], exercise.name
         assert given_away(" ".join(exercise.hints), source) == [], exercise.name
 
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_readme_has_no_solution(name: str) -> None:
+    """A learner reads it before the first exercise."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    source = reference_source(name)
+    assert given_away(readme, source) == []
+    patterns = [
+        node.value
+        for region in find_regions(source)
+        for node in ast.walk(ast.parse(textwrap.dedent("\n".join(source.splitlines()[region.start : region.stop]))))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"[.\[(][*?|+]", node.value)
+    ]
+    assert patterns or name != "layout"
+    assert not [pattern for pattern in patterns if pattern in readme]
+
+
+COMMANDS = [
+    pytest.param(block, id=f"{name}-{number}")
+    for name in NAMES
+    for number, block in enumerate(re.findall(r"```sh\npython -c '(.*?)'\n```", lesson(name), re.DOTALL), 1)
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("code", COMMANDS)
+def test_commands_of_lessons_print_results_and_nothing_else(code: str, tmp_path: Path) -> None:
+    """They run in a copy that has only stubs, do not import TensorFlow, and print no warning."""
+    own_rules = 'find_parts("exercises")'
+    done = run_python(code.replace(own_rules, 'find_parts("reference")') + _WITHOUT_TENSORFLOW, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert done.stderr == ""
+
+
+_WITHOUT_TENSORFLOW = "\nimport sys\nassert 'tensorflow' not in sys.modules\n"
 
 #: Function of the exercise clinic -> the solution that has the code that its task shows.
 PATIENTS = {
