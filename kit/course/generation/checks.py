@@ -25,7 +25,7 @@ from kit.course.generation.mistakes import (
     style_shift,
 )
 from kit.course.generation.oracle import change_weights, enlarge_logits, greedy_completion, token_ids
-from kit.course.generation.texts import Expectation, wrong_text
+from kit.course.generation.texts import OTHER_TEXT, Expectation, wrong_text
 from kit.course.shared import small_models
 from kit.course.shared.meshes import mesh_shapes, mesh_with_batch_axis
 from kit.judge.observation import Outcome, Stopped, returned
@@ -247,7 +247,7 @@ def judge_same_each_time(seen: list[CompiledSeen]) -> None:
 
 def _not_greedy(compiled: CompiledSeen, texts: list[str], expected: str, failed: Failed) -> Failed:
     """The diagnosis of texts by a model that is compiled with a sampler."""
-    if failed.diagnosis.code != "NOT_AS_EXPECTED" or failed.diagnosis.remedy:
+    if failed.diagnosis.cause != OTHER_TEXT:
         return failed
     rows = [("most probable", expected), *((f"call {number}", text) for number, text in enumerate(texts, 1))]
     if texts[0] != texts[1]:

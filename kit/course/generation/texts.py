@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from kit.checks.diagnosis import Failed
 
 
+#: The cause where nothing else is known than that the text is another one.
+OTHER_TEXT = "This is not the most probable continuation."
+
+
 @dataclass(frozen=True)
 class Expectation:
     """What a completion is compared with."""
@@ -28,7 +32,7 @@ class Expectation:
 def wrong_text(found: str, wanted: Expectation) -> Failed | None:
     """The diagnosis of a wrong completion, or None if it is right.
 
-    The code is NOT_AS_EXPECTED if the text begins with the prompt and continues in another way.
+    The cause is :data:`OTHER_TEXT` if the text begins with the prompt and continues in another way.
     """
     expected, prompt = wanted.text, wanted.prompt
     assert expected.startswith(prompt)
@@ -39,7 +43,7 @@ def wrong_text(found: str, wanted: Expectation) -> Failed | None:
         _wrong_prompt(found, wanted)
         or _wrong_characters(found, wanted)
         or _wrong_length(found, wanted)
-        or ("NOT_AS_EXPECTED", "This is not the most probable continuation.", "")
+        or ("NOT_AS_EXPECTED", OTHER_TEXT, "")
     )
     rows = [("expected", expected, wanted.max_length), ("yours", found, wanted.length(found))]
     return Failed(code, cause, ("", "text", "tokens, including the start token"), rows, remedy)
