@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from kit.checks.diagnosis import Failed
 
-
 #: The cause where nothing else is known than that the text is another one.
 OTHER_TEXT = "This is not the most probable continuation."
 
