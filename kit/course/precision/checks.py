@@ -247,8 +247,8 @@ def judge_layers(seen: LayersSeen) -> dict[str, float]:
         if (dtype := returned(seen.from_float32[layer.path])) != "bfloat16":
             raise Failed(
                 "PRECISION_WRONG_DTYPE",
-                f"Given inputs in float32, `call` of {layer.path} returns {dtype}: it does not cast them to the layer's "
-                "compute_dtype.",
+                f"Given inputs in float32, `call` of {layer.path} returns {dtype}: it does not cast them to the "
+                "layer's compute_dtype.",
                 ("", "expected", "yours"),
                 [("dtype of the outputs", "bfloat16", dtype)],
                 remedy="Cast the inputs to `layer.compute_dtype` first.",
