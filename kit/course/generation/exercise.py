@@ -31,23 +31,25 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "style_shift", 30): {
-            "shift": "Changes are differences of the scores, and the shift is above 0 for a run and not for a control."
+            "shift": "Changes are differences of the scores, and the shift is the smaller number, for any scores."
         },
         ("spec", "complete", 120): {
-            "completes": "The text is the prompt with its most probable continuation and has max_length tokens, also "
-            "on a mesh with a batch axis.",
+            "completes": "The text is the prompt with its most probable continuation and has max_length tokens, on "
+            "two meshes, and after the weights have changed.",
             "same_each_time": "The text is greedy whatever sampler the model is compiled with, and the compile state "
-            "is unchanged.",
+            "is unchanged, also if generation fails.",
         },
         ("spec", "mean_log_likelihood", 120): {
-            "likelihood": "The result is the mean log-likelihood per token without padding, for any number of texts."
+            "likelihood": "The result is the mean log-likelihood per token without padding, for any number of texts, "
+            "on two meshes, and for large logits."
         },
     },
     remedies={
         "Token by token": {
             "GENERATION_PROMPT_ONLY": "Pass max_length on to `generate`, and return its whole text: max_length "
             "includes the prompt's tokens.",
-            "GENERATION_PROMPT_MISSING": "Return the prompt and its continuation.",
+            "GENERATION_PROMPT_MISSING": "Return the text of `generate` unchanged: it begins with the prompt.",
+            "GENERATION_PROMPT_TWICE": "Return the text of `generate` unchanged: it already begins with the prompt.",
             "GENERATION_LENGTH_IGNORED": "Pass max_length on to `generate`.",
         },
         "The same each time": {
@@ -61,6 +63,8 @@ EXERCISE = Exercise(
         },
         "How probable is a text?": {
             "LIKELIHOOD_COUNTS_PADDING": "Multiply by the preprocessor's weight, and divide by its sum.",
+            "LIKELIHOOD_OVERFLOWS": "Subtract the largest logit of each position before you take the exponential, and "
+            "do not take the logarithm of a probability.",
             "LIKELIHOOD_WRONG": "Take the log-softmax of the logits at the next token, in nats. Leave out padding and "
             "fillers, and divide once, at the end.",
         },

@@ -1,17 +1,18 @@
-"""The usual mistakes in ``mean_log_likelihood``, computed on the texts of the check."""
+"""The usual mistakes in likelihoods and in the style shift, computed on the data of the checks."""
 
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from kit.course.generation.oracle import logits_of
+from kit.course.generation.oracle import LARGE, logits_of
 from kit.course.shared import small_models
 from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.meshes import mesh_with_batch_axis
-from kit.judge.mistakes import Mistake, MistakeTable, Names, Values
+from kit.judge.mistakes import RIGHT, Mistake, MistakeTable, Names, Values
 
 #: Numbers of texts: fewer than one chunk, and more than one.
 NUMBERS_OF_TEXTS = (5, 18)
@@ -134,6 +135,16 @@ def _likelihoods(names: Names) -> Values | None:
     return {label(number): _mean(number, names) for number in NUMBERS_OF_TEXTS}
 
 
+def large_likelihood(number: int) -> tuple[float, float]:
+    """The mean log-likelihood where logits are :data:`LARGE` times as large, and the largest."""
+    logits, _, next_tokens, weight = _predictions(number)
+    logits = LARGE * logits.astype("float64")
+    largest = logits.max(axis=-1, keepdims=True)
+    scores = logits - largest - np.log(np.exp(logits - largest).sum(axis=-1, keepdims=True))
+    chosen = np.take_along_axis(scores, next_tokens[..., None], axis=-1)[..., 0]
+    return float((chosen * weight).sum() / weight.sum()), float(np.abs(logits).max())
+
+
 @functools.cache
 def _predictions(number: int) -> tuple[np.ndarray, Any, np.ndarray, np.ndarray]:
     """Logits, token ids, next tokens and weights of ``number`` texts, on one device."""
@@ -185,4 +196,134 @@ def _mean(number: int, names: Names) -> float:
     return -mean if "negative" in names else mean
 
 
-TABLES = {"likelihood": likelihood_table}
+#: Log-likelihoods per token of held-out reviews and of lists, before and after 300 steps on
+#: reviews, and on reviews with shuffled words: "log_likelihood" in the output of `kit run --json`
+#: and `kit run --control --json` with seed 0.
+BEFORE = {"reviews": -3.8122, "lists": -0.7522}
+CONTROL = "its control"
+AFTER = {
+    "a run": {"reviews": -3.7648, "lists": -1.3291},
+    CONTROL: {"reviews": -4.4939, "lists": -2.9855},
+    # As if the model were tuned on lists that resemble reviews.
+    "a run on lists": {"reviews": -3.7122, "lists": -0.3522},
+}
+_CONTROL_SHIFTS, _CONTROL_SECTION = "STYLE_CONTROL_SHIFTS_TOO", "generation#The control"
+_SMALLER = "Return the smaller of two numbers: the change of reviews, and this change minus that of lists."
+SHIFT = (
+    Mistake(
+        "turned",
+        "NOT_AS_EXPECTED",
+        "A change is the score before tuning minus the score after it: the sign is wrong.",
+        "Subtract the score before tuning from the score after it.",
+        _CONTROL_SECTION,
+    ),
+    Mistake(
+        "quotients",
+        "NOT_AS_EXPECTED",
+        "A change is the score after tuning divided by the score before it.",
+        "Subtract: a change is a difference in nats per token.",
+        _CONTROL_SECTION,
+    ),
+    Mistake(
+        "difference",
+        _CONTROL_SHIFTS,
+        "The shift is the change of reviews minus that of lists. It is above 0 for the control too, whose reviews "
+        "became less probable.",
+        _SMALLER,
+        _CONTROL_SECTION,
+    ),
+    Mistake(
+        "lists_alone",
+        _CONTROL_SHIFTS,
+        "The shift is what lists have lost. It is above 0 for the control too, which has forgotten lists and learned "
+        "no reviews.",
+        _SMALLER,
+        _CONTROL_SECTION,
+    ),
+    Mistake(
+        "distance",
+        _CONTROL_SHIFTS,
+        "The shift is the size of the change of reviews, without its sign. It is above 0 for the control too, whose "
+        "reviews became less probable.",
+        _SMALLER,
+        _CONTROL_SECTION,
+    ),
+    Mistake(
+        "larger",
+        _CONTROL_SHIFTS,
+        "The shift is the larger of the two numbers. It is above 0 for the control too.",
+        _SMALLER,
+        _CONTROL_SECTION,
+    ),
+    Mistake(
+        "reviews_alone",
+        "NOT_AS_EXPECTED",
+        "The shift is the change of reviews, and the lists are ignored: a model that gains more on lists than on "
+        "reviews has a shift too.",
+        _SMALLER,
+        _CONTROL_SECTION,
+    ),
+    Mistake(
+        "smaller_change",
+        "NOT_AS_EXPECTED",
+        "The shift is the smaller change, that of reviews or that of lists.",
+        _SMALLER,
+        _CONTROL_SECTION,
+    ),
+    Mistake(
+        "sum",
+        "NOT_AS_EXPECTED",
+        "The shift is the sum of both changes, as if lists were reviews.",
+        _SMALLER,
+        _CONTROL_SECTION,
+    ),
+    Mistake(
+        "not_below_zero",
+        "NOT_AS_EXPECTED",
+        "The shift is cut off at 0: it does not show by how much the control fails.",
+        "Return the smaller number also where it is below 0.",
+        _CONTROL_SECTION,
+    ),
+)
+
+
+def shift_table() -> MistakeTable:
+    """The mistakes that the check ``shift`` recognises."""
+    # Differences of numbers with four decimals, in float64.
+    return MistakeTable(SHIFT, _shifts, relative=0.0, absolute=1e-9)
+
+
+def style_shift(before: Mapping[str, float], after: Mapping[str, float], names: Names = RIGHT) -> dict[str, float]:
+    """The changes and the shift, or what the mistakes give instead."""
+    if "quotients" in names:
+        change = {style: after[style] / before[style] for style in before}
+    else:
+        sign = -1 if "turned" in names else 1
+        change = {style: sign * (after[style] - before[style]) for style in before}
+    reviews, lists = change["reviews"], change["lists"]
+    forms = {
+        "difference": reviews - lists,
+        "lists_alone": -lists,
+        "distance": abs(reviews),
+        "larger": max(reviews, reviews - lists),
+        "reviews_alone": reviews,
+        "smaller_change": min(reviews, lists),
+        "sum": reviews + lists,
+        "not_below_zero": max(0.0, min(reviews, reviews - lists)),
+    }
+    made = [form for form in forms if form in names]
+    return change | {"shift": forms[made[0]] if made else min(reviews, reviews - lists)}
+
+
+def _shifts(names: Names) -> Values | None:
+    """The numbers of all cases; at most one form of the shift and of a change can be wrong."""
+    if len(names - {"turned", "quotients"}) > 1 or {"turned", "quotients"} <= names:
+        return None
+    return {
+        f"{case}: {key}": value
+        for case, after in AFTER.items()
+        for key, value in style_shift(BEFORE, after, names).items()
+    }
+
+
+TABLES = {"likelihood": likelihood_table, "shift": shift_table}

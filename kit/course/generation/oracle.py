@@ -9,6 +9,23 @@ import numpy as np
 
 from kit.course.shared import unsharded_twin as twin
 
+#: By which :func:`enlarge_logits` multiplies logits: then ``exp`` overflows in float32, above 88.7,
+#: and not in float64, above 709.
+LARGE = 20.0
+
+
+def enlarge_logits(model: keras_hub.models.CausalLM) -> None:
+    """Multiply the logits of a model by :data:`LARGE`: its last layer is a linear one."""
+    scale = model.backbone.get_layer("final_normalization").scale
+    # Gemma's normalization multiplies by 1 + scale.
+    scale.assign(LARGE * (1 + scale.value) - 1)
+
+
+def change_weights(model: keras_hub.models.CausalLM) -> None:
+    """Change a kernel of the last block, so that the model continues a prompt in another way."""
+    kernel = model.backbone.get_layer(f"decoder_block_{model.backbone.num_layers - 1}").ffw_linear.kernel
+    kernel.assign(-3 * kernel.value)
+
 
 def token_ids(tokens: Any) -> list[int]:
     """The ids of tokens as a list, without padding."""

@@ -1,20 +1,33 @@
 """The checks of the exercise ``lora``: trainable variables and parameter counts."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from hypothesis import strategies
+
 from kit.checks.diagnosis import Failed
+from kit.course.lora.mistakes import (
+    COUNT_CASES,
+    FORMULA_CASES,
+    TUTORIAL,
+    count_labels,
+    counts_table,
+    formula_table,
+    lora_parameters,
+)
 from kit.course.shared import small_models
 from kit.course.shared import tensor_parallel as oracle
 from kit.course.shared.meshes import mesh_shapes
 from kit.judge.observation import Outcome, returned
+from kit.judge.properties import observe_property
 from kit.judge.submission import Submission
-from kit.models.architectures import GEMMA_2B, GEMMA_7B, gemma_config
 from kit.models.weightless import build_language_model, no_weights
 
 TARGETS = ("query", "value")
+#: What the default names of one of the models add, as those of a Gemma with a vision tower do.
+OTHER_TARGET = "attention_output"
 
 
 @dataclass(frozen=True)
@@ -23,22 +36,35 @@ class AdaptersSeen:
 
     #: Path -> shape of each trainable variable.
     trainable: dict[str, tuple[int, ...]]
-    #: Whether the model has an adapter, trainable or not.
-    has_adapters: bool
+    #: Path -> largest entry of each adapter, trainable or not.
+    adapters: dict[str, float]
+    #: Whether KerasHub's ``enable_lora`` was called on the backbone.
+    called: bool
+    #: Variables of the base model whose values have changed.
+    changed: tuple[str, ...]
 
 
 def observe_adapters(submission: Submission) -> dict[int, Outcome[AdaptersSeen]]:
-    """Rank -> the trainable variables of a small model after ``enable_lora``."""
+    """Rank -> the variables of a small model after ``enable_lora``.
+
+    The default names of the second model's backbone have a layer more.
+    """
     small_models.set_distribution(*mesh_shapes()[0])
     seen = {}
     for rank in (4, 3):
         model = small_models.small_model(rank=0)
         assert model.trainable_variables, "the small model has nothing to train"
+        if rank == 3:
+            model.backbone.default_lora_layer_names = lambda: [*TARGETS, OTHER_TARGET]
+        before = small_models.values(model.variables)
 
-        def read(_: Any, model: Any = model) -> AdaptersSeen:
+        def read(_: Any, model: Any = model, before: dict[str, np.ndarray] = before) -> AdaptersSeen:
+            after = small_models.values(model.variables)
             return AdaptersSeen(
                 {str(variable.path): tuple(map(int, variable.shape)) for variable in model.trainable_variables},
-                any("lora_" in variable.path for variable in model.variables),
+                {path: float(np.abs(value).max()) for path, value in after.items() if "lora_" in path},
+                hasattr(model.backbone, "_lora_rank"),
+                tuple(path for path in before if path not in after or not np.array_equal(before[path], after[path])),
             )
 
         seen[rank] = submission.observe("enable_lora", model, rank, reads=read)
@@ -58,6 +84,25 @@ def judge_adapters(outcomes: dict[int, Outcome[AdaptersSeen]]) -> None:
             cause = f"enable_lora(model, {rank}) made adapters of another rank."
             rows = [(path, expected[path], seen.trainable[path])]
             raise Failed("LORA_WRONG_RANK", cause, ("variable", "expected shape", "yours"), rows)
+        filled = [path for path in expected if path.endswith("_b") and seen.adapters[path]]
+        if filled or seen.changed:
+            cause = "enable_lora changes what the model computes: " + (
+                "B does not start at zero." if filled else "the values of the base model are not the same as before."
+            )
+            changes = [(path, "zeros", f"up to {seen.adapters[path]:.3g}") for path in filled]
+            changes = changes or [(path, "unchanged", "other values") for path in seen.changed]
+            remedy = "Leave the values to Keras: enabling LoRA does not change the outputs."
+            raise Failed("NOT_AS_EXPECTED", cause, ("variable", "expected", "yours"), changes[:4], remedy)
+
+
+_FROZEN = "lora#What is frozen"
+_ENABLE = (
+    "Call the backbone's enable_lora with the rank and the two names: it freezes all layers, and adds adapters to "
+    "those."
+)
+_KEEP_TRAINABLE = (
+    "The names are right. Do not freeze the model after LoRA was enabled: the backbone's enable_lora freezes all else."
+)
 
 
 def _judge_trainable(seen: AdaptersSeen, expected: Mapping[str, tuple[int, ...]]) -> None:
@@ -65,35 +110,63 @@ def _judge_trainable(seen: AdaptersSeen, expected: Mapping[str, tuple[int, ...]]
     base = sorted(path for path in seen.trainable if "lora_" not in path)
     found = sorted(path for path in seen.trainable if "lora_" in path)
     columns = ("", "expected", "yours")
-    rows: list[tuple[Any, ...]] = [("trainable variables", len(expected), len(seen.trainable))]
-    if not seen.trainable:
-        cause = "After enable_lora the model has no trainable variable: training cannot change anything."
-        raise Failed("LORA_NOTHING_TRAINABLE", cause, columns, rows)
-    if base and not found:
-        raise Failed(
-            "LORA_BASE_NOT_FROZEN" if seen.has_adapters else "LORA_NOTHING_TRAINABLE",
-            "No adapter is trainable after enable_lora, only variables of the base model.",
-            columns,
-            [*rows, ("for example", next(iter(expected)), base[0])],
-        )
+    rows: list[tuple[Any, ...]] = [
+        ("trainable variables", len(expected), len(seen.trainable)),
+        ("variables of adapters", len(expected), len(seen.adapters)),
+    ]
+    if not found:
+        if base:
+            rows.append(("for example", next(iter(expected)), base[0]))
+        _judge_nothing_trainable(seen, len(base), columns, rows)
     if base:
         cause = f"{len(base)} variables of the base model are trainable, besides the adapters."
         raise Failed("LORA_BASE_NOT_FROZEN", cause, columns, [*rows, *(("not frozen", "", path) for path in base[:4])])
     if set(found) != set(expected):
-        rows += [("missing", path, "") for path in sorted(set(expected) - set(found))[:3]]
-        rows += [("not expected", "", path) for path in sorted(set(found) - set(expected))[:3]]
-        raise Failed("LORA_WRONG_TARGETS", "Other layers than query and value have adapters.", columns, rows)
+        missing, surplus = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+        rows += [("missing", path, "") for path in missing[:3]] + [("not expected", "", path) for path in surplus[:3]]
+        frozen = sorted(set(missing) & set(seen.adapters))
+        cause, remedy, anchor = "Other layers than query and value have adapters.", "", ""
+        if frozen:
+            cause = f"{len(frozen)} variables of adapters are frozen, for example {frozen[0]}."
+            remedy, anchor = _KEEP_TRAINABLE, _FROZEN
+        elif not missing and all(f"/{OTHER_TARGET}/" in path for path in surplus):
+            cause = (
+                f"This model's default names for LoRA are {', '.join((*TARGETS, OTHER_TARGET))}, and these layers have "
+                "adapters."
+            )
+            remedy = 'Pass the names on, "query" and "value": the default names differ from one model to the next.'
+        elif missing and not surplus:
+            cause = f"{len(missing)} of the {len(expected)} variables of adapters are missing."
+        raise Failed("LORA_WRONG_TARGETS", cause, columns, rows, remedy, anchor)
+
+
+def _judge_nothing_trainable(
+    seen: AdaptersSeen, base: int, columns: tuple[str, ...], rows: list[tuple[Any, ...]]
+) -> None:
+    """Raise the diagnosis of a model in which no adapter is trainable; ``base`` others are."""
+    code, remedy, anchor = "LORA_NOTHING_TRAINABLE", _ENABLE, ""
+    if seen.adapters:
+        code = "LORA_BASE_NOT_FROZEN" if base else code
+        cause = f"The model has adapters, and all {len(seen.adapters)} variables of them are frozen"
+        cause += f"; {base} variables of the base model are trained instead." if base else "."
+        remedy, anchor = _KEEP_TRAINABLE, _FROZEN
+    elif base:
+        cause = f"No layer has an adapter, and {base} variables of the base model are trainable."
+    elif seen.called:
+        cause = (
+            "After enable_lora the model has no adapter and no trainable variable: no layer has one of the names that "
+            "were passed to the backbone's enable_lora."
+        )
+        remedy = ""
+    else:
+        cause = "After enable_lora the model has no adapter and no trainable variable: it is frozen, and nothing else."
+    raise Failed(code, cause, columns, rows, remedy, anchor)
 
 
 def observe_counts(submission: Submission) -> dict[str, Outcome[tuple[Any, ...]]]:
     """Name -> ``count_parameters`` of a small model, and of Gemma 2B and 7B with LoRA."""
     counts = {}
-    for name, config, rank in (
-        ("a small Gemma", oracle.small_config(), 0),
-        ("a small Gemma with LoRA of rank 3", oracle.small_config(), 3),
-        ("Gemma 2B with LoRA of rank 4", GEMMA_2B, 4),
-        ("Gemma 7B with LoRA of rank 4", GEMMA_7B, 4),
-    ):
+    for name, config, rank in COUNT_CASES:
         with no_weights():
             model = build_language_model(config)
             if rank:
@@ -106,39 +179,61 @@ def observe_counts(submission: Submission) -> dict[str, Outcome[tuple[Any, ...]]
 
 def judge_counts(counts: dict[str, Outcome[tuple[Any, ...]]]) -> None:
     """Both counts are those of the closed form, or of published sizes."""
-    right = (
-        _total(oracle.SMALL_SIZES, 0),
-        _total(oracle.SMALL_SIZES, 3),
-        # Counted by hand from the published sizes; the last is the number in Google's tutorial.
-        (1_363_968, 2_506_172_416 + 1_363_968),
-        (11_067_392, 8_548_748_288),
-    )
-    for (model, outcome), expected in zip(counts.items(), right, strict=True):
-        found = returned(outcome)
-        if found != expected:
-            raise Failed(
-                "LORA_WRONG_COUNT",
-                f"The numbers that count_parameters returned are not those of {model}.",
-                ("", "trainable", "all"),
-                [("expected", *_shown(expected)), ("yours", *(_shown(found) if len(found) == 2 else (found, "")))],
-                remedy="Count the elements of each weight, the product of its shape: once over the trainable weights, "
-                "once over all weights.",
-            )
+    table = counts_table()
+    # Counted by hand from the published sizes; the last is the number in Google's tutorial.
+    assert list(table.right.values())[-4:] == [1_363_968, 2_506_172_416 + 1_363_968, TUTORIAL, 8_548_748_288]
+    assert len(counts) == len(COUNT_CASES), "not all models were tried"
+    found: dict[str, float] = {}
+    for name, outcome in counts.items():
+        numbers = returned(outcome)
+        if len(numbers) != 2 or not all(isinstance(number, int) for number in numbers):
+            cause = f"count_parameters does not return two whole numbers for {name}."
+            remedy = "Return a tuple: the elements of the trainable weights, the elements of all weights."
+            raise Failed("LORA_WRONG_COUNT", cause, ("expected", "yours"), [("two numbers", numbers)], remedy)
+        found |= dict(zip(count_labels(name), numbers, strict=True))
+    if not table.is_right(found):
+        raise table.failure(
+            found,
+            "LORA_WRONG_COUNT",
+            "The numbers that count_parameters returns are not those of the models.",
+            "Count the elements of each weight, the product of its shape: once over the trainable weights, once over "
+            "all weights.",
+        )
 
 
 @dataclass(frozen=True)
 class FormulaCall:
     """A call of ``expected_lora_parameters``, and its result."""
 
-    model: str
-    #: The backbone's ``get_config()``.
-    architecture: dict[str, Any]
+    label: str
+    #: What the function reads of the backbone's ``get_config()``.
+    sizes: dict[str, int]
     rank: int
     outcome: Outcome[int]
+    #: Whether the architecture is the same after the call.
+    architecture_kept: bool
+
+
+#: The sizes that the closed form depends on.
+_SIZES = ("num_layers", "num_query_heads", "num_key_value_heads", "hidden_dim", "head_dim")
 
 
 def observe_arithmetic(submission: Submission) -> list[FormulaCall]:
-    """``expected_lora_parameters`` for Gemma 7B, Gemma 2B and a small model."""
+    """``expected_lora_parameters`` for real, small and generated architectures."""
+    calls = [_formula(submission, label, dict(sizes), rank) for label, sizes, rank in FORMULA_CASES]
+
+    def observe(drawn: tuple[list[int], int, int]) -> FormulaCall:
+        (layers, value_heads, hidden, head_dim), groups, rank = drawn
+        numbers = (layers, groups * value_heads, value_heads, hidden, head_dim)
+        sizes = {**FORMULA_CASES[-1][1], **dict(zip(_SIZES, numbers, strict=True))}
+        return _formula(submission, "a generated architecture", sizes, rank)
+
+    size = strategies.integers(1, 40)
+    drawn = strategies.tuples(strategies.lists(size, min_size=4, max_size=4), strategies.integers(1, 8), size)
+    return calls + observe_property(drawn, observe, _judge_formula)
+
+
+def _formula(submission: Submission, label: str, architecture: dict[str, Any], rank: int) -> FormulaCall:
     function = "expected_lora_parameters"
 
     def read(number: Any) -> int:
@@ -146,29 +241,34 @@ def observe_arithmetic(submission: Submission) -> list[FormulaCall]:
             submission.expect_type(function, number, int)
         return int(number)
 
-    calls = []
-    for name, config, rank in (
-        ("Gemma 7B", GEMMA_7B, 4),
-        ("Gemma 2B, which has one key and value head,", GEMMA_2B, 4),
-        ("Gemma 2B, which has one key and value head,", GEMMA_2B, 9),
-        ("a small Gemma with 16 query and 8 value heads", gemma_config(**{**oracle.SMALL_SIZES, "num_layers": 5}), 1),
-    ):
-        sizes = config["config"]
-        outcome = submission.observe(function, dict(sizes), rank, reads=read)
-        calls.append(FormulaCall(name, dict(sizes), rank, outcome))
-    return calls
+    given = dict(architecture)
+    outcome = submission.observe(function, given, rank, reads=read)
+    return FormulaCall(label, {key: architecture[key] for key in _SIZES}, rank, outcome, given == architecture)
 
 
 def judge_arithmetic(calls: list[FormulaCall]) -> None:
     """The numbers are those of the closed form."""
-    assert calls, "expected_lora_parameters was not called"
-    assert _elements(_expected_adapters(0, 4, GEMMA_7B["config"]).values()) * 28 == 11_067_392
-    for call in calls:
-        shapes = _expected_adapters(0, call.rank, call.architecture).values()
-        expected, found = _elements(shapes) * call.architecture["num_layers"], returned(call.outcome)
-        if found != expected:
-            cause = f"expected_lora_parameters returns a wrong number for {call.model} at rank {call.rank}."
-            raise Failed("LORA_WRONG_COUNT", cause, ("expected", "yours"), [(f"{expected:,}", f"{found:,}")])
+    cases, generated = calls[: len(FORMULA_CASES)], calls[len(FORMULA_CASES) :]
+    assert generated, "no generated architectures were tried"
+    table = formula_table()
+    assert next(iter(table.right.values())) == TUTORIAL
+    found = {call.label: returned(call.outcome) for call in cases}
+    if not table.is_right(found):
+        raise table.failure(found, "LORA_WRONG_COUNT", "expected_lora_parameters returns wrong numbers.")
+    for call in generated:
+        _judge_formula(call)
+
+
+def _judge_formula(call: FormulaCall) -> None:
+    expected, found = lora_parameters(call.sizes, call.rank), returned(call.outcome)
+    rows = [(*call.sizes.values(), call.rank, f"{expected:,}", f"{found:,}")]
+    columns = ("layers", "query heads", "key and value heads", "hidden", "head_dim", "rank", "expected", "yours")
+    if found != expected:
+        cause = "expected_lora_parameters returns a wrong number for this architecture."
+        raise Failed("LORA_WRONG_COUNT", cause, columns, rows)
+    if not call.architecture_kept:
+        cause = "expected_lora_parameters changes the architecture that it is given."
+        raise Failed("NOT_AS_EXPECTED", cause, columns, rows, "Read the architecture, and do not write to it.")
 
 
 def _expected_adapters(
@@ -184,23 +284,6 @@ def _expected_adapters(
     return shapes
 
 
-def _total(sizes: Mapping[str, Any], rank: int) -> tuple[int, int]:
-    """Trainable and all parameters of a Gemma, from its sizes."""
-    hidden, head_dim = sizes["hidden_dim"], sizes["head_dim"]
-    attention = hidden * head_dim * (2 * sizes["num_query_heads"] + 2 * sizes["num_key_value_heads"])
-    # The intermediate dimension is that of both gating matrices together.
-    feed_forward = 3 * hidden * (sizes["intermediate_dim"] // 2)
-    base = sizes["vocabulary_size"] * hidden + sizes["num_layers"] * (attention + feed_forward + 2 * hidden) + hidden
-    if not rank:
-        return base, base
-    added = sizes["num_layers"] * _elements(_expected_adapters(0, rank, sizes).values())
-    return added, base + added
-
-
-def _elements(shapes: Iterable[tuple[int, ...]]) -> int:
-    return sum(math.prod(shape) for shape in shapes)
-
-
 def _is_integer(value: Any) -> bool:
     return hasattr(value, "__index__") and not isinstance(value, bool)
 
@@ -213,7 +296,3 @@ def _plain(value: Any) -> int | float | str:
         return repr(value) if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
         return repr(value)
-
-
-def _shown(numbers: Iterable[Any]) -> tuple[str, ...]:
-    return tuple(f"{number:,}" if isinstance(number, int) else str(number) for number in numbers)

@@ -1,6 +1,8 @@
 """A layer with an adapter in float64, and the judgement of a solution's outputs for it."""
 
-from collections.abc import Callable
+import contextlib
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -68,23 +70,62 @@ class OutputsSeen:
     large: Outcome[np.ndarray]
     #: None in float32, where no small update is lost.
     slight: Outcome[np.ndarray] | None
+    #: Dtypes of the factors of the largest matrix products, sorted; empty if there is none.
+    products: tuple[tuple[str, str], ...] = ()
 
 
 def compute_outputs(
-    submission: Submission, function: str, layer: AdaptedLayer, dtype: str, compute: Callable[[AdaptedLayer], Any]
+    submission: Submission,
+    function: str,
+    layer: AdaptedLayer,
+    dtype: str,
+    compute: Callable[[AdaptedLayer, Any], Any],
 ) -> OutputsSeen:
-    """Outputs of a layer that computes in ``dtype``; ``compute`` calls the solution's function."""
+    """Outputs of a layer that computes in ``dtype``; ``compute`` calls the solution's function.
+
+    It gets the layer and the inputs, which are traced to see what is multiplied.
+    """
+    inputs = jnp.asarray(layer.inputs, dtype)
 
     def outcome(size: float) -> Outcome[np.ndarray]:
         try:
-            outputs = compute(layer.with_adapter_of(size))
+            outputs = compute(layer.with_adapter_of(size), inputs)
             if not hasattr(outputs, "dtype") or not hasattr(outputs, "shape"):
                 submission.expect_type(function, outputs, jax.Array)
             return Returned(np.asarray(outputs))
         except Failed as failed:
             return Stopped(failed.diagnosis)
 
-    return OutputsSeen(outcome(1.0), None if dtype == "float32" else outcome(SMALL))
+    large, slight = outcome(1.0), None if dtype == "float32" else outcome(SMALL)
+    products: tuple[tuple[str, str], ...] = ()
+    # What cannot be traced fails in training, and the check of gradients says so.
+    with contextlib.suppress(Exception):
+        products = _largest_products(jax.make_jaxpr(lambda inputs: compute(layer, inputs))(inputs).jaxpr)
+    return OutputsSeen(large, slight, products)
+
+
+def _largest_products(program: Any) -> tuple[tuple[str, str], ...]:
+    """The dtypes of the factors of the largest matrix products of a traced program."""
+    sizes: dict[tuple[str, str], int] = {}
+    for equation in _equations(program):
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left, right = (variable.aval for variable in equation.invars)
+            size = math.prod(equation.outvars[0].aval.shape) * math.prod(left.shape[axis] for axis in contracted)
+            dtypes = str(left.dtype), str(right.dtype)
+            sizes[dtypes] = max(size, sizes.get(dtypes, 0))
+    return tuple(sorted(dtypes for dtypes, size in sizes.items() if size == max(sizes.values())))
+
+
+def _equations(program: Any) -> Iterator[Any]:
+    """All equations of a traced program, and of the programs within it."""
+    for equation in program.eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from _equations(inner)
 
 
 def expect_outputs(seen: OutputsSeen, layer: AdaptedLayer, dtype: str, wrong_code: str) -> float:
@@ -96,16 +137,24 @@ def expect_outputs(seen: OutputsSeen, layer: AdaptedLayer, dtype: str, wrong_cod
     large = layer.with_adapter_of(1.0)
     found, exact = returned(seen.large), large.base + large.change
     _expect_array(found, layer, dtype, wrong_code)
-    error = float(np.abs(found.astype("float64") - exact).max() / np.abs(exact).max())
     tolerance = ERROR if dtype == "bfloat16" else 1e-5
-    if not error < tolerance:
+
+    def error(values: np.ndarray) -> float:
+        return float(np.abs(found.astype("float64") - values).max() / np.abs(values).max())
+
+    if not error(exact) < tolerance:
         factor = effect_kept(large.change, large.base, found)
-        cause = f"The outputs of {layer.name} are not x W + scale (x A) B."
+        made = next((form for form, values in _wrong_forms(large).items() if error(values) < tolerance), "")
+        cause = f"The outputs of {layer.name} are not x W + scale (x A) B" + (f", but {made}." if made else ".")
         rows = [
-            ("largest error / largest output", f"below {tolerance:g}", f"{error:.3g}"),
+            ("largest error / largest output", f"below {tolerance:g}", f"{error(exact):.3g}"),
             ("the adapter, times", f"{1:.3f}", f"{factor:.3f}"),
         ]
         raise Failed(wrong_code, cause, ("", "expected", "yours"), rows)
+    if dtype == "bfloat16" and seen.products and (dtype, dtype) not in seen.products:
+        cause = f"Inputs and kernel of {layer.name} are multiplied in {seen.products[0][1]}, and not in {dtype}."
+        rows = [("inputs", dtype, seen.products[0][0]), ("kernel", dtype, seen.products[0][1])]
+        raise Failed("PRECISION_FLOAT32_PRODUCT", cause, ("largest matrix product", "expected", "yours"), rows)
     if seen.slight is None:
         return 0.0
     slight, outputs = layer.with_adapter_of(SMALL), returned(seen.slight).astype("float64")
@@ -114,6 +163,19 @@ def expect_outputs(seen: OutputsSeen, layer: AdaptedLayer, dtype: str, wrong_cod
         cause = f"Of an update of {SMALL:g} of the kernel, the outputs of {layer.name} keep {share:.2f} instead of all."
         raise Failed("PRECISION_UPDATE_LOST", cause, ("", "expected", "yours"), _lost_rows(slight, outputs, share))
     return abs(1 - share)
+
+
+def _wrong_forms(layer: AdaptedLayer) -> dict[str, np.ndarray]:
+    """What the usual mistakes compute instead."""
+    base, change, scale = layer.base, layer.change, layer.scale
+    return {
+        "x W: the adapter is missing": base,
+        "x W + (x A) B: the scale is missing": base + change / scale,
+        "x W + scale² (x A) B: the scale is applied twice": base + scale * change,
+        "scale (x W + (x A) B): the scale multiplies x W too": scale * base + change,
+        "x W + 2 scale (x A) B: the adapter is added twice": base + 2 * change,
+        "scale (x A) B: x W is missing": change,
+    }
 
 
 def _expect_array(found: np.ndarray, layer: AdaptedLayer, dtype: str, wrong_code: str) -> None:

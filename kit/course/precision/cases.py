@@ -12,6 +12,8 @@ from kit.course.shared import small_models
 
 #: Rank of all adapters.
 RANK = 3
+#: Factor of all adapters: neither 1, as Keras has it, nor 2, as of an adapter that is added twice.
+SCALE = 3.0
 #: Equation -> shapes of inputs and kernel. These are Gemma's layers: query, key and value,
 #: attention output, feed-forward. Sizes are pairwise different.
 EQUATIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -61,6 +63,7 @@ def sums() -> Iterator[Sum]:
     yield Sum("the same, of negative numbers", -steps, np.full_like(steps, -1 / 256))
     tiny = (steps * 2.0**-100).astype("float32")
     yield Sum("a third of the distance, tiny numbers", tiny, (tiny / tiny * 2.0**-100 / 384).astype("float32"))
+    yield Sum("two thirds of the distance, tiny numbers", tiny, (tiny / tiny * 2.0**-100 / 192).astype("float32"))
 
 
 def changes() -> Iterator[Change]:
@@ -79,6 +82,10 @@ def changes() -> Iterator[Change]:
         rest -= change * np.vdot(rest, change) / np.vdot(change, change)
         after = before + share * change + rest
         yield Change(name, change, before.astype(dtype), after.astype(dtype))
+    # The differences, 2 + 3/128 and 2 + 11/128, are in the middle between two numbers of bfloat16.
+    before, after = 1 + np.array([1, 5]) / 128, -1 - np.array([2, 6]) / 128
+    bfloat16 = np.dtype(ml_dtypes.bfloat16)
+    yield Change("two outputs in bfloat16", after - before, before.astype(bfloat16), after.astype(bfloat16))
 
 
 def layers() -> Iterator[tuple[AdaptedLayer, str, str]]:
@@ -96,6 +103,6 @@ def layers() -> Iterator[tuple[AdaptedLayer, str, str]]:
                 representable(random.normal(0, 1 / np.sqrt(kernel_shape[-2]), kernel_shape), compute_dtype),
                 representable(random.normal(0, 0.1, (*kernel_shape[:-1], RANK)), "float32"),
                 representable(random.normal(0, 0.1, (RANK, kernel_shape[-1])), "float32"),
-                2.0,
+                SCALE,
             )
             yield layer, compute_dtype, storage_dtype

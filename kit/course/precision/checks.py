@@ -3,18 +3,22 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from hypothesis import strategies
 
 from kit.checks.diagnosis import Failed
 from kit.course.precision import lora_model as lora
 from kit.course.precision.adapted_layer import AdaptedLayer, OutputsSeen, compute_outputs, expect_outputs
-from kit.course.precision.cases import RANK, Change, changes, layers, sums
-from kit.course.precision.rounding import effect_kept, share_unchanged
+from kit.course.precision.cases import RANK, SCALE, changes, layers, sums
+from kit.course.precision.mistakes import effects_table, shares_table
+from kit.course.precision.rounding import effect_kept, rounded, share_unchanged
 from kit.course.shared import small_models
 from kit.course.shared.meshes import mesh_shapes
-from kit.judge.observation import Outcome, expect_not_stopped, returned
+from kit.judge.observation import Outcome, Returned, Stopped, expect_not_stopped, returned
+from kit.judge.properties import observe_property
 from kit.judge.submission import Submission
 
 ADD_ADAPTERS = "add_adapters_in_float32"
@@ -32,55 +36,132 @@ class LayersSeen:
     after: dict[str, lora.VariableSeen]
     #: Path of a layer -> its outputs. Empty if the variables are not the same as before.
     outputs: dict[str, OutputsSeen]
+    #: Path of a layer -> whether its method `call` is still that of Keras' class.
+    keras_call: dict[str, bool]
+    #: Path of a layer -> dtype that `call` returns for inputs in float32.
+    from_float32: dict[str, Outcome[str]]
 
 
-def observe_shares(submission: Submission) -> dict[str, Outcome[float]]:
-    """Name of the sum -> share of unchanged entries."""
-    return {
-        case.name: submission.observe(
-            "share_unchanged", case.kernel.copy(), case.update.copy(), reads=_number_of(submission, "share_unchanged")
-        )
+@dataclass(frozen=True)
+class ShareSeen:
+    """A call of ``share_unchanged`` with generated numbers."""
+
+    kernel: list[float]
+    update: list[float]
+    outcome: Outcome[float]
+    arguments_kept: bool
+
+
+@dataclass(frozen=True)
+class EffectSeen:
+    """A call of ``effect_kept`` with generated numbers."""
+
+    change: list[float]
+    before: list[float]
+    after: list[float]
+    outcome: Outcome[float]
+    arguments_kept: bool
+
+
+def observe_shares(submission: Submission) -> tuple[dict[str, Outcome[float]], list[ShareSeen]]:
+    """Name of the sum -> share of unchanged entries, and the shares of generated sums."""
+    read = _number_of(submission, "share_unchanged")
+    shares = {
+        case.name: submission.observe("share_unchanged", case.kernel.copy(), case.update.copy(), reads=read)
         for case in sums()
     }
 
+    def observe(entries: list[tuple[int, int, int, int]]) -> ShareSeen:
+        # Significand, sign and exponent of an entry, and an update in eighths of the distance to
+        # the next number, so that float32 represents the sum.
+        kernel = [sign * significand * 2.0**exponent for significand, sign, exponent, _ in entries]
+        update = [eighths / 8 * 2.0**exponent for _, _, exponent, eighths in entries]
+        given = np.array(kernel, "float32"), np.array(update, "float32")
+        outcome = submission.observe("share_unchanged", *given, reads=read)
+        kept = given[0].tolist() == kernel and given[1].tolist() == update
+        return ShareSeen(kernel, update, outcome, kept)
 
-def judge_shares(shares: dict[str, Outcome[float]]) -> None:
+    integers = strategies.integers
+    entry = strategies.tuples(
+        integers(128, 255), strategies.sampled_from((1, -1)), integers(-12, 12), integers(-12, 12)
+    )
+    generated = observe_property(strategies.lists(entry, min_size=1, max_size=6), observe, _judge_share)
+    return shares, generated
+
+
+def judge_shares(seen: tuple[dict[str, Outcome[float]], list[ShareSeen]]) -> None:
     """Each share is that of sums in float64 which are rounded to bfloat16."""
-    rows, wrong = [], False
-    for case in sums():
-        expected, found = share_unchanged(case.kernel, case.update), returned(shares[case.name])
-        wrong |= not abs(found - expected) < 1e-6
-        rows.append((case.name, f"{expected:.4f}", f"{found:.4f}"))
-    assert rows, "no sums were tried"
-    if wrong:
+    shares, generated = seen
+    assert generated, "no generated sums were tried"
+    table = shares_table()
+    found = {name: returned(outcome) for name, outcome in shares.items()}
+    if not table.is_right(found):
         cause = "share_unchanged returns other shares than sums in float64 that are rounded to eight significant bits."
-        raise Failed("PRECISION_WRONG_SHARE", cause, ("kernel and update", "expected", "yours"), rows)
+        raise table.failure(found, "PRECISION_WRONG_SHARE", cause)
+    for case in generated:
+        _judge_share(case)
 
 
-def observe_effects(submission: Submission) -> dict[str, Outcome[float]]:
-    """Name of the change -> its kept share."""
-    return {
-        case.name: submission.observe(
-            "effect_kept", case.change.copy(), case.before, case.after, reads=_number_of(submission, "effect_kept")
-        )
+def _judge_share(case: ShareSeen) -> None:
+    kernel, update = np.array(case.kernel), np.array(case.update)
+    expected, found = share_unchanged(kernel, update), returned(case.outcome)
+    totals = rounded(kernel + update)
+    rows = [
+        (f"{entry:g}", f"{change:g}", f"{total:g}") for entry, change, total in zip(kernel, update, totals, strict=True)
+    ]
+    if not abs(found - expected) < 1e-6:
+        cause = f"share_unchanged returns {found:.4f} instead of {expected:.4f} for these entries."
+        raise Failed("PRECISION_WRONG_SHARE", cause, ("kernel", "update", "rounded sum"), rows)
+    if not case.arguments_kept:
+        cause = "share_unchanged changes the arrays that it is given."
+        remedy = "Add to a new array: `kernel + update`, and not `kernel += update`."
+        raise Failed("NOT_AS_EXPECTED", cause, ("kernel", "update", "rounded sum"), rows, remedy)
+
+
+def observe_effects(submission: Submission) -> tuple[dict[str, Outcome[float]], list[EffectSeen]]:
+    """Name of the change -> its kept share, and the kept shares of generated changes."""
+    read = _number_of(submission, "effect_kept")
+    effects = {
+        case.name: submission.observe("effect_kept", case.change.copy(), case.before, case.after, reads=read)
         for case in changes()
     }
 
+    def observe(entries: list[tuple[int, int, int]]) -> EffectSeen:
+        rows = [[float(entry[part]) for entry in entries] for part in range(3)]
+        given = [np.array(row) for row in rows]
+        outcome = submission.observe("effect_kept", *given, reads=read)
+        return EffectSeen(rows[0], rows[1], rows[2], outcome, [array.tolist() for array in given] == rows)
 
-def judge_effects(effects: dict[str, Outcome[float]]) -> None:
+    integers = strategies.integers
+    entry = strategies.tuples(integers(1, 9), integers(-9, 9), integers(-9, 9))
+    generated = observe_property(strategies.lists(entry, min_size=1, max_size=6), observe, _judge_effect)
+    return effects, generated
+
+
+def judge_effects(seen: tuple[dict[str, Outcome[float]], list[EffectSeen]]) -> None:
     """Each share is the least-squares factor in float64."""
+    effects, generated = seen
     assert len(effects) > 3, "too few changes were tried"
-    for case in changes():
-        found = returned(effects[case.name])
-        expected = effect_kept(case.change, case.before, case.after)
-        if _is_close(found, expected):
-            continue
-        rows = [("least squares in float64", f"{expected:.6f}"), ("yours", f"{found:.6f}")]
-        cause = f"effect_kept returns another number ({case.name})"
-        for name, (value, code) in _other_measures(case, expected).items():
-            if _is_close(found, value):
-                raise Failed(code, f"{cause}: {name}.", ("", "k"), [*rows, (name, f"{value:.6f}")])
-        raise Failed("PRECISION_WRONG_EFFECT", f"{cause}.", ("", "k"), rows)
+    assert generated, "no generated changes were tried"
+    table = effects_table()
+    found = {name: returned(outcome) for name, outcome in effects.items()}
+    if not table.is_right(found):
+        cause = "effect_kept returns other numbers than the least-squares fit of the difference by the change."
+        raise table.failure(found, "PRECISION_WRONG_EFFECT", cause)
+    for case in generated:
+        _judge_effect(case)
+
+
+def _judge_effect(case: EffectSeen) -> None:
+    change, before, after = (np.array(values) for values in (case.change, case.before, case.after))
+    expected, found = effect_kept(change, before, after), returned(case.outcome)
+    rows = [("change", case.change), ("before", case.before), ("after", case.after)]
+    if not abs(found - expected) <= 1e-5 * max(1.0, abs(expected)):
+        cause = f"effect_kept returns {found:.6f} instead of {expected:.6f} for these outputs."
+        raise Failed("PRECISION_WRONG_EFFECT", cause, ("", "values"), rows)
+    if not case.arguments_kept:
+        cause = "effect_kept changes the arrays that it is given."
+        raise Failed("NOT_AS_EXPECTED", cause, ("", "values"), rows, "Subtract into a new array.")
 
 
 def observe_outputs(submission: Submission) -> list[OutputsSeen]:
@@ -88,11 +169,11 @@ def observe_outputs(submission: Submission) -> list[OutputsSeen]:
     seen = []
     for layer, compute_dtype, storage_dtype in layers():
 
-        def compute(layer: AdaptedLayer, compute_dtype: str = compute_dtype, storage_dtype: str = storage_dtype) -> Any:
+        def compute(layer: AdaptedLayer, inputs: Any, storage_dtype: str = storage_dtype) -> Any:
             return submission.call(
                 "adapted_outputs",
                 layer.equation,
-                jnp.asarray(layer.inputs, compute_dtype),
+                inputs,
                 jnp.asarray(layer.kernel, storage_dtype),
                 jnp.asarray(layer.lora_a, "float32"),
                 jnp.asarray(layer.lora_b, "float32"),
@@ -120,17 +201,35 @@ def observe_layers(submission: Submission) -> LayersSeen:
     before = lora.variables_of(model)
     call = submission.observe(ADD_ADAPTERS, model, reads=lambda _: None)
     after = lora.variables_of(model)
-    outputs = {}
+    outputs, keras_call, from_float32 = {}, {}, {}
     for layer in with_lora if not lora.changed_paths(before, after) else ():
         # Another factor than 1 in front of the product.
-        layer.lora_alpha = 2 * layer.lora_rank
+        layer.lora_alpha = SCALE * layer.lora_rank
 
-        def compute(adapted: AdaptedLayer, layer: keras.layers.EinsumDense = layer) -> Any:
-            layer.lora_kernel_b.assign(adapted.lora_b.astype("float32"))
-            return submission.wrap(ADD_ADAPTERS, layer)(jnp.asarray(adapted.inputs, "bfloat16"))
+        def compute(adapted: AdaptedLayer, inputs: Any, layer: keras.layers.EinsumDense = layer) -> Any:
+            # A variable must not keep a value that is being traced.
+            if not isinstance(inputs, jax.core.Tracer):
+                layer.lora_kernel_b.assign(adapted.lora_b.astype("float32"))
+            return submission.wrap(ADD_ADAPTERS, layer)(inputs)
 
-        outputs[layer.path] = compute_outputs(submission, ADD_ADAPTERS, lora.described(layer), "bfloat16", compute)
-    return LayersSeen(call, before, after, outputs)
+        described = lora.described(layer)
+        outputs[layer.path] = compute_outputs(submission, ADD_ADAPTERS, described, "bfloat16", compute)
+        method = vars(layer).get("call", type(layer).call)
+        keras_call[layer.path] = getattr(method, "__func__", method) is keras.layers.EinsumDense.call
+        from_float32[layer.path] = _dtype_of_call(submission, layer, described)
+    return LayersSeen(call, before, after, outputs, keras_call, from_float32)
+
+
+def _dtype_of_call(submission: Submission, layer: keras.layers.EinsumDense, described: AdaptedLayer) -> Outcome[str]:
+    """The dtype that a layer's ``call`` returns for inputs in float32.
+
+    Keras casts the inputs of a layer before it calls ``call``, unless its ``autocast`` is off.
+    """
+    try:
+        outputs = submission.wrap(ADD_ADAPTERS, layer.call)(jnp.asarray(described.inputs, "float32"))
+        return Returned(str(getattr(outputs, "dtype", type(outputs).__name__)))
+    except Failed as failed:
+        return Stopped(failed.diagnosis)
 
 
 def judge_layers(seen: LayersSeen) -> dict[str, float]:
@@ -140,11 +239,33 @@ def judge_layers(seen: LayersSeen) -> dict[str, float]:
         cause = f"{ADD_ADAPTERS} changes {len(changed)} variables of the model."
         rows = [(path, seen.before.get(path, "none"), seen.after.get(path, "none")) for path in changed[:4]]
         raise Failed("PRECISION_VARIABLES_CHANGED", cause, ("variable", "before", "after"), rows)
-    lost = [
-        expect_outputs(seen.outputs[layer.path], lora.described(layer), "bfloat16", "PRECISION_WRONG_LAYER")
-        for layer in lora.layers_with_lora(lora.lora_model())
-    ]
+    lost = []
+    for layer in lora.layers_with_lora(lora.lora_model()):
+        _expect_own_call(seen, layer.path)
+        outputs = seen.outputs[layer.path]
+        lost.append(expect_outputs(outputs, lora.described(layer), "bfloat16", "PRECISION_WRONG_LAYER"))
+        if (dtype := returned(seen.from_float32[layer.path])) != "bfloat16":
+            raise Failed(
+                "PRECISION_WRONG_DTYPE",
+                f"Given inputs in float32, `call` of {layer.path} returns {dtype}: it does not cast them to the "
+                "layer's compute_dtype.",
+                ("", "expected", "yours"),
+                [("dtype of the outputs", "bfloat16", dtype)],
+                remedy="Cast the inputs to `layer.compute_dtype` first.",
+            )
     return {"small update lost": max(lost)}
+
+
+def _expect_own_call(seen: LayersSeen, path: str) -> None:
+    """Make sure that the layer does not compute with the method of Keras' class."""
+    if seen.keras_call[path]:
+        number = sum(seen.keras_call.values())
+        raise Failed(
+            "PRECISION_CALL_NOT_REPLACED",
+            f"{path} still computes with Keras' own `call`: {number} of {len(seen.keras_call)} layers with LoRA do.",
+            ("layer", "its `call`"),
+            [(path, "Keras'" if keras_call else "yours") for path, keras_call in seen.keras_call.items()],
+        )
 
 
 def observe_gradients(submission: Submission) -> Outcome[dict[str, np.ndarray]]:
@@ -179,25 +300,6 @@ def judge_gradients(outcome: Outcome[dict[str, np.ndarray]]) -> dict[str, float]
         cause = "The gradients of the adapters differ from those of the same model in float32."
         raise Failed("PRECISION_GRADIENT_LOST", cause, ("variable", f"cosine, above {COSINE}", "length, about 1"), rows)
     return {"cosine of a gradient below 1": 1 - min(cosines), "length of a gradient off 1": max(errors)}
-
-
-def _is_close(found: float, expected: float) -> bool:
-    # float32 is precise enough; its error is 1e-6.
-    return abs(found - expected) <= 1e-5 * max(1.0, abs(expected))
-
-
-def _other_measures(case: Change, expected: float) -> dict[str, tuple[float, str]]:
-    """What the usual mistakes measure instead, and their codes."""
-    seen = (case.after.astype("float64") - case.before.astype("float64")).ravel()
-    change = case.change.ravel()
-    ratio = float(np.linalg.norm(seen) / np.linalg.norm(change))
-    mean_ratio = float(np.abs(seen).mean() / np.abs(change).mean())
-    return {
-        "the norm of the difference / the norm of the change": (ratio, "PRECISION_NOISE_COUNTED"),
-        "the mean size of the difference / that of the change": (mean_ratio, "PRECISION_NOISE_COUNTED"),
-        "a correlation": (expected / ratio, "PRECISION_WRONG_EFFECT"),
-        "a mean of quotients": (float(np.mean(seen / change)), "PRECISION_WRONG_EFFECT"),
-    }
 
 
 def _number_of(submission: Submission, function: str) -> Any:

@@ -52,12 +52,13 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "share_unchanged", 30): {
-            "shares": "The share of unchanged entries is exact, also for negative numbers, ties, and powers of two."
+            "shares": "The share of unchanged entries is exact, also for negative numbers, ties, powers of two, and "
+            "generated numbers."
         },
         ("spec", "effect_kept", 30): {"effects": "The kept share of the change is right, also with noise."},
         ("spec", "adapted_outputs", 60): {
-            "outputs": "For each kind of layer in Gemma, outputs are right, have the dtype of the inputs, and keep a "
-            "small update."
+            "outputs": "For each kind of layer in Gemma, outputs are right, have the dtype of the inputs, keep a small "
+            "update, and come from a product in this dtype."
         },
         ("spec", "add_adapters_in_float32", 60): {
             "layers": "On a mesh, each layer with LoRA keeps a small update, and the variables do not change."
@@ -85,6 +86,7 @@ EXERCISE = Exercise(
         "Replacing a layer's computation": {
             "PRECISION_WRONG_LAYER": "Read `_kernel`, A, B and the scale of this layer within the call: `kernel` "
             "already includes the adapter, and a function that is defined in a loop uses the loop's last layer.",
+            "PRECISION_CALL_NOT_REPLACED": "Assign your function to the attribute `call` of each layer with LoRA.",
             "PRECISION_VARIABLES_CHANGED": "Change what the layers compute, and do not change their variables: "
             "checkpoints and optimizer state belong to them.",
             "PRECISION_GRADIENT_LOST": "Read the values of the variables within each call, and do not stop the "
@@ -93,6 +95,8 @@ EXERCISE = Exercise(
         "Where to round": {
             "PRECISION_UPDATE_LOST": "Find the last place where a small number is added to a large one in bfloat16, "
             "and add them in float32.",
+            "PRECISION_FLOAT32_PRODUCT": "Multiply inputs and kernel in the dtype of the inputs, and ask for sums in "
+            "float32 by preferred_element_type: a TPU multiplies bfloat16 much faster.",
             "PRECISION_WRONG_DTYPE": "Cast the sum to the dtype of the inputs: float32 takes twice the memory.",
         },
     },

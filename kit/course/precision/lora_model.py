@@ -9,7 +9,7 @@ import keras_hub
 import numpy as np
 
 from kit.course.precision.adapted_layer import AdaptedLayer
-from kit.course.precision.cases import RANK
+from kit.course.precision.cases import RANK, SCALE
 from kit.course.precision.rounding import rounded
 from kit.course.shared import small_models
 from kit.course.shared import unsharded_twin as twin
@@ -45,11 +45,11 @@ def layers_with_lora(model: keras_hub.models.CausalLM) -> list[keras.layers.Eins
 
 
 def described(layer: keras.layers.EinsumDense) -> AdaptedLayer:
-    """The layer in float64, with random inputs and a scale of 2."""
+    """The layer in float64, with random inputs and another scale."""
     variables = (layer._kernel, layer.lora_kernel_a, layer.lora_kernel_b)
     kernel, lora_a, lora_b = (np.asarray(variable.value, "float64") for variable in variables)
     inputs = rounded(np.random.default_rng(small_models.seed()).normal(size=(4, 24, kernel.shape[1])))
-    return AdaptedLayer(layer.path, layer.equation, inputs, kernel, lora_a, lora_b, 2.0)
+    return AdaptedLayer(layer.path, layer.equation, inputs, kernel, lora_a, lora_b, SCALE)
 
 
 def variables_of(model: keras_hub.models.CausalLM) -> dict[str, VariableSeen]:

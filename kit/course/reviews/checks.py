@@ -4,30 +4,43 @@ import random
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies
 
 from kit.checks.diagnosis import Failed
-from kit.judge.observation import Outcome, Raised, returned
+from kit.course.reviews.cleaning import MARK, Cleaning, cleaned, recognised, same
+from kit.course.reviews.order import order_fault
+from kit.judge.new_process import CallInNewProcess
+from kit.judge.observation import Outcome, Raised, Returned, Stopped, returned
+from kit.judge.properties import observe_property
 from kit.judge.submission import Submission
 
 FUNCTION = "prepare_reviews"
 NUMBER_OF_REVIEWS = 60
-#: Sorted by label, like the file of reviews.
-EXAMPLES = [(f"Review {number}: I saw it.", int(number >= 30)) for number in range(NUMBER_OF_REVIEWS)]
-_NUMBER = re.compile(r"Review (\d+): I saw it\.")
-#: A review -> the same review without markup.
-CLEANED = {
-    "Bad.<br />Very bad.": "Bad. Very bad.",
-    "Bad.<br /><br />Very bad.": "Bad. Very bad.",
-    "Bad. <br /> <br /> Very bad.": "Bad. Very bad.",
-    "A < B, and <b>bold</b> break > it": "A < B, and <b>bold</b> break > it",
-}
+#: As many as show a shuffle buffer of 10,000, as in many input pipelines.
+MANY = 12_000
+#: Reviews whose markup distinguishes the usual mistakes.
+REVIEWS = (
+    "Bad.<br />Very bad.",
+    "Bad.<br /><br />Very bad.",
+    "Bad. <br /> <br /> Very  bad.<br /><br /><br />So bad.",
+    "A < B, and <b>bold</b> break > it",
+    "Two  spaces,\ttabs, &amp; caf\u00e9s.",
+)
 GLOBAL_SEED = 12345
+#: Texts that generated reviews are made of.
+_PIECES = ("Good.", "bad", "<br />", "<br />", " ", "  ", "\n", "<b>", "A < B", "\u00e9", "&amp;", "br")
+_NUMBER = re.compile(r"Review (\d+): I saw it\.")
+_TOO_FEW = "The batches take {} reviews, {} are available, and no error is raised."
 
 
 @dataclass(frozen=True)
 class NotText:
     """An item of a batch that is not a string."""
 
+    kind: str
     shown: str
 
 
@@ -38,168 +51,346 @@ Batches = list[list[str | NotText]]
 class Call:
     """A call of ``prepare_reviews`` and its outcome."""
 
+    available: int
     batch_size: int
     num_batches: int
+    seed: int
     outcome: Outcome[Batches]
+    #: The reviews before and after the call, where it has changed its argument.
+    changed: tuple[str, str] | None = None
+    #: Where all reviews are wanted and the call fails: whether it returns with one review more.
+    returns_with_one_more: bool = False
+
+    @property
+    def wanted(self) -> int:
+        """Number of reviews in all batches."""
+        return self.batch_size * self.num_batches
 
 
 @dataclass(frozen=True)
 class OrderSeen:
     """The batches for some seeds, and whether a call changes the global random numbers."""
 
-    seed_3: Outcome[Batches]
-    seed_3_again: Outcome[Batches]
-    seed_4: Outcome[Batches]
-    #: The next number of the module ``random``, seeded with GLOBAL_SEED before the second call.
-    next_random: float
+    #: Seed 3, with one state of the global generators, with another, and with the first again.
+    seed_3: Call
+    other_state: Call
+    same_state: Call
+    #: Seed 3, for an iterator over the same reviews.
+    iterator: Call
+    #: Seed 3, in a process in which strings have other hashes.
+    other_process: Outcome[Batches]
+    #: Further seeds, and seed 0 a second time.
+    seeds: list[Call]
+    seed_0_again: Call
+    #: Seed 3, for many reviews.
+    many: Call
+    #: Name of a module -> its next random number, after a call with a known state.
+    next_random: dict[str, float]
 
 
-def observe_text_alone(submission: Submission) -> dict[str, Outcome[Batches]]:
-    """For each review of CLEANED, one batch of this review."""
-    return {text: _call(submission, [(text, 1)], 1, 1).outcome for text in CLEANED}
+def observe_text_alone(submission: Submission) -> dict[str, Call]:
+    """For each review one batch of this review; the last ones are generated."""
+    found = {text: _call(submission, [(text, 1)], 1, 1) for text in REVIEWS}
+
+    def observe(pieces: list[str]) -> tuple[str, Call]:
+        text = "".join(["It", *pieces, "is"])
+        return text, _call(submission, [(text, 1)], 1, 1)
+
+    pieces = strategies.lists(strategies.sampled_from(_PIECES), max_size=8)
+    generated = observe_property(pieces, observe, lambda case: _judge_text(*case))
+    return found | dict(generated)
 
 
-def judge_text_alone(batches: dict[str, Outcome[Batches]]) -> None:
+def judge_text_alone(calls: dict[str, Call]) -> None:
     """Each batch has the cleaned text."""
-    assert batches.keys() == CLEANED.keys(), "not all reviews were tried"
-    for text, expected in CLEANED.items():
-        found = _texts(returned(batches[text]))
-        if found != [expected]:
-            markup = "<br" in text
-            raise Failed(
-                "REVIEWS_MARKUP_LEFT" if markup else "NOT_AS_EXPECTED",
-                "A run of <br /> is not replaced by one space." if markup else "A review without <br /> is changed.",
-                ("review, each space shown as a dot", "expected", "yours"),
-                # Otherwise an extra space would be invisible.
-                [tuple(shown.replace(" ", "·") for shown in (text, expected, ", ".join(found)))],
-            )
+    assert calls.keys() > set(REVIEWS), "not all reviews were tried"
+    found = {}
+    for text in REVIEWS:
+        texts = _texts(_batches(calls[text]))
+        found[text] = texts[0] if len(texts) == 1 else ""
+    mistake = recognised(found)
+    for text, call in calls.items():
+        _judge_text(text, call, mistake)
+
+
+def _judge_text(text: str, call: Call, mistake: Cleaning | None = None) -> None:
+    """The batch has the cleaned text; ``mistake`` is one that was recognised."""
+    found, expected = _texts(_batches(call)), cleaned(text)
+    if len(found) == 1 and same(found[0], expected):
+        return
+    shown = ", ".join(found)
+    code, remedy = "NOT_AS_EXPECTED", "Leave all other text unchanged."
+    if mistake:
+        code, cause, remedy = mistake.code, mistake.headline, mistake.remedy
+    elif MARK in text and (MARK in shown or _letters(shown) == _letters(expected)):
+        code, cause, remedy = "REVIEWS_MARKUP_LEFT", "A run of <br /> is not replaced by exactly one space.", ""
+    elif _letters(shown) == _letters(text):
+        cause = "White space that is not beside a <br /> is changed."
+    else:
+        cause = "More of a review is changed than its <br />."
+    # Otherwise an extra space would be invisible.
+    row = [shown.replace(" ", "·").replace("\n", "⏎") for shown in (text, expected, shown)]
+    raise Failed(code, cause, ("review, each space shown as a dot", "expected", "yours"), [row], remedy)
 
 
 def observe_too_few(submission: Submission) -> list[Call]:
-    """Calls for more reviews than there are, and one for all reviews."""
-    sizes = ((7, 9), (61, 1), (1, 61))
-    calls = [_call(submission, EXAMPLES, *size, expects=ValueError) for size in sizes]
-    return [*calls, _call(submission, EXAMPLES, 6, 10)]
+    """Calls for more reviews than there are, one for all reviews, and one for fewer."""
+    return [_call(submission, _reviews(NUMBER_OF_REVIEWS), *size) for size in ((7, 9), (61, 1), (1, 61), (6, 10))]
 
 
 def judge_too_few(calls: list[Call]) -> None:
     """Calls for too many reviews raise an error with both numbers; the other calls return."""
-    too_many = [call for call in calls if call.batch_size * call.num_batches > NUMBER_OF_REVIEWS]
-    assert 0 < len(too_many) < len(calls), "too few sizes were tried"
-    for call in too_many:
-        wanted = call.batch_size * call.num_batches
-        if not isinstance(call.outcome, Raised):
-            number = sum(len(batch) for batch in returned(call.outcome))
-            cause = f"The batches take {wanted} reviews, {NUMBER_OF_REVIEWS} are available, and no error is raised."
-            rows = [(wanted, NUMBER_OF_REVIEWS, f"{number} reviews")]
-            raise Failed("REVIEWS_TOO_FEW_ACCEPTED", cause, ("wanted", "available", "returned"), rows)
-        if not {str(wanted), str(NUMBER_OF_REVIEWS)} <= set(re.findall(r"\d+", call.outcome.text)):
-            raise Failed(
-                "REVIEWS_TOO_FEW_ACCEPTED",
-                "The error does not say how many reviews are wanted and how many are available.",
-                ("wanted", "available", "your message"),
-                [(wanted, NUMBER_OF_REVIEWS, call.outcome.text)],
-                remedy="Put both numbers into the message of the ValueError.",
-            )
+    assert {call.wanted > call.available for call in calls} == {True, False}, "too few sizes were tried"
     for call in calls:
-        if call not in too_many:
-            _numbers(returned(call.outcome))
+        if call.wanted > call.available:
+            _judge_refused(call)
+        else:
+            _numbers(_batches(call))
+
+
+def _judge_refused(call: Call) -> None:
+    """A call for too many reviews raises a ValueError with both numbers."""
+    both = (call.wanted, call.available)
+    columns = ("wanted", "available", "yours")
+    if isinstance(call.outcome, Returned):
+        number = sum(len(batch) for batch in call.outcome.data)
+        rows = [(*both, f"{number} reviews")]
+        raise Failed("REVIEWS_TOO_FEW_ACCEPTED", _TOO_FEW.format(*both), columns, rows)
+    if isinstance(call.outcome, Stopped) and call.outcome.diagnosis.code == "EXERCISE_CRASHED":
+        error = call.outcome.diagnosis.cause.partition(" failed: ")[2]
+        raise Failed(
+            "REVIEWS_TOO_FEW_ACCEPTED",
+            f"With {call.available} of {call.wanted} reviews {FUNCTION} fails with another error than a ValueError.",
+            columns,
+            [(*both, error)],
+            remedy="Compare the numbers before you shuffle and cut, and raise a ValueError yourself.",
+        )
+    text = call.outcome.text if isinstance(call.outcome, Raised) else str(_batches(call))
+    if not {str(number) for number in both} <= set(re.findall(r"\d+", text)):
+        raise Failed(
+            "REVIEWS_TOO_FEW_ACCEPTED",
+            "The error does not say how many reviews are wanted and how many are available.",
+            columns,
+            [(*both, text)],
+            remedy="Put both numbers into the message of the ValueError.",
+        )
 
 
 def observe_order(submission: Submission) -> OrderSeen:
-    """Batches for the same seed twice, and for another seed."""
-    first = _call(submission, EXAMPLES, 2, 10, seed=3)
-    state = random.getstate()
-    random.seed(GLOBAL_SEED)
-    # An iterator can be read only once.
-    again = _call(submission, iter(EXAMPLES), 2, 10, seed=3)
-    next_random = random.random()
-    random.setstate(state)
-    other = _call(submission, EXAMPLES, 2, 10, seed=4)
-    return OrderSeen(first.outcome, again.outcome, other.outcome, next_random)
+    """Batches for the same seed several times, and for other seeds."""
+    reviews = _reviews(NUMBER_OF_REVIEWS)
+    other_process = CallInNewProcess(submission, FUNCTION, reviews, 2, 10, 3)
+    states = random.getstate(), np.random.get_state()
+
+    def call(seed: int, global_seed: int, iterator: bool = False) -> Call:
+        random.seed(global_seed)
+        np.random.seed(global_seed)
+        return _call(submission, iter(reviews) if iterator else reviews, 2, 10, seed)
+
+    first = call(3, GLOBAL_SEED)
+    next_random = {"random": random.random(), "numpy.random": float(np.random.random())}
+    seen = OrderSeen(
+        first,
+        call(3, GLOBAL_SEED + 1),
+        call(3, GLOBAL_SEED),
+        call(3, GLOBAL_SEED, iterator=True),
+        _read_process(other_process.outcome()),
+        [call(seed, GLOBAL_SEED) for seed in (4, 0, 5, 1003, 2**31)],
+        call(0, GLOBAL_SEED + 1),
+        _call(submission, _reviews(MANY), 8, MANY // 8, seed=3),
+        next_random,
+    )
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    return seen
 
 
 def judge_order(seen: OrderSeen) -> None:
-    """All reviews are shuffled by the seed alone, and the global generator is unchanged."""
-    first = _numbers(returned(seen.seed_3))
-    later = sum(number >= NUMBER_OF_REVIEWS // 2 for number in first)
-    columns = ("seed", "first reviews of your order", f"of {len(first)}, from the second half")
-    row = ("3", _beginning(first), str(later))
-    # Of 20 reviews drawn from 60, all are from one half once in 70 million times.
-    if later in (0, len(first)) or first == sorted(first) or _read_in_order(first):
+    """All reviews are shuffled by the seed alone, and the global generators are unchanged."""
+    _judge_iterator(seen)
+    first = _numbers(_batches(seen.seed_3))
+    for call in (seen.seed_3, seen.many):
+        fault = order_fault(_numbers(_batches(call)), call.batch_size, call.available)
+        if fault:
+            beginning = ("first reviews of your order", "", _beginning(_numbers(_batches(call))))
+            rows = [(fault.measure, fault.expected, fault.found), beginning]
+            remedy = fault.remedy
+            raise Failed("REVIEWS_NOT_SHUFFLED", fault.cause, ("", "for a shuffle", "yours"), rows, remedy)
+    _judge_reproducible(seen, first)
+
+
+def _judge_iterator(seen: OrderSeen) -> None:
+    """What works with a list works with an iterator."""
+    first, second = seen.seed_3.outcome, seen.iterator.outcome
+    if not isinstance(first, Returned):
+        return
+    expected = f"{len(_texts(first.data))} reviews"
+    found = expected
+    if isinstance(second, Returned):
+        found = f"{len(_texts(second.data))} reviews"
+    elif isinstance(second, Stopped) and second.diagnosis.code == "EXERCISE_CRASHED":
+        found = second.diagnosis.cause.partition(" failed: ")[2]
+    if found != expected:
         raise Failed(
-            "REVIEWS_NOT_SHUFFLED",
-            "The reviews keep the order of the file or come from one part of it. The file is sorted by label, so all "
-            "of these reviews share one opinion.",
-            columns,
-            [row],
+            "REVIEWS_ITERATOR_FAILS",
+            f"{FUNCTION} works with a list of reviews, and not with an iterator over the same reviews.",
+            ("examples", "outcome"),
+            [("a list", expected), ("an iterator", found)],
         )
-    again, other = _numbers(returned(seen.seed_3_again)), _numbers(returned(seen.seed_4))
-    rows = [row, ("3 again", _beginning(again), ""), ("4", _beginning(other), "")]
-    if again != first:
-        raise Failed("REVIEWS_NOT_REPRODUCIBLE", "The same seed gives another order.", columns, rows)
-    if other == first:
-        raise Failed("REVIEWS_NOT_REPRODUCIBLE", "Another seed gives the same order.", columns, rows)
-    if seen.next_random != random.Random(GLOBAL_SEED).random():
-        raise Failed(
-            "REVIEWS_NOT_REPRODUCIBLE",
-            "Your shuffle changes the random numbers of the rest of the program.",
-            columns,
-            rows,
-            remedy="Create your own generator with random.Random(seed). Do not call random.seed or random.shuffle.",
+
+
+def _judge_reproducible(seen: OrderSeen, first: list[int]) -> None:
+    """Only the seed decides the order, and other random numbers do not change."""
+    columns = ("call with", "first reviews of your order")
+    start = ("seed 3", _beginning(first))
+
+    def fail(cause: str, label: str, other: list[int], remedy: str = "", base: tuple[str, str] = start) -> None:
+        rows = [base, (label, _beginning(other))]
+        raise Failed("REVIEWS_NOT_REPRODUCIBLE", cause, columns, rows, remedy)
+
+    other_state, same_state = (_numbers(_batches(call)) for call in (seen.other_state, seen.same_state))
+    if other_state != first:
+        if same_state == first:
+            cause = "The order depends on random numbers that other code draws, and not on the seed alone."
+            fail(cause, "seed 3, other global random numbers", other_state)
+        fail("The same seed gives another order at each call.", "seed 3 again", other_state)
+    if (iterator := _numbers(_batches(seen.iterator))) != first:
+        cause = "An iterator over the same reviews gives other batches than a list of them."
+        fail(cause, "seed 3, an iterator", iterator, "Make one list of `examples` first, and use that list only.")
+    if (other_process := _numbers(returned(seen.other_process))) != first:
+        fail(
+            "The same seed gives another order in a second Python process.",
+            "seed 3, another process",
+            other_process,
+            "Use the seed itself. `hash` of a string and the order of a set of strings differ from one process to "
+            "the next.",
         )
+    orders = {call.seed: _numbers(_batches(call)) for call in seen.seeds}
+    if (again := _numbers(_batches(seen.seed_0_again))) != orders[0]:
+        cause = "Seed 0 gives another order at each call."
+        remedy = "0 is a seed like any other: in Python `0 or …` and `if seed` treat it as missing."
+        fail(cause, "seed 0 again", again, remedy, ("seed 0", _beginning(orders[0])))
+    seeds = {3: first, **orders}
+    for seed, order in seeds.items():
+        for other, other_order in seeds.items():
+            if seed < other and order == other_order:
+                cause = f"Another seed gives the same order: {seed} and {other}."
+                fail(cause, f"seed {other}", other_order, base=(f"seed {seed}", _beginning(order)))
+    expected = {
+        "random": random.Random(GLOBAL_SEED).random(),
+        "numpy.random": float(np.random.RandomState(GLOBAL_SEED).random()),
+    }
+    for name, number in seen.next_random.items():
+        if number != (right := expected[name]):
+            raise Failed(
+                "REVIEWS_NOT_REPRODUCIBLE",
+                f"Your shuffle changes the random numbers of the rest of the program: those of {name}.",
+                ("next random number", "expected", "after your call"),
+                [(name, f"{right:.6f}", f"{number:.6f}")],
+                remedy="Create your own generator with random.Random(seed). Do not call random.seed or random.shuffle.",
+            )
 
 
 def observe_full_batches(submission: Submission) -> list[Call]:
-    """Batches of different sizes and numbers."""
-    return [_call(submission, EXAMPLES, *size) for size in ((4, 3), (7, 8), (1, 5), (60, 1))]
+    """Batches of different sizes and numbers; the last ones are generated."""
+    reviews = _reviews(NUMBER_OF_REVIEWS)
+    calls = [_call(submission, reviews, *size) for size in ((4, 3), (7, 8), (1, 5), (60, 1))]
+
+    numbers = strategies.integers
+    sizes_and_seed = strategies.tuples(numbers(1, 14), numbers(1, 5), numbers(1, 5), numbers(0, 2**32 - 1))
+
+    def observe(sizes: tuple[int, int, int, int]) -> Call:
+        available, batch_size, num_batches, seed = sizes
+        return _call(submission, _reviews(available), batch_size, num_batches, seed)
+
+    return calls + observe_property(sizes_and_seed, observe, _judge_batches)
 
 
 def judge_full_batches(calls: list[Call]) -> None:
     """Number and sizes of the batches are the requested ones, and all reviews are different."""
-    assert calls, "no batches were requested"
+    assert len(calls) > 4, "too few batches were requested"
     for call in calls:
-        batches = returned(call.outcome)
-        sizes, expected = [len(batch) for batch in batches], [call.batch_size] * call.num_batches
-        if sizes != expected:
-            raise Failed(
-                "REVIEWS_PARTIAL_BATCH",
-                f"{FUNCTION} returned "
-                + ("batches of other sizes" if len(batches) == call.num_batches else f"{len(batches)} batches")
-                + f" instead of {call.num_batches} batches of {call.batch_size}.",
-                ("expected sizes", "yours"),
-                [(expected, sizes)],
-            )
-        numbers = _numbers(batches)
-        if len(set(numbers)) != len(numbers):
-            raise Failed(
-                "NOT_AS_EXPECTED",
-                "A review appears more than once, while others are left out.",
-                ("expected different reviews", "yours"),
-                [(len(numbers), len(set(numbers)))],
-                remedy="Cut the shuffled list into consecutive slices.",
-            )
+        _judge_batches(call)
+
+
+def _judge_batches(call: Call) -> None:
+    if call.wanted > call.available:
+        _judge_refused(call)
+        return
+    batches = _batches(call)
+    sizes, expected = [len(batch) for batch in batches], [call.batch_size] * call.num_batches
+    if sizes != expected:
+        raise Failed(
+            "REVIEWS_PARTIAL_BATCH",
+            f"{FUNCTION} returned "
+            + ("batches of other sizes" if len(batches) == call.num_batches else f"{len(batches)} batches")
+            + f" instead of {call.num_batches} batches of {call.batch_size}.",
+            ("reviews available", "expected sizes", "yours"),
+            [(call.available, expected, sizes)],
+        )
+    numbers = _numbers(batches)
+    if len(set(numbers)) != len(numbers):
+        raise Failed(
+            "NOT_AS_EXPECTED",
+            "A review appears more than once, while others are left out.",
+            ("reviews available", "expected different reviews", "yours"),
+            [(call.available, len(numbers), len(set(numbers)))],
+            remedy="Cut the shuffled list into consecutive slices.",
+        )
+
+
+def _reviews(number: int) -> list[tuple[str, int]]:
+    """Reviews sorted by label, like the file."""
+    return [(f"Review {place}: I saw it.", int(place >= number // 2)) for place in range(number)]
 
 
 def _call(
-    submission: Submission,
-    examples: Iterable[tuple[str, int]],
-    batch_size: int,
-    num_batches: int,
-    seed: int = 0,
-    expects: type[Exception] | tuple[type[Exception], ...] = (),
+    submission: Submission, examples: Iterable[tuple[str, int]], batch_size: int, num_batches: int, seed: int = 0
 ) -> Call:
     def read(batches: list) -> Batches:
         for batch in batches:
             submission.expect_type(f"a batch of {FUNCTION}", batch, list)
-        return [[str(item) if isinstance(item, str) else NotText(repr(item)) for item in batch] for batch in batches]
+        return [
+            [str(item) if isinstance(item, str) else NotText(type(item).__name__, repr(item)) for item in batch]
+            for batch in batches
+        ]
 
-    # A list of its own: the solution may sort or shuffle what it is given.
+    available = list(examples) if isinstance(examples, list) else _reviews(NUMBER_OF_REVIEWS)
     given = list(examples) if isinstance(examples, list) else examples
+    refused = ValueError if batch_size * num_batches > len(available) else ()
     outcome = submission.observe(
-        FUNCTION, given, batch_size, num_batches, seed, reads=read, returns=list, expects=expects
+        FUNCTION, given, batch_size, num_batches, seed, reads=read, returns=list, expects=refused
     )
-    return Call(batch_size, num_batches, outcome)
+    changed, with_one_more = None, False
+    if isinstance(given, list) and given != available:
+        changed = (_shown(available), _shown(given))
+    if isinstance(outcome, Stopped) and batch_size * num_batches == len(available):
+        more = [*available, ("One more.", 1)]
+        with_one_more = isinstance(submission.observe(FUNCTION, more, batch_size, num_batches, seed), Returned)
+    return Call(len(available), batch_size, num_batches, seed, outcome, changed, with_one_more)
+
+
+def _batches(call: Call) -> Batches:
+    """The batches that a call returned. Raises Failed if it returned none."""
+    if call.changed:
+        cause = f"{FUNCTION} changes the list that it is given."
+        raise Failed("REVIEWS_INPUT_CHANGED", cause, ("examples before the call", "after"), [call.changed])
+    outcome = call.outcome
+    if call.returns_with_one_more and isinstance(outcome, Stopped) and outcome.diagnosis.code == "EXERCISE_CRASHED":
+        raise Failed(
+            "REVIEWS_ENOUGH_REFUSED",
+            f"With as many reviews as are wanted {FUNCTION} fails; with one review more it returns.",
+            ("wanted", "available", "your error"),
+            [(call.wanted, call.available, outcome.diagnosis.cause.partition(" failed: ")[2])],
+        )
+    return returned(outcome)
+
+
+def _read_process(outcome: Outcome[Any]) -> Outcome[Batches]:
+    """The batches from another process, whose texts were checked in this one."""
+    if isinstance(outcome, Returned):
+        return Returned([[str(item) for item in batch] for batch in outcome.data])
+    return outcome
 
 
 def _texts(batches: Batches) -> list[str]:
@@ -208,8 +399,10 @@ def _texts(batches: Batches) -> list[str]:
     for batch in batches:
         for item in batch:
             if isinstance(item, NotText):
-                cause = "A batch contains an item that is not a text."
-                raise Failed("REVIEWS_LABELS_KEPT", cause, ("expected", "yours"), [("a text", item.shown)])
+                kept = item.kind in ("tuple", "list", "int")
+                code = "REVIEWS_LABELS_KEPT" if kept else "WRONG_RETURN_TYPE"
+                cause = f"A batch contains an item of type {item.kind}, which is not a text."
+                raise Failed(code, cause, ("expected", "yours"), [("a text", item.shown)])
             texts.append(item)
     return texts
 
@@ -230,10 +423,13 @@ def _numbers(batches: Batches) -> list[int]:
     return numbers
 
 
-def _read_in_order(numbers: list[int]) -> bool:
-    """Whether the numbers are in the file's order, or shuffled within a small window only."""
-    return max(abs(number - sorted(numbers)[position]) for position, number in enumerate(numbers)) <= 4
+def _letters(text: str) -> str:
+    return "".join(text.split())
 
 
 def _beginning(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers[:10]))
+
+
+def _shown(examples: list[tuple[str, int]]) -> str:
+    return f"{len(examples)} reviews: {examples[:2]}"

@@ -24,9 +24,10 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "prepare_reviews", 15): {
-            "text_alone": "Labels are dropped, and each run of markup becomes one space.",
-            "too_few": "Too few reviews raise a ValueError that names both numbers.",
-            "order": "All reviews are shuffled, and only the seed decides the order.",
+            "text_alone": "Labels are dropped, each run of markup becomes one space, and other text is unchanged.",
+            "too_few": "Too few reviews raise a ValueError that names both numbers; exactly enough do not.",
+            "order": "All reviews are shuffled, and only the seed decides the order, in each process and for any "
+            "iterable.",
             "full_batches": "There are as many batches as requested, each batch is full, and no review appears twice.",
         }
     },
@@ -34,13 +35,19 @@ EXERCISE = Exercise(
         "Text only": {
             "REVIEWS_LABELS_KEPT": "Keep the text of each pair and drop its label.",
             "REVIEWS_MARKUP_LEFT": "Replace each run of <br />, together with the space around it, by one space.",
+            "REVIEWS_ITERATOR_FAILS": "Go through `examples` once, and make a list: an iterator has no length and no "
+            "index, and can be read only once.",
         },
         "The order": {
             "REVIEWS_NOT_SHUFFLED": "Shuffle all reviews before you take some of them: the file is sorted by label.",
             "REVIEWS_NOT_REPRODUCIBLE": "Draw all random numbers from random.Random(seed).",
+            "REVIEWS_INPUT_CHANGED": "Make a list of your own, and shuffle that: the caller may still use the list "
+            "that it passed.",
         },
         "Full batches": {
             "REVIEWS_PARTIAL_BATCH": "Return exactly num_batches lists of exactly batch_size texts.",
+            "REVIEWS_ENOUGH_REFUSED": "Raise the error only if there are fewer reviews than wanted: exactly as many "
+            "are enough.",
             "REVIEWS_TOO_FEW_ACCEPTED": "Raise a ValueError with both numbers if there are fewer than batch_size x "
             "num_batches reviews.",
         },

@@ -14,10 +14,11 @@ def prepare_reviews(
     because the file is sorted by label: the first 12,500 reviews all have the same label.
 
     Args:
-        examples: Pairs of a review and its label.
+        examples: Pairs of a review and its label. It can be any iterable, also one that can be read
+            only once, and is not changed.
         batch_size: Number of reviews in a batch.
         num_batches: Number of batches. All of them are full; remaining reviews are not used.
-        seed: The same seed gives the same batches.
+        seed: At least 0. The same seed gives the same batches, in each process.
 
     Raises:
         ValueError: if there are fewer than ``batch_size * num_batches`` reviews.
