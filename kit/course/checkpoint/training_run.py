@@ -86,7 +86,7 @@ def logits(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray]) -> np.nda
 def _make_step(model: keras_hub.models.CausalLM) -> Callable[..., Any]:
     def compute_loss(trainable: list, non_trainable: list, x: Any, y: Any, sample_weight: Any) -> Any:
         logits, _ = model.stateless_call(trainable, non_trainable, x, training=True)
-        return twin.cross_entropy(logits, x, y, sample_weight)
+        return twin.cross_entropy(logits, y, sample_weight)
 
     @jax.jit
     def step(
