@@ -186,7 +186,7 @@ def expect_compiled(model: keras_hub.models.CausalLM, given: keras.optimizers.Op
 def _optimizer_of(model: keras_hub.models.CausalLM) -> OptimizerSeen:
     optimizer, variables = model.optimizer, model.trainable_variables
     optimizer.build(variables)
-    moments = _moments_of(model)
+    moments = moments_of(model)
     before, decayed, after = small_models.values(variables), None, None
     rates, options = _rates_of(optimizer), _options_of(optimizer)
     if all(moment.in_place for moment in moments):
@@ -218,7 +218,8 @@ def _options_of(optimizer: keras.optimizers.Optimizer) -> tuple[str, ...]:
     )
 
 
-def _moments_of(model: keras_hub.models.CausalLM) -> tuple[Moment, ...]:
+def moments_of(model: keras_hub.models.CausalLM) -> tuple[Moment, ...]:
+    """The optimizer's variables that have the shape of a matrix of the model."""
     shardings = {
         tuple(variable.shape): variable.value.sharding
         for variable in model.trainable_variables
@@ -226,7 +227,7 @@ def _moments_of(model: keras_hub.models.CausalLM) -> tuple[Moment, ...]:
     }
     moments = []
     for variable in model.optimizer.variables:
-        shape, sharding = tuple(variable.shape), variable.value.sharding
+        shape, sharding = tuple(variable.shape), getattr(variable.value, "sharding", None)
         if (expected := shardings.get(shape)) is not None:
             moments.append(
                 Moment(
@@ -234,7 +235,7 @@ def _moments_of(model: keras_hub.models.CausalLM) -> tuple[Moment, ...]:
                     shape,
                     str(getattr(expected, "spec", "")),
                     str(getattr(sharding, "spec", "one device")),
-                    bool(sharding.is_equivalent_to(expected, len(shape))),
+                    sharding is not None and bool(sharding.is_equivalent_to(expected, len(shape))),
                 )
             )
     return tuple(moments)
