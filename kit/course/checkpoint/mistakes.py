@@ -265,7 +265,7 @@ def merge_table() -> MistakeTable:
 
 
 def multiples(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> Values:
-    """How often A B was added to each kernel, how often it is left, and whether kernels were rounded."""
+    """How often A B was added to each kernel and is left in its adapter, and what was rounded."""
     found: dict[str, float] = {}
     kernels = [path for path in before if path.endswith("/kernel") and f"{path[:-6]}lora_kernel_a" in before]
     assert kernels, "the model has no adapters"

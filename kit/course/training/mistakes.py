@@ -1,5 +1,6 @@
 """The usual mistakes in the training loop, computed by the unsharded twin."""
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
@@ -127,7 +128,12 @@ FIT = (
         "The texts of all batches are joined, and cut into new batches of the length of the first.",
         "Make one element of each batch that `finetune` is given; do not flatten them.",
     ),
-    *(mistake for mistake in LOSS if mistake.name in ("padding_counted", "not_shifted", "shifted_twice")),
+    # The model is compiled by the check, so only the data can make these mistakes.
+    *(
+        dataclasses.replace(mistake, remedy="Pass the texts to `fit`, or (x, y, sample_weight) of the preprocessor.")
+        for mistake in LOSS
+        if mistake.name in ("padding_counted", "not_shifted", "shifted_twice")
+    ),
 )
 _EXCLUSIVE = (
     {"decay_ignored", "decay_default", "decay_in_gradient"},
@@ -149,7 +155,8 @@ def step_table(first_loss: float | None = None) -> MistakeTable:
     def after_steps(names: Names) -> Values | None:
         if _cannot_be_made(names):
             return None
-        if first_loss is not None and not np.isclose(_first_loss(names & _IN_FIRST_LOSS), first_loss, rtol=1e-3):
+        # The right values are shown beside those that were found.
+        if names and first_loss is not None and not _has_first_loss(names, first_loss):
             return None
         mistaken, batches, start = _run_of_the_step()
         run = mistaken.train(batches, names)
@@ -205,6 +212,10 @@ def losses_of_steps(logged: Sequence[float], sizes: Sequence[int]) -> list[float
 
 def _cannot_be_made(names: Names) -> bool:
     return are_exclusive(names) or any(len(group & names) > 1 for group in _EXCLUSIVE)
+
+
+def _has_first_loss(names: Names, first_loss: float) -> bool:
+    return bool(np.isclose(_first_loss(names & _IN_FIRST_LOSS), first_loss, rtol=1e-3))
 
 
 @functools.cache
