@@ -145,7 +145,7 @@ _EXCLUSIVE = (
 )
 
 
-def step_table(first_loss: float | None = None) -> MistakeTable:
+def step_table(first_loss: float | None = None, with_adapters: bool = True) -> MistakeTable:
     """The mistakes that the check ``step`` recognises.
 
     With the first loss of a run, only mistakes that give this loss are considered, so that the
@@ -158,9 +158,8 @@ def step_table(first_loss: float | None = None) -> MistakeTable:
         # The right values are shown beside those that were found.
         if names and first_loss is not None and not _has_first_loss(names, first_loss):
             return None
-        mistaken, batches, start = _run_of_the_step()
-        run = mistaken.train(batches, names)
-        return as_values(run.losses, start, run.trainable)
+        run, start = _run_with(names), _run_of_the_step()[2]
+        return as_values(run.losses, start, run.trainable if with_adapters else {})
 
     # The tolerance is larger than rounding, and ten times smaller than the least difference.
     return MistakeTable(STEP, after_steps, relative=1e-4, absolute=1e-6)
@@ -222,6 +221,12 @@ def _has_first_loss(names: Names, first_loss: float) -> bool:
 def _first_loss(names: Names) -> float:
     mistaken, batches, _ = _run_of_the_step()
     return mistaken.train(batches[:1], names).losses[0]
+
+
+@functools.cache
+def _run_with(names: Names) -> twin.Trajectory:
+    mistaken, batches, _ = _run_of_the_step()
+    return mistaken.train(batches, names)
 
 
 @functools.cache
