@@ -26,6 +26,8 @@ FORESEEN: dict[str, str] = {
     "the list.",
     r"(TypeError|ValueError): .*(<Variable path=|<class '.*Variable'>|KerasVariable)": "Pass the variable's array: "
     "`variable.value`.",
+    r"ModuleNotFoundError: tensorflow(_text)? is blocked": "Use grain.MapDataset.source instead of tf.data, and NumPy "
+    "arrays instead of tensors: TensorFlow takes seconds to import and occupies the TPU, so the kit blocks it.",
     r"AttributeError: 'SingleDeviceSharding' object has no attribute '(spec|mesh)'": "An array on one device has no "
     "spec and no mesh: treat it as replicated.",
 }

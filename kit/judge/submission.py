@@ -42,7 +42,8 @@ class Submission:
         except BaseException as error:
             line, text = self.their_line(error)
             cause = f"{self._shown} does not import: {described(error)}."
-            raise Failed("EXERCISE_DOES_NOT_IMPORT", cause, ("line", "text"), [(line or "-", text)]) from None
+            remedy = remedy_for(error, self._foreseen)
+            raise Failed("EXERCISE_DOES_NOT_IMPORT", cause, ("line", "text"), [(line or "-", text)], remedy) from None
 
     def wanted(self, name: str) -> Function:
         """What the exercise asks of a function."""

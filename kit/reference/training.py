@@ -22,15 +22,16 @@ def compile_for_finetuning(model: keras_hub.models.CausalLM, learning_rate: floa
 
     """
     # region task 1
-    #: Make an AdamW with this rate and decay. Exclude variables named "bias" or "scale" from
-    #: weight decay.
+    #: Make an AdamW with this rate and decay, and leave its other options at their defaults.
+    #: Exclude variables named "bias" or "scale" from weight decay.
     optimizer = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay)
     # Keras searches the last part of a variable's path. With LoRA no trainable variable matches.
     optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
     # endregion
     # region task 2
     #: Compile the model with the optimizer, with cross-entropy over the model's logits, and
-    #: with an accuracy that does not count padding.
+    #: with an accuracy that does not count padding. State the accuracy: without it KerasHub
+    #: adds one, and a model of plain Keras has none.
     model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         optimizer=optimizer,
@@ -47,6 +48,9 @@ def finetune(
 ) -> keras.callbacks.History:
     """Train on batches of texts, in their order, with the preprocessor's sequence length.
 
+    The preprocessor and the list of batches are unchanged afterwards, and the optimizer is the one
+    that the model was compiled with.
+
     Args:
         model: A compiled model with a preprocessor.
         batches: Lists of texts. The size of the mesh's batch axis divides the length of each.
@@ -55,9 +59,9 @@ def finetune(
 
     """
     # region task 3
-    #: Pass the batches to `fit`, unchanged and in order. `fit` does not take a list of lists
-    #: of strings: use a grain.MapDataset.source whose elements are NumPy arrays with
-    #: dtype=object.
+    #: Pass the batches to `fit`, unchanged and in order; their lengths may differ. `fit` does
+    #: not take a list of lists of strings: use a grain.MapDataset.source whose elements are
+    #: NumPy arrays with dtype=object. The kit blocks TensorFlow, and so tf.data.
     # One element is one batch. `fit` tokenizes it, cuts or pads it to the sequence length, and
     # shifts the targets.
     dataset = grain.MapDataset.source([np.array(batch, dtype=object) for batch in batches])

@@ -205,7 +205,7 @@ class _TensorFlowBlocker(importlib.abc.MetaPathFinder):
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
         if name.partition(".")[0] in self.blocked:
-            raise ModuleNotFoundError(f"{name} is blocked by kit.runtime", name=name)
+            raise ModuleNotFoundError(f"{name} is blocked: the kit runs without TensorFlow", name=name)
 
 
 class _KerasHubFinder(importlib.abc.MetaPathFinder):

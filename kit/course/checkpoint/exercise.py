@@ -37,6 +37,10 @@ EXERCISE = Exercise(
             "merge": "The merged model computes the same logits and has no trainable variables."
         },
     },
+    foreseen={
+        r"ValueError: Unable to (synchronously )?create dataset .*name already exists": "Two variables have the same "
+        "name: use the whole path of each, and a prefix for the optimizer's.",
+    },
     remedies={
         "What save_weights does": {
             "CHECKPOINT_ADAPTERS_LOST": "Save `lora_kernel_a` and `lora_kernel_b` themselves: `save_weights` adds "
@@ -45,6 +49,8 @@ EXERCISE = Exercise(
         "What a step needs": {
             "CHECKPOINT_RESUME_OFF_TRAJECTORY": "Save and restore the optimizer's variables too, including its step "
             "count.",
+            "CHECKPOINT_LAYOUT_LOST": "Assign values to the variables: `variable.assign` keeps the layout, and a new "
+            "array has its own.",
             "CHECKPOINT_OPTIMIZER_NOT_BUILT": "Build the optimizer for the trainable variables before you list its "
             "variables; a second build does nothing.",
         },

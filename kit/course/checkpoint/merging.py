@@ -7,10 +7,12 @@ import keras_hub
 import numpy as np
 
 from kit.checks.diagnosis import Failed
-from kit.course.checkpoint.training_run import RANK, State, differing, fresh_model, logits
+from kit.course.checkpoint.mistakes import ALPHA, merge_table, multiples
+from kit.course.checkpoint.training_run import RANK, State, differing, fresh_model, layouts, logits, moved_layouts
 from kit.course.shared import small_models
 from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.meshes import mesh_shapes
+from kit.judge.crashes import described
 from kit.judge.observation import Outcome, returned
 from kit.judge.submission import Submission
 
@@ -26,23 +28,46 @@ class Merged:
     values: State
     #: Paths of the variables that are still trainable.
     trainable: tuple[str, ...]
+    #: Variables whose layout changed: path, layout before and after.
+    moved: tuple[tuple[str, str, str], ...]
+    #: The error of ``predict`` with the function that was made before merging; empty if there is
+    #: none.
+    predict_error: str
 
 
-def observe_merge(submission: Submission) -> Outcome[Merged]:
+@dataclass(frozen=True)
+class MergeSeen:
+    """A float32 model after ``merge_adapters``, and the values of one that computes in bfloat16."""
+
+    merged: Outcome[Merged]
+    mixed: Outcome[State]
+
+
+def observe_merge(submission: Submission) -> MergeSeen:
     """Logits, values and trainable variables of a model after ``merge_adapters``."""
     small_models.set_distribution(*mesh_shapes()[0])
     model, x = _model_to_merge()
+    before = layouts(model.variables)
+    # As after `predict`, but without compiling it.
+    predict = model.make_predict_function(force=True)
 
     def read(_: Any) -> Merged:
         trainable = tuple(str(variable.path) for variable in model.trainable_variables)
-        return Merged(logits(model, x), small_models.values(model.variables), trainable)
+        moved = moved_layouts(before, layouts(model.variables))
+        values = small_models.values(model.variables)
+        error = _predict_error(model, x) if model.predict_function is predict else ""
+        return Merged(logits(model, x), values, trainable, moved, error)
 
-    return submission.observe("merge_adapters", model, reads=read)
+    merged = submission.observe("merge_adapters", model, reads=read)
+    mixed, _ = _model_to_merge("mixed_bfloat16")
+    return MergeSeen(
+        merged, submission.observe("merge_adapters", mixed, reads=lambda _: small_models.values(mixed.variables))
+    )
 
 
-def judge_merge(outcome: Outcome[Merged]) -> dict[str, float]:
+def judge_merge(seen: MergeSeen) -> dict[str, float]:
     """The logits stay the same, also without the adapters, and nothing is trainable."""
-    merged = returned(outcome)
+    merged = returned(seen.merged)
     small_models.set_distribution(*mesh_shapes()[0])
     model, x = _model_to_merge()
     values, expected = small_models.values(model.variables), logits(model, x)
@@ -53,6 +78,7 @@ def judge_merge(outcome: Outcome[Merged]) -> dict[str, float]:
     def expect_same(found: np.ndarray, cause: str) -> float:
         difference = _difference(found, expected)
         if not difference < TOLERANCE:
+            _recognise(values, merged.values)
             raise Failed("CHECKPOINT_MERGE_CHANGES_OUTPUTS", cause, *evidence(difference))
         return difference
 
@@ -73,15 +99,71 @@ def judge_merge(outcome: Outcome[Merged]) -> dict[str, float]:
         _logits_of_kernels(model, x, merged.values),
         "The kernels without the adapters, as a preset stores them, compute different logits.",
     )
+    _judge_mixed(values, returned(seen.mixed))
+    _judge_use(merged)
     return {"logits after merging": difference}
 
 
-def _model_to_merge() -> tuple[keras_hub.models.CausalLM, dict[str, np.ndarray]]:
+def _recognise(before: State, after: State) -> None:
+    """Name the usual mistakes that leave these kernels and adapters, if there are any."""
+    table, found = merge_table(), multiples(before, after)
+    if table.recognise(found):
+        raise table.failure(found, "CHECKPOINT_MERGE_CHANGES_OUTPUTS", "")
+
+
+def _judge_mixed(before: State, after: State) -> None:
+    """A model whose float32 kernels are cast to bfloat16 at each call keeps float32 kernels."""
+    for path, kernel in before.items():
+        a, b = (before.get(f"{path[:-6]}lora_kernel_{part}") for part in "ab")
+        if not path.endswith("/kernel") or a is None or b is None:
+            continue
+        expected = kernel + ALPHA / RANK * np.matmul(a, b)
+        difference = float(np.abs(after[path] - expected).max() / np.abs(expected).max())
+        if not difference < TOLERANCE:
+            _recognise(before, after)
+            cause = "In a model that computes in bfloat16, the merged kernel is not the sum in float32."
+            rows = [(path, f"below {TOLERANCE:.0e}", f"{difference:.2g}")]
+            columns = ("largest relative difference of an entry", "expected", "yours")
+            remedy = "Add the scaled A B to the variable `_kernel`, in float32."
+            raise Failed("CHECKPOINT_MERGE_CHANGES_OUTPUTS", cause, columns, rows, remedy)
+
+
+def _judge_use(merged: Merged) -> None:
+    """The merged model can be used like any other."""
+    if merged.moved:
+        cause = f"merge_adapters changes the layout of {len(merged.moved)} variables."
+        remedy = "Assign to the variables: `variable.assign` keeps the layout."
+        raise Failed("CHECKPOINT_LAYOUT_LOST", cause, ("variable", "before", "after"), merged.moved[:5], remedy)
+    if merged.predict_error:
+        raise Failed(
+            "NOT_AS_EXPECTED",
+            "`predict` fails after merge_adapters, if it was used before: its compiled function takes trainable and "
+            "other variables as two lists, and these have changed.",
+            ("", "predict"),
+            [("expected", "works"), ("yours", merged.predict_error)],
+            "Set the compiled functions of the model to None, as the stub does.",
+            "checkpoint#Merging",
+        )
+
+
+def _predict_error(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray]) -> str:
+    """Class and first line of the error that ``predict`` raises; empty if it works."""
+    preprocessor, model.preprocessor = model.preprocessor, None
+    try:
+        model.predict(x, verbose=0)
+    except Exception as error:
+        return described(error)
+    finally:
+        model.preprocessor = preprocessor
+    return ""
+
+
+def _model_to_merge(dtype: str = "float32") -> tuple[keras_hub.models.CausalLM, dict[str, np.ndarray]]:
     """A model with LoRA whose adapters have a scale other than 1, and tokenized texts."""
-    model = fresh_model(RANK, "adamw")
+    model = fresh_model(RANK, "adamw", dtype=dtype)
     for layer in model.backbone._flatten_layers(include_self=False):
         if getattr(layer, "lora_enabled", False):
-            layer.lora_alpha = 2 * layer.lora_rank
+            layer.lora_alpha = ALPHA
     return model, twin.tokenized(model, small_models.texts(8, seed=small_models.seed()))[0]
 
 

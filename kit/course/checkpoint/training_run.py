@@ -1,9 +1,10 @@
 """The training run of the checkpoint checks: its model, its batches and its step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import keras
 import keras_hub
 import numpy as np
 
@@ -11,26 +12,35 @@ from kit.course.shared import small_models
 from kit.course.shared import unsharded_twin as twin
 
 LEARNING_RATE, WEIGHT_DECAY = 0.01, 0.25
+#: Each entry of the trainable variables of a fresh model with other values.
+OTHER_VALUE = 0.01
 #: Of LoRA, where a model has it.
 RANK = 3
 
 #: Variable path -> value.
 State = dict[str, np.ndarray]
+#: Variable path -> its sharding, and the number of its dimensions.
+Layouts = Mapping[str, tuple[Any, int]]
 
 
 def fresh_model(
-    rank: int, optimizer_name: str, built: bool = True, other_values: bool = False, dtype: str = "float32"
+    rank: int,
+    optimizer_name: str,
+    built: bool = True,
+    other_values: bool = False,
+    dtype: str = "float32",
+    num_layers: int = 1,
 ) -> keras_hub.models.CausalLM:
     """A small compiled model under the distribution that is set; with rank 0 all parameters train.
 
     The paths of the optimizer's variables begin with ``optimizer_name``. With ``other_values``, the
     trainable variables differ from those of a trained model.
     """
-    model = small_models.small_model(rank=rank, num_layers=1, dtype=dtype)
+    model = small_models.small_model(rank=rank, num_layers=num_layers, dtype=dtype)
     if other_values:
         # With LoRA, the base has the same values in each model: it comes from the preset.
         for variable in model.trainable_variables:
-            variable.assign(np.full(tuple(variable.shape), 0.01, "float32"))
+            variable.assign(np.full(tuple(variable.shape), OTHER_VALUE, "float32"))
     small_models.compile_model(model, LEARNING_RATE, WEIGHT_DECAY, optimizer_name, built)
     return model
 
@@ -47,6 +57,30 @@ def state_of(model: keras_hub.models.CausalLM) -> State:
     for variable in model.optimizer.variables:
         found["optimizer/" + variable.path.partition("/")[2]] = np.asarray(variable.value)
     return found
+
+
+def fresh_state(model: keras_hub.models.CausalLM) -> State:
+    """The state of a fresh model with other values, whose variables are those of this model."""
+    found = {path: np.zeros_like(value) for path, value in state_of(model).items()}
+    for variable in model.trainable_variables:
+        found[variable.path] = np.full_like(found[variable.path], OTHER_VALUE)
+    return found
+
+
+def layouts(variables: Sequence[keras.Variable]) -> Layouts:
+    """The sharding of each variable, None if its value is not an array of JAX, and its rank."""
+    return {variable.path: (getattr(variable.value, "sharding", None), len(variable.shape)) for variable in variables}
+
+
+def moved_layouts(before: Layouts, after: Layouts) -> tuple[tuple[str, str, str], ...]:
+    """Path and layouts of the variables whose shards are other ones, or on other devices."""
+    moved = []
+    for path, (expected, rank) in before.items():
+        found = after[path][0]
+        if found is None or not found.is_equivalent_to(expected, rank):
+            spec = "no array of JAX" if found is None else str(getattr(found, "spec", "one device"))
+            moved.append((path, str(getattr(expected, "spec", "one device")), spec))
+    return tuple(moved)
 
 
 def differing(expected: State, found: State) -> list[str]:
@@ -86,7 +120,7 @@ def logits(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray]) -> np.nda
 def _make_step(model: keras_hub.models.CausalLM) -> Callable[..., Any]:
     def compute_loss(trainable: list, non_trainable: list, x: Any, y: Any, sample_weight: Any) -> Any:
         logits, _ = model.stateless_call(trainable, non_trainable, x, training=True)
-        return twin.cross_entropy(logits, x, y, sample_weight)
+        return twin.cross_entropy(logits, y, sample_weight)
 
     @jax.jit
     def step(

@@ -86,7 +86,7 @@ def gradients(model: keras_hub.models.CausalLM) -> dict[str, np.ndarray]:
     def gradient(trainable: list, rest: list) -> list:
         def loss(trainable: list) -> Any:
             logits, _ = model.stateless_call(trainable, rest, x, training=True)
-            return twin.cross_entropy(logits.astype("float32"), x, y, sample_weight)
+            return twin.cross_entropy(logits.astype("float32"), y, sample_weight)
 
         return jax.grad(loss)(trainable)
 

@@ -1,7 +1,7 @@
 """The optimizer, loss and accuracy that a function of a solution compiles a model with."""
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import keras
 import keras_hub
@@ -9,14 +9,14 @@ import numpy as np
 
 from kit.checks.diagnosis import Failed
 from kit.course.shared import small_models
-from kit.course.shared import unsharded_twin as twin
+from kit.course.shared.loss_mistakes import compile_table
 from kit.course.shared.meshes import mesh_shapes
+from kit.course.shared.optimizer_mistakes import DECAY, RATE, UPDATES, gradients, optimizer_table, updated
+from kit.judge.mistakes import MistakeTable
 from kit.judge.observation import Outcome, returned
 from kit.judge.submission import Submission
 
 COMPILE = "compile_for_finetuning"
-#: What the function is asked for: learning rate and weight decay.
-RATE, DECAY = 0.01, 0.25
 #: Of LoRA, where a model has it.
 RANK = 3
 #: Sums over shards have another order than sums on one device, and Adam magnifies the rounding.
@@ -45,11 +45,16 @@ class OptimizerSeen:
     #: Name of the class, and whether it is Keras' AdamW.
     name: str
     is_adamw: bool
-    learning_rate: float
+    #: At steps 0, 100 and 10,000.
+    learning_rates: tuple[float, ...]
+    #: Options of AdamW that are not Keras' defaults, as text: "beta_1=0.5".
+    options: tuple[str, ...]
     moments: tuple[Moment, ...]
     #: Path -> value, before and after one update with gradients of zero: what moves is what decays.
-    #: ``after`` is None if a moment is out of place, because the update may not run then.
+    #: Then after :data:`UPDATES` with the gradients of the oracle. Both are None if a moment is out
+    #: of place, because the update may not run then.
     before: dict[str, np.ndarray]
+    decayed: dict[str, np.ndarray] | None
     after: dict[str, np.ndarray] | None
 
 
@@ -59,6 +64,8 @@ class LossSeen:
 
     loss: float
     metrics: dict[str, float]
+    #: Whether ``compile`` was called without metrics, so that KerasHub added its own.
+    metrics_left_out: bool
 
 
 def observe_optimizer(submission: Submission, function: str = COMPILE) -> Outcome[OptimizerSeen]:
@@ -77,16 +84,14 @@ def observe_optimizer(submission: Submission, function: str = COMPILE) -> Outcom
 def judge_optimizer(outcome: Outcome[OptimizerSeen]) -> None:
     """AdamW with this rate, decay and exclusions; moments are sharded like their variable."""
     seen = returned(outcome)
-    if not np.isclose(seen.learning_rate, RATE, rtol=1e-6):
-        cause = "The optimizer has a different learning rate from the one that was given."
-        raise Failed("TRAINING_RATE_IGNORED", cause, ("expected", "yours"), [(RATE, f"{seen.learning_rate:g}")])
     _judge_moments(seen)
-    assert seen.after is not None, "no update was tried"
-    _judge_decay(seen.before, seen.after)
+    assert seen.decayed is not None, "no update was tried"
+    _judge_rate_and_decay(seen)
     if not seen.is_adamw:
         cause = "The optimizer is not AdamW."
         rows = [("AdamW", seen.name)]
         raise Failed("NOT_AS_EXPECTED", cause, ("expected", "yours"), rows, remedy="Use keras.optimizers.AdamW.")
+    _judge_updates(seen)
 
 
 def observe_loss(submission: Submission, function: str = COMPILE) -> Outcome[LossSeen]:
@@ -95,13 +100,16 @@ def observe_loss(submission: Submission, function: str = COMPILE) -> Outcome[Los
     model = small_models.small_model(rank=RANK, num_layers=1)
     given = model.optimizer
 
+    calls = _watch_compile(model)
+
     def read(_: Any) -> LossSeen:
         expect_compiled(model, given, function)
         logits, x, y, weight = _example()
         predicted = keras.ops.convert_to_tensor(logits)
         loss = model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=weight)
         metrics = model.compute_metrics(x, y, predicted, weight)
-        return LossSeen(float(loss), {str(name): float(value) for name, value in metrics.items()})
+        left_out = any(not {"metrics", "weighted_metrics"} & call.keys() for call in calls[-1:])
+        return LossSeen(float(loss), {str(name): float(value) for name, value in metrics.items()}, left_out)
 
     return submission.observe(function, model, RATE, DECAY, reads=read)
 
@@ -109,34 +117,62 @@ def observe_loss(submission: Submission, function: str = COMPILE) -> Outcome[Los
 def judge_loss(outcome: Outcome[LossSeen]) -> None:
     """Cross-entropy of the next token over logits; loss and accuracy do not count padding."""
     seen = returned(outcome)
-    logits, x, y, weight = _example()
-    compare_loss(
-        seen.loss,
-        {variant: float(twin.cross_entropy(logits, x, y, weight, variant)) for variant in get_args(twin.Variant)},
-    )
-    right = (logits.argmax(-1) == y).astype("float64")
-    expected, with_padding = float((right * weight).sum() / weight.sum()), float(right.mean())
+    table = table_of_loss()
     accuracies = {name: value for name, value in seen.metrics.items() if "accuracy" in name}
-    if not accuracies:
+    for value in accuracies.values() or [table.right["accuracy"]]:
+        _compare_loss(table, seen.loss, value)
+    if seen.metrics_left_out or not accuracies:
+        cause = "The model was compiled without an accuracy."
+        if accuracies:
+            cause = "compile was called without an accuracy, and KerasHub's default took its place."
         raise Failed(
             "NOT_AS_EXPECTED",
-            "The model was compiled without an accuracy.",
+            cause,
             ("expected", "yours"),
-            [("sparse_categorical_accuracy", ", ".join(seen.metrics) or "no metric")],
+            [("sparse_categorical_accuracy", "left out" if accuracies else ", ".join(seen.metrics) or "no metric")],
             remedy="Pass a SparseCategoricalAccuracy to `compile`, in `weighted_metrics`.",
         )
-    for name, value in accuracies.items():
-        if np.isclose(value, expected, rtol=1e-5):
-            continue
-        counts_padding = np.isclose(value, with_padding, rtol=1e-5)
-        raise Failed(
-            "TRAINING_COUNTS_PADDING" if counts_padding else "NOT_AS_EXPECTED",
-            "The accuracy counts padding." if counts_padding else "The accuracy over the tokens is wrong.",
-            ("metric", "expected", "yours", "with padding"),
-            [(name, f"{expected:.4f}", f"{value:.4f}", f"{with_padding:.4f}")],
-            remedy="Pass the accuracy to `compile` in `weighted_metrics`: only these get `sample_weight`, which is 0 "
-            "at padding.",
-        )
+
+
+def table_of_loss() -> MistakeTable:
+    """The mistakes that the check of loss and accuracy recognises."""
+    return compile_table(*_example())
+
+
+def table_of_optimizer() -> MistakeTable:
+    """The mistakes that the check of the optimizer recognises."""
+    model = small_models.small_model(rank=0, num_layers=1)
+    return optimizer_table([variable.path for variable in model.trainable_variables])
+
+
+def _compare_loss(table: MistakeTable, loss: float, accuracy: float) -> None:
+    """Compare the values with the right ones, and with those of the usual mistakes."""
+    found = {"loss": loss, "accuracy": accuracy}
+    if table.is_right(found):
+        return
+    if table.is_right({**found, "accuracy": table.right["accuracy"]}):
+        cause = "The accuracy is not the share of the tokens that are predicted right."
+        remedy = "Pass a SparseCategoricalAccuracy to `compile`, in `weighted_metrics`."
+        raise table.failure(found, "NOT_AS_EXPECTED", cause, remedy)
+    raise table.failure(
+        found,
+        "TRAINING_OFF_THE_TWIN",
+        "The loss is not the weighted cross-entropy of the next token.",
+        "Compare the loss with the formula in the lesson.",
+    )
+
+
+def _watch_compile(model: keras_hub.models.CausalLM) -> list[dict[str, Any]]:
+    """The keyword arguments of each call of ``model.compile`` from now on."""
+    calls: list[dict[str, Any]] = []
+    compile_model = model.compile
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        calls.append(kwargs)
+        return compile_model(*args, **kwargs)
+
+    model.compile = watched
+    return calls
 
 
 def expect_compiled(model: keras_hub.models.CausalLM, given: keras.optimizers.Optimizer | None, function: str) -> None:
@@ -147,43 +183,43 @@ def expect_compiled(model: keras_hub.models.CausalLM, given: keras.optimizers.Op
         raise Failed("NOT_AS_EXPECTED", cause, ("expected", "yours"), rows, remedy="Call model.compile.")
 
 
-_MISTAKES = {
-    "counts padding": ("TRAINING_COUNTS_PADDING", "The loss counts padding."),
-    "targets not shifted": (
-        "TRAINING_TARGETS_NOT_SHIFTED",
-        "The targets of the loss are the input tokens, not the next tokens.",
-    ),
-    "on probabilities": ("TRAINING_LOSS_ON_PROBABILITIES", "The loss treats logits as probabilities."),
-}
+def _optimizer_of(model: keras_hub.models.CausalLM) -> OptimizerSeen:
+    optimizer, variables = model.optimizer, model.trainable_variables
+    optimizer.build(variables)
+    moments = moments_of(model)
+    before, decayed, after = small_models.values(variables), None, None
+    rates, options = _rates_of(optimizer), _options_of(optimizer)
+    if all(moment.in_place for moment in moments):
+        optimizer.apply([keras.ops.zeros_like(variable.value) for variable in variables], variables)
+        decayed = small_models.values(variables)
+        for number in range(UPDATES):
+            given = gradients(number, {path: value.shape for path, value in before.items()})
+            optimizer.apply([keras.ops.convert_to_tensor(given[variable.path]) for variable in variables], variables)
+        after = small_models.values(variables)
+    is_adamw = isinstance(optimizer, keras.optimizers.AdamW)
+    return OptimizerSeen(type(optimizer).__name__, is_adamw, rates, options, moments, before, decayed, after)
 
 
-def compare_loss(found: float, variants: dict[str, float]) -> None:
-    """Compare a loss with the right variant, and with those of common mistakes."""
-    if np.isclose(found, variants["right"], rtol=LOSS_TOLERANCE):
-        return
-    rows = [("yours", f"{found:.6f}"), *((name, f"{value:.6f}") for name, value in variants.items())]
-    for variant, (code, cause) in _MISTAKES.items():
-        if np.isclose(found, variants[variant], rtol=1e-4):
-            raise Failed(code, cause, ("loss", "value"), rows)
-    raise Failed(
-        "TRAINING_OFF_THE_TWIN", "The loss differs from the loss of the unsharded twin.", ("loss", "value"), rows
+def _rates_of(optimizer: keras.optimizers.Optimizer) -> tuple[float, ...]:
+    """The learning rates at the first, the hundredth and the ten thousandth step."""
+    rate = optimizer._learning_rate
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return tuple(float(np.asarray(rate(step))) for step in (0, 100, 10_000))
+    return (float(np.asarray(optimizer.learning_rate)),) * 3
+
+
+def _options_of(optimizer: keras.optimizers.Optimizer) -> tuple[str, ...]:
+    """The options that differ from AdamW's defaults, besides rate, decay and name."""
+    default = keras.optimizers.AdamW().get_config()
+    return tuple(
+        f"{name}={value}"
+        for name, value in optimizer.get_config().items()
+        if name not in ("name", "learning_rate", "weight_decay") and default.get(name) != value
     )
 
 
-def _optimizer_of(model: keras_hub.models.CausalLM) -> OptimizerSeen:
-    optimizer, variables = model.optimizer, model.trainable_variables
-    learning_rate = float(np.asarray(optimizer.learning_rate))
-    optimizer.build(variables)
-    moments = _moments_of(model)
-    before, after = small_models.values(variables), None
-    if all(moment.in_place for moment in moments):
-        optimizer.apply([keras.ops.zeros_like(variable.value) for variable in variables], variables)
-        after = small_models.values(variables)
-    is_adamw = isinstance(optimizer, keras.optimizers.AdamW)
-    return OptimizerSeen(type(optimizer).__name__, is_adamw, learning_rate, moments, before, after)
-
-
-def _moments_of(model: keras_hub.models.CausalLM) -> tuple[Moment, ...]:
+def moments_of(model: keras_hub.models.CausalLM) -> tuple[Moment, ...]:
+    """The optimizer's variables that have the shape of a matrix of the model."""
     shardings = {
         tuple(variable.shape): variable.value.sharding
         for variable in model.trainable_variables
@@ -191,7 +227,7 @@ def _moments_of(model: keras_hub.models.CausalLM) -> tuple[Moment, ...]:
     }
     moments = []
     for variable in model.optimizer.variables:
-        shape, sharding = tuple(variable.shape), variable.value.sharding
+        shape, sharding = tuple(variable.shape), getattr(variable.value, "sharding", None)
         if (expected := shardings.get(shape)) is not None:
             moments.append(
                 Moment(
@@ -199,7 +235,7 @@ def _moments_of(model: keras_hub.models.CausalLM) -> tuple[Moment, ...]:
                     shape,
                     str(getattr(expected, "spec", "")),
                     str(getattr(sharding, "spec", "one device")),
-                    bool(sharding.is_equivalent_to(expected, len(shape))),
+                    sharding is not None and bool(sharding.is_equivalent_to(expected, len(shape))),
                 )
             )
     return tuple(moments)
@@ -220,25 +256,58 @@ def _judge_moments(seen: OptimizerSeen) -> None:
         )
 
 
-def _judge_decay(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:
-    decays = {path: _decay(before[path], after[path]) for path in before}
-    scales = [path for path in decays if path.endswith(("/scale", "/bias"))]
-    matrices = [path for path in decays if path not in scales]
-    assert scales, "the small model has no scale"
-    assert matrices, "the small model has no matrix"
-    columns = ("variable", "expected decay", "yours")
-    rows = [(matrices[0], DECAY, f"{decays[matrices[0]]:.4g}"), (scales[0], 0, f"{decays[scales[0]]:.4g}")]
-    if any(abs(decays[path] - DECAY) > 1e-3 for path in matrices):
-        cause = f"The weight decay of the matrices is not the one that was given, {DECAY}."
-        raise Failed("TRAINING_DECAY_IGNORED", cause, columns, rows)
-    if any(abs(decays[path]) > 1e-3 for path in scales):
-        raise Failed("TRAINING_DECAYS_NORMS", "The normalization scales decay too.", columns, rows)
+def _judge_rate_and_decay(seen: OptimizerSeen) -> None:
+    first, *later = seen.learning_rates
+    if any(rate != first for rate in later):
+        cause = "The learning rate is not constant."
+        rows = [(step, RATE, f"{rate:g}") for step, rate in zip((0, 100, 10_000), seen.learning_rates, strict=True)]
+        remedy = "Pass the given number itself as `learning_rate`, not a schedule."
+        raise Failed("TRAINING_RATE_IGNORED", cause, ("step", "expected", "yours"), rows, remedy)
+    assert seen.decayed is not None
+    decays = {path: _decay(value, seen.decayed[path], first) for path, value in seen.before.items()}
+    table = optimizer_table(tuple(decays))
+    found = {"learning rate": first} | {f"decay of {path}": decay for path, decay in decays.items()}
+    if np.isclose(first, RATE, rtol=1e-6) and table.is_right(found):
+        return
+    if not np.isclose(first, RATE, rtol=1e-6):
+        cause = "The optimizer has a different learning rate from the one that was given."
+        raise table.failure(found, "TRAINING_RATE_IGNORED", cause)
+    norms = [path for path in decays if path.endswith(("/scale", "/bias"))]
+    if any(abs(decays[path]) > 1e-3 for path in decays if path in norms):
+        raise table.failure(found, "TRAINING_DECAYS_NORMS", "Normalization scales decay.")
+    cause = f"The weight decay of the matrices is not the one that was given, {DECAY}."
+    raise table.failure(found, "TRAINING_DECAY_IGNORED", cause)
 
 
-def _decay(before: np.ndarray, after: np.ndarray) -> float:
+def _judge_updates(seen: OptimizerSeen) -> None:
+    """With the same gradients, the weights are those of AdamW without other options."""
+    assert seen.after is not None
+    expected = updated(seen.before)
+    differences = {
+        path: float(np.abs(seen.after[path] - value).max() / np.abs(value - seen.before[path]).max())
+        for path, value in expected.items()
+    }
+    path = max(differences, key=lambda path: differences[path])
+    # The weights are rounded to float32 after each update, which moves them by a hundredth.
+    if differences[path] > 1e-3:
+        place = np.unravel_index(np.abs(expected[path] - seen.before[path]).argmax(), expected[path].shape)
+        raise Failed(
+            "NOT_AS_EXPECTED",
+            "With the same gradients, the weights change in another way than with AdamW of this rate and decay.",
+            (f"after {UPDATES} updates", "expected", "yours"),
+            [
+                (f"an entry of {path}", f"{expected[path][place]:.6f}", f"{seen.after[path][place]:.6f}"),
+                ("options besides rate and decay", "Keras' defaults", ", ".join(seen.options) or "Keras' defaults"),
+            ],
+            remedy="Leave the other options of AdamW at their defaults.",
+            anchor="training#The optimizer",
+        )
+
+
+def _decay(before: np.ndarray, after: np.ndarray, rate: float) -> float:
     """The weight decay that explains the change of a variable under gradients of zero."""
-    place = np.unravel_index(np.abs(before).argmax(), before.shape)
-    return float((1 - after[place] / before[place]) / RATE)
+    old, new = before.astype("float64"), after.astype("float64")
+    return float(np.vdot(old - new, old) / np.vdot(old, old) / rate) if rate else 0.0
 
 
 def _example() -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ epsilon is added to the root of the uncorrected second moment.
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,6 @@ import keras
 import keras_hub
 import numpy as np
 
-#: The right loss, and the losses that common mistakes compute.
-Variant = Literal["right", "counts padding", "targets not shifted", "on probabilities"]
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 
 
@@ -37,22 +35,14 @@ def tokenized(model: keras_hub.models.CausalLM, batch: Sequence[str]) -> tuple[A
     return {name: np.asarray(value) for name, value in x.items()}, np.asarray(y), np.asarray(sample_weight)
 
 
-def cross_entropy(logits: Any, x: Any, y: Any, sample_weight: Any, variant: Variant = "right") -> Any:
-    """The loss of a batch, in nats per position, or what a common mistake computes.
+def cross_entropy(logits: Any, y: Any, sample_weight: Any) -> Any:
+    """The loss of a batch, in nats per position.
 
-    The logits have the shape (batch, length, vocabulary); the token ids in ``x``, the next tokens
-    ``y`` and the weights, which are 0 at padding, have the shape (batch, length).
+    The logits have the shape (batch, length, vocabulary); the next tokens ``y`` and the weights,
+    which are 0 at padding, have the shape (batch, length).
     """
-    targets = x["token_ids"] if variant == "targets not shifted" else y
-    weight = jnp.ones_like(sample_weight, dtype="float32") if variant == "counts padding" else sample_weight
-    if variant == "on probabilities":
-        # Keras normalizes and clips its input if from_logits is False.
-        probabilities = jnp.clip(logits / jnp.sum(logits, axis=-1, keepdims=True), 1e-7, 1 - 1e-7)
-        log_probabilities = jnp.log(probabilities)
-    else:
-        log_probabilities = jax.nn.log_softmax(logits)
-    chosen = jnp.take_along_axis(log_probabilities, targets[..., None], axis=-1)[..., 0]
-    return -(chosen * weight).sum() / weight.size
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), y[..., None], axis=-1)[..., 0]
+    return -(chosen * sample_weight).sum() / sample_weight.size
 
 
 @contextlib.contextmanager
@@ -76,14 +66,16 @@ def train(
     """Train a copy of the model's trainable variables on one device; the model is not changed.
 
     All variables decay, so the model must have no trainable bias and no trainable scale. It may be
-    under any distribution. There is one batch of texts per step.
+    under any distribution. There is one batch of texts per step. Shorter batches are filled up with
+    texts that have no weight, so that one program does for all; so a model with batches of
+    different lengths must have no dropout.
     """
     with on_one_device(model) as (trainable, rest):
 
-        def loss(trainable: list, rest: list, x: Any, y: Any, sample_weight: Any) -> Any:
+        def loss(trainable: list, rest: list, x: Any, y: Any, sample_weight: Any, scale: Any) -> Any:
             # The random states of dropout are among the rest, and change from step to step.
             logits, rest = model.stateless_call(trainable, rest, x, training=True)
-            return cross_entropy(logits, x, y, sample_weight), rest
+            return scale * cross_entropy(logits, y, sample_weight), rest
 
         @jax.jit
         def step(trainable: list, rest: list, first: list, second: list, number: Any, batch: tuple) -> tuple:
@@ -100,10 +92,17 @@ def train(
 
         first = [jnp.zeros_like(variable) for variable in trainable]
         second = [jnp.zeros_like(variable) for variable in trainable]
-        losses = []
+        losses, largest = [], max(map(len, batches))
         for number, batch in enumerate(batches, start=1):
+            x, y, sample_weight = tokenized(model, [*batch, *[batch[0]] * (largest - len(batch))])
+            sample_weight = sample_weight * (np.arange(largest) < len(batch))[:, None]
             trainable, rest, first, second, value = step(
-                trainable, rest, first, second, jnp.float32(number), tokenized(model, batch)
+                trainable,
+                rest,
+                first,
+                second,
+                jnp.float32(number),
+                (x, y, sample_weight, np.float32(largest / len(batch))),
             )
             losses.append(float(value))
     paths = [variable.path for variable in model.trainable_variables]

@@ -1,6 +1,5 @@
 """The checks of the exercise ``training``: what compile, fit and step do, and how it is judged."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,12 @@ import numpy as np
 from kit.checks.diagnosis import Failed
 from kit.course.shared import compiled_model, small_models
 from kit.course.shared import unsharded_twin as twin
-from kit.course.shared.compiled_model import COMPILE, DECAY, LOSS_TOLERANCE, RANK, RATE
+from kit.course.shared.compiled_model import COMPILE
 from kit.course.shared.meshes import mesh_shapes, mesh_with_batch_axis
+from kit.course.shared.optimizer_mistakes import DECAY, RATE
 from kit.course.training import hand_written_step
-from kit.course.training.twin_comparison import Values, expect_trained, expect_twin, is_like_twin, loss_variants
+from kit.course.training.mistakes import EPOCHS, as_values, batches_of_fit, fit_table, losses_of_steps, model_of_fit
+from kit.course.training.twin_comparison import Values, expect_trained, expect_twin, is_like_twin, loss_of
 from kit.formatting import format_bytes
 from kit.judge.observation import Outcome, returned
 from kit.judge.submission import Submission
@@ -26,8 +27,6 @@ observe_optimizer, judge_optimizer = compiled_model.observe_optimizer, compiled_
 observe_loss, judge_loss = compiled_model.observe_loss, compiled_model.judge_loss
 observe_step, judge_step = hand_written_step.observe_step, hand_written_step.judge_step
 
-#: What ``finetune`` is called with in the check ``fit``.
-BATCHES, EPOCHS = 3, 2
 #: Steps of the check ``learns``, all on the same batch.
 LEARNING_STEPS = 12
 
@@ -38,12 +37,17 @@ class Fitted:
 
     #: Calls of ``on_epoch_begin``.
     epochs: int
-    #: The loss in the logs of each ``on_train_batch_end``; nan if they have none.
-    logged: list[float]
+    #: The loss in the logs of each ``on_train_batch_end``; None if they have none.
+    logged: list[float | None]
     #: Step count of the optimizer.
     steps: int
     #: Whether the model still has the optimizer that it was compiled with.
     same_optimizer: bool
+    #: Whether the model still has its preprocessor, and the sequence length of it.
+    same_preprocessor: bool
+    sequence_length: int
+    #: Whether the list of batches is the one that was passed.
+    same_batches: bool
     values: dict[str, np.ndarray]
 
 
@@ -53,21 +57,22 @@ class _Recorder(keras.callbacks.Callback):
     def __init__(self) -> None:
         super().__init__()
         self.epochs = 0
-        self.logged: list[float] = []
+        self.logged: list[float | None] = []
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epochs += 1
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.logged.append(float((logs or {}).get("loss", float("nan"))))
+        loss = (logs or {}).get("loss")
+        self.logged.append(None if loss is None else float(loss))
 
 
 def observe_fit(submission: Submission) -> Outcome[Fitted]:
-    """``finetune`` with three batches, two epochs and a callback."""
+    """``finetune`` with three batches of different lengths, two epochs and a callback."""
     small_models.set_distribution(*mesh_with_batch_axis())
-    model = small_models.small_model(rank=RANK, num_layers=1)
+    model = model_of_fit()
     small_models.compile_model(model, RATE, DECAY)
-    optimizer, recorder = model.optimizer, _Recorder()
+    optimizer, preprocessor, batches, recorder = model.optimizer, model.preprocessor, batches_of_fit(), _Recorder()
 
     def read(_: Any) -> Fitted:
         return Fitted(
@@ -75,13 +80,16 @@ def observe_fit(submission: Submission) -> Outcome[Fitted]:
             recorder.logged,
             int(np.asarray(model.optimizer.iterations.value)),
             model.optimizer is optimizer,
+            model.preprocessor is preprocessor,
+            preprocessor.sequence_length,
+            batches == batches_of_fit(),
             small_models.values(model.variables),
         )
 
     return submission.observe(
         "finetune",
         model,
-        small_models.batches(BATCHES),
+        batches,
         epochs=EPOCHS,
         callbacks=[recorder],
         reads=read,
@@ -92,16 +100,24 @@ def observe_fit(submission: Submission) -> Outcome[Fitted]:
 def judge_fit(outcome: Outcome[Fitted]) -> dict[str, float]:
     """Batches are trained in order; losses and adapters are those of the unsharded twin."""
     fitted = returned(outcome)
-    model = small_models.small_model(rank=RANK, num_layers=1)
-    before, batches = small_models.values(model.variables), small_models.batches(BATCHES)
+    model, batches = model_of_fit(), batches_of_fit()
+    before = small_models.values(model.variables)
     expect_trained(before, fitted.values, fitted.steps)
-    _judge_calls(fitted)
+    logged = _judge_calls(fitted, EPOCHS * len(batches))
+    _judge_what_is_left(fitted)
     right = twin.train(model, batches * EPOCHS, RATE, DECAY)
-    losses = _losses_of_steps(fitted.logged, right.losses)
     trainable = {path: fitted.values[path] for path in right.trainable}
-    if not is_like_twin(losses, trainable, right):
-        _judge_order(model, before, losses, right)
-    return expect_twin(losses, trainable, right, "fit")
+    # `train_on_batch` logs the loss of the batch, and `fit` logs the mean of the epoch so far.
+    by_epoch = losses_of_steps(logged, [len(batch) for batch in batches])
+    for losses in (logged, by_epoch):
+        if is_like_twin(losses, trainable, right):
+            return expect_twin(losses, trainable, right, "fit")
+    table = fit_table()
+    for losses in (by_epoch, logged):
+        if table.recognise(found := as_values(losses, before, trainable)):
+            raise table.failure(found, "TRAINING_OFF_THE_TWIN", "")
+    _judge_order(model, before, by_epoch, right)
+    return expect_twin(by_epoch, trainable, right, "fit")
 
 
 def observe_learns(submission: Submission) -> Outcome[dict[str, np.ndarray]]:
@@ -124,7 +140,7 @@ def judge_learns(outcome: Outcome[dict[str, np.ndarray]]) -> dict[str, float]:
     model = _bundled_model_with_lora()
     before, (batch,) = small_models.values(model.variables), small_models.batches(1)
     expect_trained(before, after, LEARNING_STEPS)
-    first, last = (loss_variants(model, batch, values)["right"] for values in (before, after))
+    first, last = (loss_of(model, batch, values) for values in (before, after))
     # Over five seeds the loss falls to 0.79 to 0.81 of its value; where nothing is learned it
     # stays.
     if not last < 0.9 * first:
@@ -172,9 +188,9 @@ def judge_v3_8(plan: "Plan") -> None:
         )
 
 
-def _judge_calls(fitted: Fitted) -> None:
+def _judge_calls(fitted: Fitted, steps: int) -> list[float]:
     """The callback saw each epoch and each batch, and the optimizer counts each step."""
-    steps, seen = EPOCHS * BATCHES, len(fitted.logged)
+    seen = len(fitted.logged)
     evidence = (
         ("", "expected", "yours"),
         [
@@ -185,38 +201,49 @@ def _judge_calls(fitted: Fitted) -> None:
     )
     if seen == 0:
         raise Failed("TRAINING_ARGUMENT_IGNORED", "`finetune` never called its callbacks.", *evidence)
-    if fitted.epochs != EPOCHS and seen != steps:
+    if not fitted.same_optimizer:
+        cause = "`finetune` replaces the optimizer that the model was compiled with, and its state is lost."
+        raise Failed("TRAINING_OPTIMIZER_STATE_LOST", cause, *evidence, "Call `fit`, and do not compile the model.")
+    if fitted.epochs != EPOCHS and seen == steps:
+        cause = f"`finetune` trains {steps} batches, as it should, in {fitted.epochs} epochs instead of {EPOCHS}."
+        raise Failed("TRAINING_EPOCHS_CHANGED", cause, *evidence)
+    if fitted.epochs != EPOCHS and seen == steps // EPOCHS * fitted.epochs:
         cause = f"`finetune` was called with epochs={EPOCHS} and trained for {fitted.epochs}."
         raise Failed("TRAINING_ARGUMENT_IGNORED", cause, *evidence)
-    if not fitted.same_optimizer or (fitted.steps < seen and fitted.steps != steps):
-        raise Failed("TRAINING_OPTIMIZER_STATE_LOST", "The optimizer's state was reset during training.", *evidence)
     if seen != steps or fitted.epochs != EPOCHS:
-        cause = f"`finetune` was given {BATCHES} batches for {EPOCHS} epochs and trained {seen} batches."
+        cause = f"`finetune` was given {steps // EPOCHS} batches for {EPOCHS} epochs and trained {seen} batches."
         raise Failed("TRAINING_BATCHES_CHANGED", cause, *evidence)
+    if fitted.steps != steps:
+        cause = f"After {steps} steps, the step count of the optimizer is {fitted.steps}."
+        raise Failed("TRAINING_OPTIMIZER_STATE_LOST", cause, *evidence, "Do not change the optimizer's variables.")
+    losses = [loss for loss in fitted.logged if loss is not None]
+    if len(losses) < seen:
+        cause = "The logs that the callbacks receive at the end of a batch have no loss."
+        rows = [("steps with a loss", steps, len(losses))]
+        raise Failed("NOT_AS_EXPECTED", cause, ("", "expected", "yours"), rows, "Pass the callbacks to `fit`.")
+    return losses
 
 
-def _losses_of_steps(logged: Sequence[float], expected: Sequence[float]) -> list[float]:
-    """The loss of each step.
+def _judge_what_is_left(fitted: Fitted) -> None:
+    """The model generates later with the same preprocessor, and the caller uses the batches."""
+    length = small_models.SEQUENCE_LENGTH
+    rows = [
+        ("the model's preprocessor", "unchanged", "unchanged" if fitted.same_preprocessor else "another"),
+        ("its sequence length", length, fitted.sequence_length),
+        ("the list of batches", "unchanged", "unchanged" if fitted.same_batches else "changed"),
+    ]
+    if not fitted.same_preprocessor or fitted.sequence_length != length or not fitted.same_batches:
+        cause = "`finetune` leaves its arguments changed."
+        remedy = "Restore what you change, or work on a copy."
+        raise Failed("NOT_AS_EXPECTED", cause, ("after finetune", "expected", "yours"), rows, remedy, "training#fit")
 
-    ``train_on_batch`` logs the loss of the batch, and ``fit`` logs the mean of the epoch so far.
-    """
-    if np.allclose(logged, expected, rtol=LOSS_TOLERANCE):
-        return list(logged)
-    found = []
-    for start in range(0, len(logged), BATCHES):
-        sums = [mean * number for number, mean in enumerate(logged[start : start + BATCHES], 1)]
-        found += [value - previous for value, previous in zip(sums, [0.0, *sums], strict=False)]
-    return found
 
-
-def _judge_order(
-    model: keras_hub.models.CausalLM, before: Values, losses: Sequence[float], right: twin.Trajectory
-) -> None:
+def _judge_order(model: keras_hub.models.CausalLM, before: Values, losses: list[float], right: twin.Trajectory) -> None:
     """If the first loss is the loss of a later batch, say so."""
     if np.isclose(losses[0], right.losses[0], rtol=1e-4):
         return
-    for position, batch in enumerate(small_models.batches(BATCHES)[1:], 2):
-        if np.isclose(losses[0], loss_variants(model, batch, before)["right"], rtol=1e-4):
+    for position, batch in enumerate(batches_of_fit()[1:], 2):
+        if np.isclose(losses[0], loss_of(model, batch, before), rtol=1e-4):
             cause = f"The first step was trained on batch {position} of the batches that were given."
             rows = [
                 (number, f"{found:.6f}", f"{expected:.6f}")

@@ -48,6 +48,11 @@ EXERCISE = Exercise(
             "extra bytes."
         },
     },
+    foreseen={
+        r"TypeError: grad requires real- or complex-valued inputs": "Differentiate with respect to the trainable "
+        "list, the first argument: one of the values that you differentiate by is an integer.",
+        r"ValueError: .*nested structure": "`stateless_call` and `stateless_apply` each return a pair: unpack it.",
+    },
     remedies={
         "The loss": {
             "TRAINING_LOSS_ON_PROBABILITIES": "Pass `from_logits=True` to the loss: the model returns logits.",
@@ -73,6 +78,7 @@ EXERCISE = Exercise(
         },
         "fit": {
             "TRAINING_ARGUMENT_IGNORED": "Pass `epochs` and `callbacks` to `fit`.",
+            "TRAINING_EPOCHS_CHANGED": "Call `fit` once, with all batches and with `epochs`.",
             "TRAINING_BATCHES_CHANGED": "Pass each batch to `fit` unchanged, in the given order.",
         },
         "Is it learning?": {"TRAINING_LOSS_FLAT": "Check what you pass to the optimizer besides its rate."},

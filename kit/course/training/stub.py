@@ -21,11 +21,12 @@ def compile_for_finetuning(model: keras_hub.models.CausalLM, learning_rate: floa
         weight_decay: The weight decay of AdamW. Biases and normalization scales do not decay.
 
     """
-    # Task 1: Make an AdamW with this rate and decay. Exclude variables named "bias" or "scale" from
-    # weight decay.
+    # Task 1: Make an AdamW with this rate and decay, and leave its other options at their defaults.
+    # Exclude variables named "bias" or "scale" from weight decay.
     raise NotImplementedError("training, task 1")
     # Task 2: Compile the model with the optimizer, with cross-entropy over the model's logits, and
-    # with an accuracy that does not count padding.
+    # with an accuracy that does not count padding. State the accuracy: without it KerasHub
+    # adds one, and a model of plain Keras has none.
     raise NotImplementedError("training, task 2")
 
 
@@ -37,6 +38,9 @@ def finetune(
 ) -> keras.callbacks.History:
     """Train on batches of texts, in their order, with the preprocessor's sequence length.
 
+    The preprocessor and the list of batches are unchanged afterwards, and the optimizer is the one
+    that the model was compiled with.
+
     Args:
         model: A compiled model with a preprocessor.
         batches: Lists of texts. The size of the mesh's batch axis divides the length of each.
@@ -44,9 +48,9 @@ def finetune(
         callbacks: Passed to ``fit``.
 
     """
-    # Task 3: Pass the batches to `fit`, unchanged and in order. `fit` does not take a list of lists
-    # of strings: use a grain.MapDataset.source whose elements are NumPy arrays with
-    # dtype=object.
+    # Task 3: Pass the batches to `fit`, unchanged and in order; their lengths may differ. `fit` does
+    # not take a list of lists of strings: use a grain.MapDataset.source whose elements are
+    # NumPy arrays with dtype=object. The kit blocks TensorFlow, and so tf.data.
     raise NotImplementedError("training, task 3")
 
 

@@ -1,7 +1,6 @@
 """Comparison of a training with the unsharded twin: losses, adapters, and the frozen base."""
 
 from collections.abc import Mapping, Sequence
-from typing import get_args
 
 import keras_hub
 import numpy as np
@@ -18,11 +17,8 @@ ADAPTER_TOLERANCE = 1e-4
 Values = Mapping[str, np.ndarray]
 
 
-def loss_variants(model: keras_hub.models.CausalLM, batch: Sequence[str], values: Values) -> dict[str, float]:
-    """The loss of a batch by each variant of :data:`kit.course.shared.unsharded_twin.Variant`.
-
-    Its trainable variables are replaced by ``values``; nothing is assigned.
-    """
+def loss_of(model: keras_hub.models.CausalLM, batch: Sequence[str], values: Values) -> float:
+    """The loss of a batch where these values replace those of the trainable variables."""
     x, y, sample_weight = twin.tokenized(model, batch)
     logits, _ = model.stateless_call(
         [values[variable.path] for variable in model.trainable_variables],
@@ -30,10 +26,7 @@ def loss_variants(model: keras_hub.models.CausalLM, batch: Sequence[str], values
         x,
         training=True,
     )
-    logits = np.asarray(logits)
-    return {
-        variant: float(twin.cross_entropy(logits, x, y, sample_weight, variant)) for variant in get_args(twin.Variant)
-    }
+    return float(twin.cross_entropy(np.asarray(logits), y, sample_weight))
 
 
 def is_like_twin(losses: Sequence[float], trainable: Values, right: twin.Trajectory) -> bool:
