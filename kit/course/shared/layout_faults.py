@@ -138,8 +138,8 @@ class Layout:
 
     @cached_property
     def idle(self) -> list[str]:
-        """The patterns of rules that match nothing."""
-        return [rule.pattern for rule in self.coverage.rules if not rule.paths]
+        """The patterns of rules that match nothing: no variable, and no output of a layer."""
+        return [rule.pattern for rule in self.coverage.rules if rule.idle]
 
     def shards(self, path: str, spec: Spec) -> int:
         """The number of slices that a spec makes; 1 for an axis with a single device."""
