@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     import keras
 
-    from kit.models.weightless import VariableInfo
+    from kit.models.weightless import DescribedModel
 
 #: Devices that the fixtures simulate by default: as many as a TPU v5e-8 has chips.
 DEFAULT_DEVICES = 8
@@ -41,6 +41,17 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
             _prepare(number)
         except RuntimeError as error:
             raise pytest.UsageError(str(error)) from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let Keras number unnamed layers from 0, so that no test depends on those before it."""
+    if "keras" in sys.modules and (
+        _asked_for(item.config) is not None or not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+    ):
+        from keras.src.backend.common import global_state
+
+        global_state.set_global_attribute("object_name_uids", None)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -98,21 +109,21 @@ def device_mesh(simulated_devices: list[str]) -> "Callable[..., keras.distributi
 @pytest.fixture
 def weightless_model(
     simulated_devices: list[str],
-) -> "Callable[[Callable[[], keras.Model] | Mapping[str, Any]], list[VariableInfo]]":
+) -> "Callable[[Callable[[], keras.Model] | Mapping[str, Any]], DescribedModel]":
     """Describes the variables of a model of any size, without memory for its weights.
 
     It takes a function that builds the model, or the content of a preset's ``config.json``, and
     returns a list of :class:`kit.models.weightless.VariableInfo`: path, shape, dtype, trainable,
-    size and nbytes. The function must not make an optimizer or a metric, which Keras cannot create
-    without
-    values: pass the function that builds the backbone.
+    size and nbytes; its attribute ``layers`` has the paths of the layers. Unnamed layers are
+    numbered from 0. The function must not make an optimizer or a metric, which Keras cannot create
+    without values: pass the function that builds the backbone.
     """
 
-    def describe_model(source: "Callable[[], keras.Model] | Mapping[str, Any]") -> "list[VariableInfo]":
+    def described(source: "Callable[[], keras.Model] | Mapping[str, Any]") -> "DescribedModel":
         __tracebackhide__ = True
-        from kit.models.weightless import build_backbone, describe, no_weights
+        from kit.models.weightless import build_backbone, describe_model, fresh_names, no_weights
 
-        with no_weights():
+        with no_weights(), fresh_names():
             try:
                 model = build_backbone(source) if isinstance(source, Mapping) else source()
             except ValueError as error:
@@ -123,9 +134,9 @@ def weightless_model(
                     "values. A KerasHub task makes both: pass a function that builds only the backbone.",
                     pytrace=False,
                 )
-            return describe(model.variables)
+            return describe_model(model)
 
-    return describe_model
+    return described
 
 
 def _asked_for(config: pytest.Config) -> int | None:

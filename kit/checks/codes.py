@@ -42,9 +42,14 @@ COMMON_CODES: dict[str, Code] = {
         "Make the rules exclude each other: Keras refuses a path that two of them match.", "layout#Rules"
     ),
     "LAYOUT_MATRIX_REPLICATED": Code(
-        'Add or widen a rule, so that each matrix is sharded over "model".', "layout#What a device holds"
+        'Add or widen a rule, so that the matrices in the table are sharded over "model".',
+        "layout#What a device holds",
     ),
-    "LAYOUT_AXIS_DOES_NOT_DIVIDE": Code("Choose a dimension that the axis divides.", "layout#Which dimension"),
+    "LAYOUT_AXIS_DOES_NOT_DIVIDE": Code(
+        "Shard the dimension that the lesson derives for this matrix; if the axis does not divide it, choose another "
+        "mesh.",
+        "layout#Which dimension",
+    ),
     "LAYOUT_SPEC_DOES_NOT_FIT": Code(
         "Give one entry, an axis or None, for each dimension of the variable, and no more.", "layout#Rules"
     ),

@@ -1,6 +1,8 @@
 """Checks of a layout map: what its rules match, and how much it leaves replicated."""
 
+import difflib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -97,7 +99,7 @@ def cover(
         raise Failed(
             "NOTHING_TO_CHECK",
             "The model has no variables.",
-            remedy="Build the model first, or pass its variables to the check.",
+            remedy=f"{CALL_IT} Or pass its variables to the check.",
         )
     if not len(layout_map):
         raise Failed(
@@ -108,10 +110,18 @@ def cover(
     return rule_coverage(layout_map, variables), variables
 
 
-def _described(model_or_variables: "ModelOrVariables") -> "list[VariableInfo]":
-    from kit.models.weightless import VariableInfo, describe
+#: Also for a subclassed model, which `build` alone does not build.
+CALL_IT = "Build the model first: give it an Input, or call it on a batch once."
 
-    variables: Sequence[Any] = getattr(model_or_variables, "variables", model_or_variables)
+
+def _described(model_or_variables: "ModelOrVariables") -> "list[VariableInfo]":
+    from kit.models.weightless import DescribedModel, VariableInfo, describe, describe_model
+
+    if isinstance(model_or_variables, DescribedModel):
+        return model_or_variables
+    if hasattr(model_or_variables, "variables"):
+        return describe_model(model_or_variables)
+    variables: Sequence[Any] = model_or_variables
     return [variable if isinstance(variable, VariableInfo) else describe([variable])[0] for variable in variables]
 
 
@@ -136,7 +146,8 @@ def judge_rules(
     rows: list[Row] = []
     for rule in coverage.rules:
         problem = problems[rule.pattern]
-        in_brief = problem.in_brief if problem else ""
+        of_outputs = f"outputs of {len(rule.outputs)} layers" if len(rule.outputs) > 1 else "output of a layer"
+        in_brief = problem.in_brief if problem else of_outputs if rule.outputs else ""
         rows.append((rule.pattern, format_tuple(rule.spec), len(rule.paths), format_bytes(rule.nbytes), in_brief))
     rows += [
         (group.label, f"shape {format_tuple(group.shape)}", group.count, format_bytes(group.nbytes), "no rule")
@@ -166,15 +177,50 @@ def _problem(rule: "RuleMatch", coverage: "RuleCoverage", every_rule_matches: bo
         )
     if rule.paths:
         return _misfit(rule, coverage) or _indivisible(rule, coverage)
-    if not every_rule_matches:
+    if rule.outputs or not every_rule_matches:
         return None
+    if rule.pattern.endswith("output"):
+        return _dead_output(rule, coverage)
     return _Problem(
         "LAYOUT_RULE_MATCHES_NOTHING",
         f"The rule {rule.pattern!r} matches no variable.",
-        "Compare the rule with the paths that have no rule: since Keras 3.14 it must match the whole path "
+        _renumbered(rule.pattern, coverage)
+        or "Compare the rule with the paths that have no rule: since Keras 3.14 it must match the whole path "
         "(re.fullmatch).",
         "matches nothing",
     )
+
+
+def _dead_output(rule: "RuleMatch", coverage: "RuleCoverage") -> _Problem | None:
+    """A rule for an output that no layer has; None if the layers are not known."""
+    if coverage.layers is None:
+        return None
+    paths = [f"{layer}/output" for layer in coverage.layers]
+    near = difflib.get_close_matches(rule.pattern, paths, 3, 0.0)
+    return _Problem(
+        "LAYOUT_RULE_MATCHES_NOTHING",
+        f"The rule {rule.pattern!r} matches no variable, and the output of none of the {len(paths)} layers.",
+        f"A rule for an output must match the whole path of the layer and /output: here {', '.join(near)}.",
+        "matches no output",
+    )
+
+
+_NUMBER = re.compile(r"_(\d+|\\d[+*]?)(?=/|$)")
+
+
+def _renumbered(pattern: str, coverage: "RuleCoverage") -> str:
+    """The remedy if the rule would match with another number of an unnamed layer; else empty."""
+    try:
+        without = re.compile(_NUMBER.sub("", pattern))
+    except re.error:
+        return ""
+    for variable in coverage.unmatched:
+        if without.fullmatch(_NUMBER.sub("", variable.path)):
+            return (
+                f"The model has {variable.path}. Keras numbers unnamed layers on within a process, so that their paths "
+                "depend on what was built before: give the layers names."
+            )
+    return ""
 
 
 def _misfit(rule: "RuleMatch", coverage: "RuleCoverage") -> _Problem | None:

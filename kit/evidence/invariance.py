@@ -1,19 +1,16 @@
 """The training of a model on a mesh or on one device: initial values and first losses."""
 
-import collections
-import contextlib
 import gc
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
 
 from kit.evidence.placement import Placement, placements
-from kit.models.weightless import VariableInfo, describe
+from kit.models.weightless import DescribedModel, VariableInfo, describe_model, fresh_names
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class Trajectory:
     """The initial values of a model, and its first losses."""
 
     #: All variables of the model, before training.
-    variables: tuple[VariableInfo, ...]
+    variables: DescribedModel
     #: Their values before training, in the same order.
     values: tuple[np.ndarray, ...]
     #: Of the model's weights.
@@ -29,6 +26,8 @@ class Trajectory:
     #: The loss of each step as Keras reports it, from before the step changes the weights. Empty if
     #: some weights are not on the mesh's devices: Keras cannot compute with them.
     losses: tuple[float, ...]
+    #: The dtypes that the layers compute in, such as "float32" or "bfloat16".
+    compute_dtypes: tuple[str, ...] = ()
 
     def first_difference(self, other: "Trajectory", tolerance: float = 1e-6) -> tuple[VariableInfo, float] | None:
         """The first variable with another initial value, and the difference; None if all are equal.
@@ -56,7 +55,8 @@ def train(
     """Build a model and train it on one batch, on the layout map's mesh or on the first device.
 
     Keras' seed is set before the model is built, and Keras' counters for names start over, so that
-    rules match each time. Afterwards no distribution is set, even after an error. ``batch`` is what
+    rules match each time. A model that is not built yet is called on the batch, as ``fit`` does it.
+    Afterwards no distribution is set, even after an error. ``batch`` is what
     ``train_on_batch`` takes: a tuple (x, y) or (x, y, sample_weight), or x alone. It is sharded
     over the first axis of the layout map's mesh.
     """
@@ -68,33 +68,37 @@ def train(
             )
         )
     try:
-        with _fresh_names(), warnings.catch_warnings():
+        with fresh_names(), warnings.catch_warnings():
             # XLA on the CPU warns of donated buffers that it cannot use.
             warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
             keras.utils.set_random_seed(seed)
             model = make_model()
-            variables = describe(model.variables)
+            arguments = batch if isinstance(batch, tuple) else (batch,)
+            _build(model, arguments[0])
+            variables = describe_model(model)
             values = [np.asarray(variable.value, dtype=np.float64) for variable in model.variables]
             placed = placements(model.weights)
             devices = 1 if layout_map is None else layout_map.device_mesh.devices.size
             losses = []
             if all(placement.device_count == devices for placement in placed):
-                arguments = batch if isinstance(batch, tuple) else (batch,)
                 losses = [float(model.train_on_batch(*arguments, return_dict=True)["loss"]) for _ in range(steps)]
     finally:
         keras.distribution.set_distribution(None)
-    del model
+    computing = [layer for layer in model._flatten_layers() if layer.weights]
+    compute_dtypes = sorted({str(layer.compute_dtype) for layer in computing})
+    del model, computing
     # A model has reference cycles; without this, old models would stay in memory.
     gc.collect()
-    return Trajectory(tuple(variables), tuple(values), tuple(placed), tuple(losses))
+    return Trajectory(variables, tuple(values), tuple(placed), tuple(losses), tuple(compute_dtypes))
 
 
-@contextlib.contextmanager
-def _fresh_names() -> Iterator[None]:
-    """Let Keras count unnamed layers from 0, so that a second model has the same names."""
-    counted = global_state.get_global_attribute("object_name_uids")
-    global_state.set_global_attribute("object_name_uids", collections.defaultdict(int))
-    try:
-        yield
-    finally:
-        global_state.set_global_attribute("object_name_uids", counted)
+def _build(model: keras.Model, x: Any) -> None:
+    """Create the variables of a model that has not seen an input, without computing anything."""
+    if all(layer.built for layer in model._flatten_layers()):
+        return
+
+    def symbolic(array: Any) -> keras.KerasTensor:
+        array = array if hasattr(array, "shape") else np.asarray(array)
+        return keras.KerasTensor(array.shape, keras.backend.standardize_dtype(array.dtype))
+
+    keras.src.backend.compute_output_spec(model, keras.tree.map_structure(symbolic, x), training=False)

@@ -24,6 +24,13 @@ class RuleMatch:
     paths: tuple[str, ...]
     #: Bytes of these variables, each counted once.
     nbytes: int
+    #: Layers whose outputs it shards: in a step, Keras asks for ``<path of the layer>/output``.
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it matches no variable and, as far as the layers are known, no output."""
+        return not self.paths and not self.outputs
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,8 @@ class RuleCoverage:
     misfits: tuple[Misfit, ...] = ()
     #: Replicated variables: no rule matches them, or one whose axes have a single device.
     replicated: tuple[VariableInfo, ...] = ()
+    #: Paths of the layers; None if only variables are known.
+    layers: tuple[str, ...] | None = None
 
     @property
     def nbytes_unmatched(self) -> int:
@@ -75,17 +84,29 @@ class RuleCoverage:
 
 
 def rule_coverage(layout_map: keras.distribution.LayoutMap, variables: Sequence[VariableInfo]) -> RuleCoverage:
-    """Apply the layout map to each variable of a model, as Keras does."""
+    """Apply the layout map to each variable of a model, as Keras does.
+
+    The variables of a :class:`kit.models.weightless.DescribedModel` come with the paths of its
+    layers, to whose outputs the layout map is applied, too.
+    """
     mesh = layout_map.device_mesh
     sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
     # A pattern is a key of the map, and Keras looks up keys before it tries patterns.
     specs: dict[str, Spec] = {pattern: tuple(layout_map[pattern].axes) for pattern in layout_map}
-    matching = list(zip(variables, _matching_patterns(layout_map, variables), strict=True))
+    matching = list(zip(variables, _matching_patterns(layout_map, [one.path for one in variables]), strict=True))
+    layers: tuple[str, ...] | None = getattr(variables, "layers", None)
+    outputs = _matching_patterns(layout_map, [f"{layer}/output" for layer in layers or ()])
+    sharded = [(layer, found) for layer, found in zip(layers or (), outputs, strict=True) if found]
     applied = [(variable, specs[found[0]] if found else ()) for variable, found in matching]
     shards = [(variable, math.prod(sizes[axis] for axis in spec if axis is not None)) for variable, spec in applied]
     return RuleCoverage(
         rules=tuple(
-            _rule_match(pattern, spec, [variable for variable, found in matching if pattern in found])
+            _rule_match(
+                pattern,
+                spec,
+                [variable for variable, found in matching if pattern in found],
+                [layer for layer, found in sharded if pattern in found],
+            )
             for pattern, spec in specs.items()
         ),
         unmatched=tuple(variable for variable, found in matching if not found),
@@ -95,11 +116,12 @@ def rule_coverage(layout_map: keras.distribution.LayoutMap, variables: Sequence[
         nbytes_per_device=math.ceil(sum(variable.nbytes / count for variable, count in shards)),
         misfits=tuple(Misfit(one.path, one.shape, spec) for one, spec in applied if not _fits(one, spec)),
         replicated=tuple(variable for variable, count in shards if count == 1),
+        layers=layers,
     )
 
 
-def _matching_patterns(layout_map: keras.distribution.LayoutMap, variables: Sequence[VariableInfo]) -> list[list[str]]:
-    """For each variable the patterns that match it, or its path alone if that is a key of the map.
+def _matching_patterns(layout_map: keras.distribution.LayoutMap, paths: Sequence[str]) -> list[list[str]]:
+    """For each path the patterns that match it, or the path alone if that is a key of the map.
 
     Keras itself interprets each pattern, in a layout map with this one rule: Keras 3.14 changed
     from ``re.search`` to ``re.fullmatch``.
@@ -109,16 +131,14 @@ def _matching_patterns(layout_map: keras.distribution.LayoutMap, variables: Sequ
         single[pattern] = keras.distribution.LayoutMap(layout_map.device_mesh)
         single[pattern][pattern] = layout_map[pattern]
     return [
-        [variable.path]
-        if variable.path in single
-        else [pattern for pattern, one in single.items() if one[variable.path] is not None]
-        for variable in variables
+        [path] if path in single else [pattern for pattern, one in single.items() if one[path] is not None]
+        for path in paths
     ]
 
 
-def _rule_match(pattern: str, spec: Spec, variables: Sequence[VariableInfo]) -> RuleMatch:
+def _rule_match(pattern: str, spec: Spec, variables: Sequence[VariableInfo], outputs: Sequence[str]) -> RuleMatch:
     paths = tuple(variable.path for variable in variables)
-    return RuleMatch(pattern, spec, paths, sum(variable.nbytes for variable in variables))
+    return RuleMatch(pattern, spec, paths, sum(variable.nbytes for variable in variables), tuple(outputs))
 
 
 def _indivisible(variable: VariableInfo, spec: Spec, sizes: Mapping[str, int]) -> list[Indivisible]:

@@ -126,9 +126,28 @@ def _why_not_tuned(config: dict[str, Any]) -> str:
         return f"it is a {class_name}; this program tunes Gemma 1, 2, 3 and 4 ({', '.join(BACKBONES)})."
     if sizes.get("is_embedding_model"):
         return "it computes embeddings, and no text: choose a language model, such as gemma3_270m."
+    if sizes.get("num_layers", 1) < 1:
+        return f"num_layers in its config.json is {sizes['num_layers']}: a model needs at least one decoder block."
+    if mode := _quantization(sizes.get("dtype")):
+        return (
+            f"its weights are quantized ({mode}), and those cannot be trained: give the preset with float weights that "
+            "was quantized."
+        )
     if 0 < sizes.get("num_layers", 0) <= (sizes.get("num_kv_shared_layers") or 0):
         return transformers_format.ASSISTANT
     return ""
+
+
+def _quantization(policy: Any) -> str:
+    """The mode of the first quantized dtype policy in a configuration, such as "int8"; or empty."""
+    if isinstance(policy, str):
+        return policy.partition("_from_")[0] if "_from_" in policy else ""
+    if not isinstance(policy, dict):
+        return ""
+    found = policy.get("class_name", "")
+    if found.startswith(("Quantized", "GPTQ", "AWQ", "Int4")):
+        return str(policy.get("config", {}).get("mode", found))
+    return next((mode for value in policy.values() if (mode := _quantization(value))), "")
 
 
 def _parsed(file: Path) -> dict[str, Any] | None:

@@ -1,8 +1,9 @@
 """Models without weights: variables with path, shape and dtype, and no memory for values."""
 
+import collections
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,34 @@ class VariableInfo:
         """Bytes of the whole variable."""
         # jax.numpy knows bfloat16, which NumPy does not.
         return self.size * jnp.dtype(self.dtype).itemsize
+
+
+class DescribedModel(list[VariableInfo]):
+    """The variables of a model, with the paths of its layers.
+
+    A layout map also has rules for the outputs of layers, of which some have no variable.
+    """
+
+    def __init__(self, variables: Iterable[VariableInfo], layers: Iterable[str]) -> None:
+        """Take the variables, and the layers' paths without a model that has no path."""
+        super().__init__(variables)
+        self.layers = tuple(layers)
+
+
+@contextlib.contextmanager
+def fresh_names() -> Iterator[None]:
+    """Let Keras count unnamed layers from 0, so that a second model has the same names."""
+    counted = global_state.get_global_attribute("object_name_uids")
+    start_names_over()
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("object_name_uids", counted)
+
+
+def start_names_over() -> None:
+    """Let Keras count unnamed layers from 0: within a process it counts on."""
+    global_state.set_global_attribute("object_name_uids", collections.defaultdict(int))
 
 
 @contextlib.contextmanager
@@ -79,10 +108,33 @@ def describe(variables: list[keras.Variable]) -> list[VariableInfo]:
     return [VariableInfo(one.path, tuple(one.shape), standard(one.dtype), one.trainable) for one in variables]
 
 
-def weightless_variables(config: Mapping[str, Any], rank: int = 0, **overrides: Any) -> list[VariableInfo]:
+def describe_model(model: keras.layers.Layer) -> DescribedModel:
+    """The variables of a model or a layer, and the paths of its layers."""
+    return DescribedModel(describe(model.variables), layer_paths(model))
+
+
+def layer_paths(model: keras.layers.Layer) -> list[str]:
+    """The paths of a model's layers, as Keras asks a layout map for ``<path>/output``."""
+    found: dict[str, None] = {}
+
+    def visit(layer: keras.layers.Layer, around: str) -> None:
+        # Keras keeps where a layer is first called or built. One that never was gets its path from
+        # the layer around it.
+        parent = getattr(layer, "_parent_path", None)
+        parent = around if parent is None else parent
+        path = f"{parent}/{layer.name}" if parent else layer.name
+        found[path] = None
+        for child in layer._layers:
+            visit(child, path)
+
+    visit(model, "")
+    return list(found)
+
+
+def weightless_variables(config: Mapping[str, Any], rank: int = 0, **overrides: Any) -> DescribedModel:
     """The variables of a configuration, with LoRA on query and value if ``rank`` is above 0."""
     with no_weights():
         backbone = build_backbone(config, **overrides)
         if rank:
             backbone.enable_lora(rank, target_layer_names=["query", "value"])
-        return describe(backbone.variables)
+        return describe_model(backbone)

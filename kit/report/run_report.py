@@ -48,7 +48,7 @@ def render(result: RunResult, steps: tuple[StepRecord, ...], generations: Genera
             "spec": _as_spec,
             "nats": lambda value: f"{value:.4f}",
             "gain": lambda value: f"{value:+.4f}",
-            "within": lambda path: path.partition("/")[2] if path.startswith("decoder_block_1/") else path,
+            "within": lambda path: path.partition("/")[2] if path.startswith("decoder_block_") else path,
         },
         run=result,
         steps=steps,

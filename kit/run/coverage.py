@@ -35,7 +35,7 @@ def report_coverage(tuned: RuleCoverage, loaded: RuleCoverage, narrator: Narrato
         sentence += f", and {format_bytes(adapters)} of {format_bytes(tuned.nbytes - loaded.nbytes)} that LoRA adds"
     narrator.say(sentence)
     for rule in tuned.rules:
-        if not rule.paths:
+        if rule.idle:
             narrator.say(f"warning: the rule {rule.pattern} matches nothing")
 
 

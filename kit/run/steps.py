@@ -108,9 +108,11 @@ def distributed_loading(state: RunState) -> None:
 
 def sharding_table(state: RunState) -> None:
     """Print how the variables of a decoder block are sharded."""
-    state.narrator.step("Sharding of decoder_block_1")
+    # A model may have a single block.
+    block = f"decoder_block_{min(1, state.options.preset.config['config']['num_layers'] - 1)}"
+    state.narrator.step(f"Sharding of {block}")
     tables = []
-    for layer in ("decoder_block_1", "token_embedding"):
+    for layer in (block, "token_embedding"):
         table = state.parts.loading.sharding_table(state.model.backbone.get_layer(layer))
         tables.append(tuple(records.ShardingRow(path, tuple(shape), tuple(spec)) for path, shape, spec in table))
     state.sharding_of_block, state.sharding_of_embedding = tables

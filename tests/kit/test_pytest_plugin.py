@@ -82,6 +82,23 @@ class TestPluginInOtherSuites:
         finished = run_pytest(tmp_path, **QUICK)
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
+    def test_the_order_of_tests_does_not_matter(self, tmp_path: Path) -> None:
+        """Keras numbers unnamed layers on within a process: each test starts over."""
+        (tmp_path / "pytest.ini").write_text("[pytest]\nsimulated_devices = 8\n")
+        (tmp_path / "test_names.py").write_text(
+            "import keras, pytest\n"
+            "from kit.checks import check_layout_coverage\n"
+            "@pytest.mark.parametrize('again', range(3))\n"
+            "def test_names(again, device_mesh):\n"
+            "    rules = keras.distribution.LayoutMap(device_mesh(2, 4))\n"
+            "    rules['sequential/dense/kernel'] = (None, 'model')\n"
+            "    model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(8)])\n"
+            "    check_layout_coverage(rules, model)\n"
+        )
+        finished = run_pytest(tmp_path, **QUICK)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        assert "3 passed" in finished.stdout
+
     def test_the_option_overrides_the_ini_file(self, tmp_path: Path) -> None:
         (tmp_path / "pytest.ini").write_text("[pytest]\nsimulated_devices = 8\n")
         (tmp_path / "conftest.py").write_text(

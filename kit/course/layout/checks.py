@@ -2,9 +2,11 @@
 
 import dataclasses
 
+from kit.checks.codes import COMMON_CODES
 from kit.checks.diagnosis import Failed
 from kit.course.shared import layout_judgement
 from kit.course.shared import tensor_parallel as oracle
+from kit.course.shared.layout_faults import Layout
 from kit.evidence.rule_coverage import LayoutError
 from kit.formatting import format_bytes
 from kit.judge.submission import Submission
@@ -12,6 +14,7 @@ from kit.models.architectures import GEMMA_7B
 from kit.tpu.topologies import find_topology
 
 FUNCTION = "gemma_layout_map"
+RULES_REMEDY = COMMON_CODES["LAYOUT_RULE_MATCHES_NOTHING"].remedy
 
 
 def observe_layout_maps_of_all_meshes(submission: Submission) -> list[layout_judgement.LayoutCall]:
@@ -61,25 +64,39 @@ def judge_v3_8(call: layout_judgement.LayoutCall) -> None:
             "NOT_AS_EXPECTED", "Keras refuses this layout for Gemma 7B.", ("found",), [(error,)], str(error)
         ) from None
     right = tpu_step.golden(4)
-    evidence = (
-        (f"held by each core, {plan.layers} blocks", "rule", "bytes"),
-        [(kind, rule or "no rule", format_bytes(nbytes)) for kind, rule, nbytes in plan.held[:5]],
-    )
+    # The compiler has a step of few blocks. Where bytes are is judged on all of them.
+    layout = Layout.of(call.layout_map(call.mesh), "Gemma 7B", GEMMA_7B, rank=4)
     needed = tpu_step.nbytes_with_all_blocks(parts, plan)
     if not plan.fits or needed > plan.usable:
         cause = f"Gemma 7B needs {format_bytes(needed)} on each core of a v3-8, which has {format_bytes(plan.usable)}."
-        raise Failed("LAYOUT_DOES_NOT_FIT", cause, *evidence)
-    if plan.arguments > 1.01 * right.arguments:
-        raise Failed(
-            "LAYOUT_MATRIX_REPLICATED",
-            f"Each core of a v3-8 holds {format_bytes(plan.arguments)} for {plan.layers} blocks, but "
-            f"{format_bytes(right.arguments)} is enough. For all blocks it holds {format_bytes(needed)}.",
-            *evidence,
+        raise _too_many_bytes(layout, "LAYOUT_DOES_NOT_FIT", cause)
+    replicated = sum(one.held - one.needed for one in layout.deviations if one.replicated)
+    if plan.arguments > 1.01 * right.arguments or replicated:
+        cause = (
+            f"Each core of a v3-8 needs {format_bytes(needed)} for Gemma 7B: the step fits, but "
+            f"{format_bytes(needed - replicated)} would be enough."
         )
+        raise _too_many_bytes(layout, "LAYOUT_MATRIX_REPLICATED", cause)
     sent, least = sum(tpu_step.sent_by_layer(plan).values()), sum(right.sent.values())
     if sent > 1.01 * least:
         cause = (
             f"On a v3-8 a step of {plan.layers} blocks sends {format_bytes(sent)}, but {format_bytes(least)} is enough."
         )
-        rows = tpu_step.sent_rows(plan, right)
-        raise Failed("LAYOUT_EXTRA_COLLECTIVES", cause, ("layer", "because of", "yours", "needed"), rows)
+        total = ("all collectives", format_bytes(sent), format_bytes(least))
+        raise layout_judgement.extra_collectives(cause, layout.deviations, [total])
+
+
+def _too_many_bytes(layout: Layout, code: str, cause: str) -> Failed:
+    """The diagnosis of a layout that holds too much: what is replicated, and why."""
+    replicated = [one for one in layout.deviations if one.replicated]
+    rows = [
+        (one.shown, one.rule, format_bytes(one.held), format_bytes(one.needed))
+        for one in [*replicated, *(one for one in layout.deviations if one not in replicated)][:8]
+    ]
+    headings = ("on each core", "rule", "yours", "needed")
+    if replicated:
+        _, why, remedy = layout_judgement.why_replicated(layout, replicated)
+        return Failed(code, f"{cause} {why}", headings, rows, remedy or RULES_REMEDY)
+    weights = format_bytes(layout.coverage.nbytes_per_device)
+    cause += f" Its weights take {weights} of that, as they should; the rest is gradients, moments and temporaries."
+    return Failed(code, cause, headings, rows, "Shard the matrices along the dimensions that the lesson derives.")

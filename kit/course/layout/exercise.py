@@ -42,24 +42,19 @@ EXERCISE = Exercise(
     },
     remedies={
         "Which dimension": {
-            "LAYOUT_WRONG_DIMENSION": "Split the first of two matrices along its outputs and the second along its "
-            "inputs: the heads of the attention, the hidden units of the feed-forward."
+            "LAYOUT_WRONG_DIMENSION": "Split the vocabulary of the embeddings, the heads of the attention, and the "
+            "intermediate dimension of the feed-forward."
         },
         "Which axis": {"LAYOUT_WRONG_AXIS": 'Shard the weights over "model": the axis "batch" is for the examples.'},
         "Adapters": {
-            "LAYOUT_CATCHES_ADAPTERS": "End the pattern with /kernel: then it does not match lora_kernel_a and "
-            "lora_kernel_b."
+            "LAYOUT_CATCHES_ADAPTERS": "End the pattern with /kernel, or with /(kernel|lora_kernel_a): a rule for "
+            "kernels does not fit lora_kernel_b."
         },
-        "Rules": {
-            "LAYOUT_ONLY_FOR_FEW_LAYERS": "Let the pattern match numbers with any count of digits: decoder_block_10 "
-            "has two digits."
-        },
+        "Rules": {"LAYOUT_ONLY_FOR_FEW_LAYERS": "Let the rules match any block number, of one digit or more."},
         "What is sent": {
             "LAYOUT_EXTRA_COLLECTIVES": "Check the dimensions first. If they are right, replicate what every device "
             "needs in full, such as small variables."
         },
-        "On a TPU": {
-            "LAYOUT_DOES_NOT_FIT": "Shard the variables that take the most bytes, the first rows of the table."
-        },
+        "On a TPU": {"LAYOUT_DOES_NOT_FIT": "Shard the variables in the table, of which each core holds too much."},
     },
 )

@@ -1,13 +1,14 @@
 """The checks of the exercise ``loading``."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any, TypeAlias, TypeVar
 
 import jax
 import keras
 import keras_hub
+import ml_dtypes
 import numpy as np
 
 from kit.checks.diagnosis import Failed
@@ -28,6 +29,10 @@ EMBEDDINGS = "token_embedding/embeddings"
 #: different spec from the course, so that the checks see whether the given layout map is used.
 SPECS: dict[str, Spec] = {path: oracle.TENSOR_PARALLEL[oracle.kind_of(path) or ""] for path in oracle.split_paths(4)}
 SPECS[EMBEDDINGS] = (None, "model")
+OTHER_LAYOUT = (
+    "The layout map of this test splits the embeddings along the hidden dimension. That is not the layout of the "
+    "exercise `layout`: it shows whether the layout map that is passed is used."
+)
 
 #: Layers whose tables are checked.
 TABLES = ("decoder_block_0", "token_embedding", "final_normalization")
@@ -71,93 +76,223 @@ class LoadedSeen:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of a sharding table as text."""
+class WeightsSeen:
+    """The values of the loaded model by path, and whether it has a preprocessor."""
 
-    #: Path, shape and spec, with tuples in the place of lists and PartitionSpecs.
-    comparable: str
+    values: dict[str, np.ndarray]
+    has_preprocessor: bool
+
+
+@dataclass(frozen=True)
+class OptionsSeen:
+    """What the options of the call have changed."""
+
+    dtypes: list[str]
+    #: The first row of the embeddings.
+    row: np.ndarray
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a sharding table."""
+
     #: As it is returned.
     shown: str
-    #: Path and shape, and the spec as it is returned; empty if the row has other entries.
-    variable: str = ""
-    spec: str = ""
+    #: What is wrong with its types; empty if it is a string and two tuples or lists.
+    fault: str = ""
+    path: str = ""
+    shape: tuple[Any, ...] = ()
+    spec: Spec = ()
 
 
-def observe_distribution(submission: Submission) -> Outcome[LoadedSeen]:
-    """Distribution and placement after the model is loaded over a mesh with a batch axis."""
-    # With a batch axis where there are enough devices, so that the two axes cannot be confused.
-    return _load(submission, sharding_meshes()[-1], _loaded)
+def observe_distribution(submission: Submission) -> list[Outcome[LoadedSeen]]:
+    """Distribution and placement after the model is loaded over two meshes, one after the other."""
+    return [_load(submission, mesh, _loaded) for mesh in _two_meshes()]
 
 
-def judge_distribution(outcome: Outcome[LoadedSeen]) -> None:
-    """The distribution is the expected one, and all variables are placed as it says."""
-    seen = returned(outcome)
-    found, mesh_shape = seen.distribution, sharding_meshes()[-1]
-    assert seen.variables, "the model has no variables"
-    expected = {path: (None,) * len(variable.shape) for path, variable in seen.variables.items()} | SPECS
-    placed = {path: variable.spec for path, variable in seen.variables.items()}
-    wrong = [path for path in expected if placed.get(path) != expected[path]]
-    example = wrong[0] if wrong else EMBEDDINGS
-    rows: list[tuple] = [
-        ("distribution", "ModelParallel", found.kind if found else "none"),
-        (example, expected[example], placed.get(example) or "one device"),
-        ("variables in place", len(expected), len(expected) - len(wrong)),
-    ]
-    columns = ("", "expected", "found")
-    if found is None:
-        raise Failed("LOADING_NO_DISTRIBUTION", f"No distribution is set after {FUNCTION}.", columns, rows)
-    if not found.is_model_parallel:
-        raise Failed("LOADING_WRONG_DISTRIBUTION", f"The distribution is a {found.kind}.", columns, rows)
-    settings = [
+def judge_distribution(outcomes: list[Outcome[LoadedSeen]]) -> None:
+    """Each distribution is the expected one, and all variables are placed as it says."""
+    meshes = _two_meshes()
+    assert len(outcomes) == len(meshes), "the model was not loaded over both meshes"
+    loaded = [returned(outcome) for outcome in outcomes]
+    for number, (seen, mesh) in enumerate(zip(loaded, meshes, strict=True)):
+        found = seen.distribution
+        assert seen.variables, "the model has no variables"
+        expected = {path: (None,) * len(variable.shape) for path, variable in seen.variables.items()} | SPECS
+        placed = {path: variable.spec for path, variable in seen.variables.items()}
+        wrong = [path for path in expected if placed.get(path) != expected[path]]
+        example = wrong[0] if wrong else EMBEDDINGS
+        rows: list[tuple] = [
+            ("distribution", "ModelParallel", found.kind if found else "none"),
+            (example, expected[example], placed.get(example) or "one device"),
+            ("variables in place", len(expected), len(expected) - len(wrong)),
+        ]
+        columns = ("", "expected", "found")
+        if found is None:
+            raise Failed("LOADING_NO_DISTRIBUTION", _why_none(seen, wrong), columns, rows)
+        if not found.is_model_parallel:
+            raise Failed("LOADING_WRONG_DISTRIBUTION", f"The distribution is a {found.kind}.", columns, rows)
+        _judge_settings(loaded, number, mesh, (columns, rows))
+        if wrong:
+            raise Failed("LOADING_DISTRIBUTION_TOO_LATE", _why_elsewhere(seen, wrong), columns, rows)
+
+
+def _two_meshes() -> list[keras.distribution.DeviceMesh]:
+    """With a batch axis where there are enough devices; the second has the axis "model" first.
+
+    So the default of ``batch_dim_name``, the first axis, is wrong on the second, and what the first
+    call leaves behind is wrong for the second call.
+    """
+    batch, model = sharding_meshes()[-1]
+    names = keras.distribution.list_devices()
+    return [oracle.device_mesh(batch, model), keras.distribution.DeviceMesh((model, batch), ["model", "batch"], names)]
+
+
+def _why_none(seen: LoadedSeen, wrong: list[str]) -> str:
+    if not wrong:
+        return f"No distribution is set after {FUNCTION}: the variables are sharded, but it did not stay set."
+    where = "are on one device" if _on_one_device(seen, wrong) else "are not placed as the layout map says"
+    return f"No distribution is set after {FUNCTION}, and {len(wrong)} of {len(seen.variables)} variables {where}."
+
+
+def _why_elsewhere(seen: LoadedSeen, wrong: list[str]) -> str:
+    number = f"{len(wrong)} of {len(seen.variables)} variables"
+    if _on_one_device(seen, wrong):
+        return f"The right distribution is set, but {number} are on one device: they were created before it was set."
+    return f"The right distribution is set, but {number} are sharded in another way: they were created under another."
+
+
+def _on_one_device(seen: LoadedSeen, paths: list[str]) -> bool:
+    return all(path in seen.variables and seen.variables[path].spec is None for path in paths)
+
+
+def _judge_settings(
+    loaded: list[LoadedSeen], number: int, mesh: keras.distribution.DeviceMesh, evidence: tuple[tuple, list[tuple]]
+) -> None:
+    """The ModelParallel of a call has the expected settings; otherwise each wrong one is named."""
+    columns, rows = evidence
+    found, shape = loaded[number].distribution, tuple(map(int, mesh.shape))
+    assert found is not None
+    causes, remedies = [], []
+    if number and found == loaded[0].distribution and found.mesh_shape != shape:
+        causes.append("The second call, with another layout map, leaves the distribution of the first call set.")
+        remedies.append("Set a new distribution at each call.")
+    elif found.mesh_shape != shape:
+        causes.append(f"The mesh has the shape {found.mesh_shape}, and that of the layout map is {shape}.")
+        remedies.append("Let ModelParallel take the mesh from the layout map.")
+    if found.batch_dim_name != "batch" and not causes:
+        causes.append(_why_batch_dim_name(found.batch_dim_name, number))
+        remedies.append('Pass batch_dim_name="batch".')
+    if found.auto_shard_dataset:
+        causes.append(
+            "auto_shard_dataset is True, which is its default: it was not passed, or its name is misspelled. "
+            "ModelParallel ignores keywords that it does not know."
+        )
+        remedies.append("Pass auto_shard_dataset=False.")
+    layout = found.layout or {}
+    other = [path for path, spec in SPECS.items() if layout.get(path) != spec]
+    if other and not number:
+        causes.append(f"The distribution has another layout map than the one that is passed. {OTHER_LAYOUT}")
+        remedies.append("Pass the given layout map to ModelParallel.")
+    rows = [
+        *rows,
         ("batch_dim_name", "batch", found.batch_dim_name),
         ("auto_shard_dataset", False, found.auto_shard_dataset),
-        ("mesh", mesh_shape, found.mesh_shape),
+        ("mesh", shape, found.mesh_shape),
+        *((f"layout of {path}", SPECS[path], layout.get(path)) for path in other[:1]),
     ]
-    layout = found.layout or {}
-    settings += [
-        (f"layout of {path}", spec, layout.get(path)) for path, spec in SPECS.items() if layout.get(path) != spec
-    ][:1]
-    rows += settings
-    if any(found_value != expected_value for _, expected_value, found_value in settings):
-        raise Failed("LOADING_WRONG_DISTRIBUTION", "The ModelParallel has other settings.", columns, rows)
-    if wrong:
-        cause = f"{len(wrong)} of {len(expected)} variables are not placed as the current distribution says."
-        raise Failed("LOADING_DISTRIBUTION_TOO_LATE", cause, columns, rows)
+    if causes or other:
+        raise Failed(
+            "LOADING_WRONG_DISTRIBUTION",
+            " ".join(causes) or "The ModelParallel has another layout map than the one that is passed.",
+            columns,
+            rows,
+            " ".join(remedies),
+        )
 
 
-def observe_weights(submission: Submission) -> Outcome[dict[str, np.ndarray]]:
+def _why_batch_dim_name(name: str, number: int) -> str:
+    if not number:
+        return f'batch_dim_name is "{name}", and the batch is to be split over the axis "batch" of the mesh.'
+    return (
+        f'With a mesh whose first axis is "{name}", the batch is split over "{name}". That is the default: '
+        "batch_dim_name was not passed, or its name is misspelled. ModelParallel ignores keywords that it does not know."
+    )
+
+
+def observe_weights(submission: Submission) -> Outcome[WeightsSeen]:
     """The values of the loaded model by path."""
-    return _load(submission, mesh_shapes()[0], lambda model: small_models.values(model.backbone.variables))
+    return _load(
+        submission,
+        oracle.device_mesh(*mesh_shapes()[0]),
+        lambda model: WeightsSeen(
+            small_models.values(model.backbone.variables), getattr(model, "preprocessor", None) is not None
+        ),
+    )
 
 
-def judge_weights(outcome: Outcome[dict[str, np.ndarray]]) -> None:
+def judge_weights(outcome: Outcome[WeightsSeen]) -> None:
     """The values are those of the preset, loaded here without a distribution."""
-    plain, loaded = small_models.values(small_models.bundled_model().backbone.variables), returned(outcome)
+    plain, seen = small_models.values(small_models.bundled_model().backbone.variables), returned(outcome)
+    loaded = seen.values
     assert len(plain) == 38, "the bundled model has another number of variables"
     wrong = [path for path in plain if path not in loaded or not np.array_equal(plain[path], loaded[path])]
     if wrong:
         path = wrong[0]
         mine = f"{loaded[path].ravel()[0]:.6f}" if path in loaded else "missing"
-        cause = f"{len(wrong)} of {len(plain)} variables do not have the values of the preset."
         rows = [(path, f"{plain[path].ravel()[0]:.6f}", mine)]
-        raise Failed("LOADING_WEIGHTS_MISSING", cause, ("variable", "first value in the preset", "yours"), rows)
+        columns = ("variable", "first value in the preset", "yours")
+        number = f"{len(wrong)} of {len(plain)} variables"
+        if dtype := _rounded_to(plain, loaded):
+            raise Failed(
+                "LOADING_WEIGHTS_MISSING",
+                f"{number} have the values of the preset, rounded to {dtype}: the call asks for no dtype.",
+                columns,
+                rows,
+                "Set no dtype of your own: it belongs to the caller, in **from_preset_options.",
+            )
+        cause = f"{number} do not have the values of the preset, not even rounded."
+        raise Failed("LOADING_WEIGHTS_MISSING", cause, columns, rows)
+    if not seen.has_preprocessor:
+        cause = "The model has no preprocessor: it cannot take texts."
+        raise Failed("LOADING_NO_PREPROCESSOR", cause, ("", "expected", "yours"), [("preprocessor", "one", "None")])
 
 
-def observe_options(submission: Submission) -> Outcome[list[str]]:
-    """The dtypes of a model that is loaded with ``dtype="bfloat16"``."""
+def _rounded_to(plain: dict[str, np.ndarray], loaded: dict[str, np.ndarray]) -> str:
+    """The dtype that the values were rounded to; empty if they are others."""
+    for dtype in (ml_dtypes.bfloat16, np.float16):
+        rounded = {path: values.astype(dtype).astype(np.float32) for path, values in plain.items()}
+        if all(path in loaded and np.array_equal(rounded[path], loaded[path]) for path in plain):
+            return np.dtype(dtype).name
+    return ""
 
-    def dtypes(model: keras_hub.models.CausalLM) -> list[str]:
-        return sorted({str(variable.dtype) for variable in model.backbone.variables})
 
-    return _load(submission, mesh_shapes()[0], dtypes, dtype="bfloat16")
+def observe_options(submission: Submission) -> Outcome[OptionsSeen]:
+    """A model that is loaded with ``dtype="bfloat16"`` and without weights."""
+
+    def options(model: keras_hub.models.CausalLM) -> OptionsSeen:
+        dtypes = sorted({str(variable.dtype) for variable in model.backbone.variables})
+        values = small_models.values([model.backbone.token_embedding.embeddings])[EMBEDDINGS]
+        return OptionsSeen(dtypes, values[0].astype(np.float32))
+
+    mesh = oracle.device_mesh(*mesh_shapes()[0])
+    return _load(submission, mesh, options, dtype="bfloat16", load_weights=False)
 
 
-def judge_options(outcome: Outcome[list[str]]) -> None:
-    """All variables are bfloat16."""
-    dtypes = returned(outcome)
-    if dtypes != ["bfloat16"]:
-        cause = f'{FUNCTION}(…, dtype="bfloat16") loads variables of another dtype.'
-        raise Failed("LOADING_OPTIONS_IGNORED", cause, ("expected", "yours"), [("bfloat16", ", ".join(dtypes))])
+def judge_options(outcome: Outcome[OptionsSeen]) -> None:
+    """All variables are bfloat16, and the weights are not those of the preset."""
+    found = returned(outcome)
+    preset = small_models.values(small_models.bundled_model().backbone.variables)[EMBEDDINGS][0]
+    loaded = bool(np.allclose(preset, found.row, rtol=0.01))
+    dtypes = ", ".join(found.dtypes)
+    rows = [
+        ("variables", "bfloat16", dtypes),
+        ("weights of the preset", "not loaded", "loaded" if loaded else "not loaded"),
+    ]
+    ignored = ['dtype="bfloat16"'] * (dtypes != "bfloat16") + ["load_weights=False"] * loaded
+    if ignored:
+        cause = f"{FUNCTION} ignores {' and '.join(ignored)}, which the caller passes."
+        raise Failed("LOADING_OPTIONS_IGNORED", cause, ("", "expected", "yours"), rows)
 
 
 def observe_table(submission: Submission) -> dict[str, Outcome[list[Row]]]:
@@ -187,31 +322,103 @@ def judge_table(tables: dict[str, Outcome[list[Row]]]) -> None:
     assert tables.keys() == set(TABLES), "not all tables were requested"
     backbone = small_models.small_model(rank=0, num_layers=1).backbone
     for name in TABLES:
-        expected = []
+        expected = {}
         for variable in backbone.get_layer(name).variables:
             spec = _moved_spec(variable.path)
-            full = spec + (None,) * (len(variable.shape) - len(spec))
-            expected.append((variable.path, tuple(variable.shape), full))
+            expected[variable.path] = (tuple(variable.shape), spec + (None,) * (len(variable.shape) - len(spec)))
         assert expected, f"{name} has no variables"
         found = returned(tables[name])
-        if sorted(row.comparable for row in found) != sorted(map(repr, expected)):
-            rows = [
-                (position, *_differing(right, row))
-                for position, (row, right) in enumerate(zip_longest(found, expected))
-                if row is None or row.comparable != repr(right)
-            ]
-            cause = f"{len(rows)} of {len(expected)} rows of the table of {name} do not match its arrays."
-            raise Failed("SHARDING_TABLE_WRONG", cause, ("row", "what", "expected", "yours"), rows)
+        for judge in (_judge_types, _judge_paths, _judge_shapes, _judge_table_specs):
+            judge(name, found, expected)
+
+
+_COLUMNS = ("what", "expected", "yours")
+_Expected: TypeAlias = dict[str, tuple[tuple[int, ...], Spec]]
+
+
+def _judge_types(name: str, found: list[Row], expected: _Expected) -> None:
+    faulty = [row for row in found if row.fault]
+    if faulty:
+        path, (shape, spec) = next(iter(expected.items()))
+        raise Failed(
+            "SHARDING_TABLE_WRONG",
+            f"{len(faulty)} of {len(found)} rows of the table of {name} are not (path, shape, spec): {faulty[0].fault}.",
+            _COLUMNS,
+            [("a row", repr((path, shape, spec)), row.shown) for row in faulty[:3]],
+            "Append tuples of three: the path as a string, the shape as a tuple, and the spec as a tuple.",
+        )
+
+
+def _judge_paths(name: str, found: list[Row], expected: _Expected) -> None:
+    """There is a row for each variable, and no other."""
+    counts = Counter(row.path for row in found)
+    missing = [path for path in expected if not counts[path]]
+    unknown = [path for path in counts if path not in expected]
+    twice = [path for path, count in counts.items() if count > 1 and path in expected]
+    number, rows = f"of {len(expected)} variables of {name}", [("rows", str(len(expected)), str(len(found)))]
+    if unknown:
+        names = {path.rpartition("/")[2] for path in missing}
+        short = set(unknown) <= names
+        cause = (
+            f"The table of {name} has {len(unknown)} paths that the layer does not have, for example {unknown[0]!r}"
+            + (": that is the name of a variable, and not its path." if short else ".")
+        )
+        rows += [("path", path, yours) for path, yours in zip(missing, unknown, strict=False)][:4]
+        raise Failed("SHARDING_TABLE_WRONG", cause, _COLUMNS, rows, "Take the path from variable.path.")
+    if missing:
+        cause = f"The table has no row for {len(missing)} {number}, for example {missing[0]}."
+        rows += [("path", path, "-") for path in missing[:4]]
+        raise Failed("SHARDING_TABLE_WRONG", cause, _COLUMNS, rows, "Append a row for each of layer.variables.")
+    if twice:
+        cause = f"The table has several rows for {len(twice)} {number}, for example {twice[0]}."
+        rows += [(f"rows of {path}", "1", str(counts[path])) for path in twice[:4]]
+        raise Failed("SHARDING_TABLE_WRONG", cause, _COLUMNS, rows, "Append one row for each variable.")
+
+
+def _judge_shapes(name: str, found: list[Row], expected: _Expected) -> None:
+    wrong = [row for row in found if row.shape != expected[row.path][0]]
+    if wrong:
+        sizes = dict(zip(("batch", "model"), mesh_with_batch_axis(), strict=True))
+        of_shards = all(
+            row.shape == tuple(size // sizes.get(axis, 1) for size, axis in zip(*expected[row.path], strict=True))
+            for row in wrong
+        )
+        cause = f"{len(wrong)} of {len(found)} rows of the table of {name} have another shape than the variable"
+        cause += ": that of the shard on one device." if of_shards else "."
+        rows = [(f"shape of {row.path}", expected[row.path][0], row.shape) for row in wrong[:4]]
+        raise Failed("SHARDING_TABLE_WRONG", cause, _COLUMNS, rows, "Take the shape from variable.shape.")
+
+
+def _judge_table_specs(name: str, found: list[Row], expected: _Expected) -> None:
+    wrong = [row for row in found if row.spec != expected[row.path][1]]
+    if not wrong:
+        return
+    planned = {row.path: _full(oracle.TENSOR_PARALLEL.get(oracle.kind_of(row.path) or "", ()), row) for row in wrong}
+    cause = f"{len(wrong)} of {len(found)} rows of the table of {name} have another spec than the array"
+    remedy = "Read variable.value.sharding.spec."
+    if all(row.spec == expected[row.path][1][: len(row.spec)] and len(row.spec) < len(row.shape) for row in wrong):
+        cause += ": they have fewer entries than dimensions."
+        remedy = "JAX leaves out trailing Nones: append them until the spec is as long as the shape."
+    elif all(_full(row.spec, row) == planned[row.path] for row in wrong):
+        cause += ": they are those of the layout map, and this test has moved the arrays."
+    else:
+        cause += "."
+    rows = [(f"spec of {row.path}", expected[row.path][1], row.spec) for row in wrong[:4]]
+    raise Failed("SHARDING_TABLE_WRONG", cause, _COLUMNS, rows, remedy)
+
+
+def _full(spec: Spec, row: Row) -> Spec:
+    return spec + (None,) * (len(row.shape) - len(spec))
 
 
 def _load(
     submission: Submission,
-    mesh_shape: tuple[int, int],
+    mesh: keras.distribution.DeviceMesh,
     reads: Callable[[keras_hub.models.CausalLM], Value],
     **options: Any,
 ) -> Outcome[Value]:
-    """Load the bundled model over a mesh of this shape, with the layout SPECS."""
-    layout_map = keras.distribution.LayoutMap(oracle.device_mesh(*mesh_shape))
+    """Load the bundled model over a mesh, with the layout SPECS."""
+    layout_map = keras.distribution.LayoutMap(mesh)
     for path, spec in SPECS.items():
         layout_map[path] = spec
     causal_lm = keras_hub.models.CausalLM
@@ -266,17 +473,22 @@ def _without_trailing_nones(spec: Spec) -> Spec:
 
 
 def _row(row: Any) -> Row:
-    if not isinstance(row, list | tuple):
-        return Row(repr(row), repr(row))
-    sequences = list | tuple | jax.sharding.PartitionSpec
-    if len(row) != 3 or not all(isinstance(item, sequences) for item in row[1:]):
-        return Row(repr(tuple(row)), repr(tuple(row)))
-    variable = (str(row[0]), tuple(row[1]))
-    return Row(repr((*variable, tuple(row[2]))), repr(tuple(row)), repr(variable), repr(row[2]))
+    shown = repr(tuple(row)) if isinstance(row, list | tuple) else repr(row)
+    if not isinstance(row, list | tuple) or len(row) != 3:
+        return Row(shown, "a row has three entries")
+    path, shape, spec = row
+    for what, value, wanted in (("path", path, str), ("shape", shape, (list, tuple)), ("spec", spec, (list, tuple))):
+        if not isinstance(value, wanted):
+            # JAX names the class of specs P.
+            kind = "PartitionSpec" if isinstance(value, jax.sharding.PartitionSpec) else type(value).__name__
+            return Row(shown, f"the {what} is a {kind}")
+    return Row(shown, "", path, tuple(map(_plain, shape)), tuple(map(_plain, spec)))
 
 
-def _differing(expected: tuple | None, row: Row | None) -> tuple[str, str, str]:
-    """What differs between two rows: only the spec if path and shape are right."""
-    if expected and row and row.variable == repr(expected[:2]):
-        return f"spec of {expected[0]}", repr(expected[2]), row.spec
-    return "the row", repr(expected) if expected else "-", row.shown if row else "-"
+def _plain(entry: Any) -> Any:
+    """An entry of a shape or a spec as data."""
+    if isinstance(entry, (list, tuple)):
+        return tuple(map(_plain, entry))
+    if entry is None or isinstance(entry, str):
+        return entry
+    return int(entry) if isinstance(entry, (int, np.integer)) else repr(entry)

@@ -25,9 +25,10 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "load_distributed", 60): {
-            "distribution": "The distribution is set before the model is created, is the right one, and stays set.",
-            "weights": "The weights are those of the preset.",
-            "options": "Options such as dtype reach from_preset.",
+            "distribution": "On two meshes, the distribution is set before the model is created, is the right one, and "
+            "stays set.",
+            "weights": "The weights are those of the preset, and the model has its preprocessor.",
+            "options": "All options, such as dtype, reach from_preset.",
         },
         ("spec", "sharding_table", 60): {
             "table": "The table has path, shape and spec of each variable, and the specs are those of the arrays."
@@ -40,6 +41,7 @@ EXERCISE = Exercise(
         },
         "From the preset": {
             "LOADING_WEIGHTS_MISSING": "Let from_preset load the weights.",
+            "LOADING_NO_PREPROCESSOR": "Load a CausalLM with from_preset, which brings its preprocessor.",
             "LOADING_OPTIONS_IGNORED": "Pass **from_preset_options on to from_preset.",
         },
         "What the arrays say": {

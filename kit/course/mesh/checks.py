@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 from kit.checks.diagnosis import Failed
 from kit.course.shared.meshes import MeshSeen, all_devices, mesh_shapes
@@ -22,6 +23,8 @@ class Call:
     #: The devices that are passed; None if no devices are passed.
     devices: tuple[str, ...] | None
     outcome: Outcome[MeshSeen]
+    #: The list that was passed, after the call.
+    devices_after: tuple[str, ...] | None = None
 
 
 def observe_refuses(submission: Submission) -> list[Call]:
@@ -36,7 +39,8 @@ def observe_refuses(submission: Submission) -> list[Call]:
         (0, count, devices),
     ]
     cases = [case for case in cases if case[0] * case[1] != len(case[2])]
-    return [_call(submission, *case) for case in [*cases, (-1, -count, devices)]]
+    # Sizes below 1 whose product is the number of devices.
+    return [_call(submission, *case) for case in [*cases, (-1, -count, devices), (0, count, []), (count, 0, [])]]
 
 
 def judge_refuses(calls: list[Call]) -> None:
@@ -49,6 +53,8 @@ def judge_refuses(calls: list[Call]) -> None:
         if not isinstance(call.outcome, Raised):
             mesh = returned(call.outcome)
             cause = f"{shown} returned a mesh of {len(mesh.devices)} devices instead of raising an error."
+            if wanted == len(given):
+                cause += " The product is the number of devices, but a size is below 1."
             rows = [(f"{call.batch} x {call.model} = {wanted}", len(given), len(mesh.devices))]
             raise Failed("MESH_TRUNCATES_DEVICES", cause, ("requested", "devices passed", "devices in the mesh"), rows)
         numbers = re.findall(r"-?\d+", call.outcome.text)
@@ -86,9 +92,8 @@ def judge_shape(calls: list[Call]) -> None:
 def observe_devices(submission: Submission) -> list[Call]:
     """Meshes without passed devices, and with devices in different orders."""
     names = all_devices()
-    orders: list[list[str] | None] = [None, names[::-1], names[1::2] + names[::2]]
-    if len(names) > 1:
-        orders.append(names[len(names) // 2 :])
+    # The second half, which is sorted, comes before other orders: ignored and sorted devices differ.
+    orders: list[list[str] | None] = [None, names[len(names) // 2 :], names[::-1], names[1::2] + names[::2]]
     calls = []
     for given in orders:
         count = len(given or names)
@@ -103,17 +108,49 @@ def judge_devices(calls: list[Call]) -> None:
     names = tuple(all_devices())
     for call in calls:
         expected = names if call.devices is None else call.devices
-        found = call.outcome.text if isinstance(call.outcome, Raised) else ", ".join(returned(call.outcome).devices)
-        if found != ", ".join(expected):
-            given = {None: "no devices passed", names[::-1]: "the devices in reverse order"}.get(
-                call.devices, "half of the devices" if len(expected) < len(names) else "the devices in another order"
-            )
+        given = {None: "no devices passed", names[::-1]: "the devices in reverse order"}.get(
+            call.devices, "half of the devices" if len(expected) < len(names) else "the devices in another order"
+        )
+        shown = f"With {given}, {FUNCTION}({call.batch}, {call.model})"
+        if isinstance(call.outcome, Raised):
             raise Failed(
                 "MESH_DEVICES_IGNORED",
-                f"With {given}, {FUNCTION}({call.batch}, {call.model}) does not have the expected devices row by row.",
-                ("expected", "yours"),
-                [(", ".join(expected), found)],
+                f"{shown} raised an error, although the mesh takes exactly these {len(expected)} devices.",
+                ("devices", "your message"),
+                [(", ".join(expected), call.outcome.text)],
+                "Compare the product with the number of devices that are passed, not with that of the machine.",
             )
+        found = returned(call.outcome).devices
+        if found != expected:
+            columns = np.reshape(np.array(expected, dtype=object), (call.batch, call.model), order="F")
+            raise Failed(
+                "MESH_DEVICES_IGNORED",
+                f"{shown} {_other_devices(found, expected, names, columns)}.",
+                ("expected, row by row", "yours"),
+                [(", ".join(expected), ", ".join(found))],
+            )
+        if call.devices is not None and call.devices_after != call.devices:
+            raise Failed(
+                "MESH_CHANGES_DEVICES",
+                f"{shown} changes the list that is passed, which belongs to the caller.",
+                ("before the call", "after it"),
+                [(", ".join(call.devices), ", ".join(call.devices_after or ()))],
+            )
+
+
+def _other_devices(
+    found: tuple[str, ...], expected: tuple[str, ...], names: tuple[str, ...], columns: np.ndarray
+) -> str:
+    """What a mesh has instead of the expected devices, of which ``columns`` has one after another."""
+    if found == tuple(columns.reshape(-1)):
+        return "places the right devices column by column, and not row by row"
+    if sorted(found) == sorted(expected):
+        if found == tuple(sorted(expected)):
+            return "sorts the devices instead of keeping their order"
+        return "has the right devices in another order"
+    if found == names[: len(found)]:
+        return "takes the first devices of the machine, and not those that are passed"
+    return "has other devices than those that are passed"
 
 
 def _call(
@@ -123,8 +160,11 @@ def _call(
     devices: list[str] | None = None,
     expects: type[Exception] | tuple[type[Exception], ...] = ValueError,
 ) -> Call:
-    given = () if devices is None and expects == () else (devices,)
+    # A list of its own, so that a change of it is seen.
+    passed = None if devices is None else list(devices)
+    given = () if devices is None and expects == () else (passed,)
     outcome = submission.observe(
         FUNCTION, batch, model, *given, reads=MeshSeen.of, returns=keras.distribution.DeviceMesh, expects=expects
     )
-    return Call(batch, model, None if devices is None else tuple(devices), outcome)
+    after = None if passed is None else tuple(map(str, passed))
+    return Call(batch, model, None if devices is None else tuple(devices), outcome, after)

@@ -36,7 +36,10 @@ EXERCISE = Exercise(
             "MESH_WRONG_SHAPE": "Give the first axis the size `batch` and the second axis the size `model`.",
             "MESH_WRONG_AXIS_NAMES": 'Name the axes "batch" and "model", in this order.',
         },
-        "Which devices": {"MESH_DEVICES_IGNORED": "Use the devices that are passed, in their order."},
+        "Which devices": {
+            "MESH_DEVICES_IGNORED": "Use the devices that are passed, row by row, in their order.",
+            "MESH_CHANGES_DEVICES": "Leave the list unchanged: make a new list if you need another.",
+        },
         "Sizes that do not fit": {
             "MESH_TRUNCATES_DEVICES": "Raise a ValueError unless batch x model is the number of devices: you also pay "
             "for idle devices.",

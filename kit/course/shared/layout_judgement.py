@@ -2,24 +2,23 @@
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import keras
 
 from kit.checks.diagnosis import Failed
 from kit.course.shared import tensor_parallel as oracle
+from kit.course.shared.layout_faults import Deviation, Layout, account, joined, meant_for, ranges, split_remedy
 from kit.course.shared.meshes import MeshSeen, sharding_meshes
 from kit.evidence.attribution import without_block_number
 from kit.evidence.program import Collectives, collectives, compile_gradients
-from kit.evidence.rule_coverage import RuleCoverage, rule_coverage
 from kit.formatting import format_bytes
 from kit.judge.observation import Outcome, returned
 from kit.judge.submission import Submission
-from kit.models.weightless import VariableInfo, build_language_model, no_weights, weightless_variables
+from kit.models.weightless import build_language_model, no_weights
 
 #: What to try if the axis has more devices than there are heads.
 _FEW_HEADS = (
@@ -27,6 +26,10 @@ _FEW_HEADS = (
     '`kit lesson clinic "One head on eight cores"`.'
 )
 _BLOCK = re.compile(r"decoder_block_(\d+)")
+#: Rows of a table for rules; a solution may have one for each path.
+_ROWS = 8
+#: Rules whose own share of the collectives is measured.
+_MEASURED = 4
 
 
 @dataclass(frozen=True)
@@ -129,16 +132,8 @@ def judge_layout(calls: Sequence[LayoutCall], model: str, config: Mapping[str, A
     ``config`` is the content of a preset's ``config.json``; with rank 0 there is no LoRA.
     """
     assert calls, "no layout map was asked for"
-    variables = weightless_variables(config, rank)
     for call in calls:
-        layout_map = call.layout_map(call.mesh)
-        layout = _Layout(
-            f"{model} on the mesh ({call.batch}, {call.model})",
-            variables,
-            {"batch": call.batch, "model": call.model},
-            rule_coverage(layout_map, variables),
-            oracle.expected_layout(config["config"], call.model),
-        )
+        layout = Layout.of(call.layout_map(call.mesh), model, config, rank)
         _judge_overlaps(layout)
         assert layout.to_be_sharded, f"{layout.where} has no matrix to shard"
         _judge_specs(layout)
@@ -152,24 +147,109 @@ def judge_collectives(calls: Sequence[LayoutCall]) -> None:
     """Compare the collectives of a small Gemma's gradients with those of tensor parallelism."""
     assert calls, "no layout map was asked for"
     for call in calls:
-        yours = _collectives(call.layout_map(call.mesh))
+        layout_map = call.layout_map(call.mesh)
+        yours = _collectives(layout_map)
         needed = _collectives(
             oracle.tensor_parallel_map(call.mesh, oracle.split_paths(oracle.SMALL_SIZES["num_layers"]))
         )
         assert needed.operations, "the compiled program has no collective: it was compiled for one device"
         if yours.nbytes <= needed.nbytes:
             continue
+        layout = Layout.of(layout_map, "a small Gemma with LoRA", oracle.small_config(), rank=4)
         counts = yours.by_kind(), needed.by_kind()
-        raise Failed(
-            "LAYOUT_EXTRA_COLLECTIVES",
+        raise extra_collectives(
             f"On the mesh ({call.batch}, {call.model}) a training step of a small Gemma sends "
             f"{yours.nbytes / needed.nbytes:.2f} times as many bytes as necessary.",
-            ("collective", "yours", "needed"),
+            _costliest_first(layout, call.mesh, needed.nbytes),
             [
                 (kind, *("{}, {:,} bytes".format(*count.get(kind, (0, 0))) for count in counts))
                 for kind in sorted(counts[0] | counts[1])
             ],
+            ranked=True,
         )
+
+
+def extra_collectives(
+    cause: str, deviations: Sequence[Deviation], rows: Sequence[tuple], ranked: bool = False
+) -> Failed:
+    """The diagnosis of a program that sends too much: only rules that deviate can be to blame.
+
+    ``rows`` are what is sent, in total: name, yours, needed. ``ranked`` says that the deviations of
+    the costliest rule are first.
+    """
+    headings = ("rule, or collective", "yours", "needed")
+    if not deviations:
+        cause += " Each rule shards what tensor parallelism shards, along the same dimensions."
+        return Failed("LAYOUT_EXTRA_COLLECTIVES", cause, headings, rows, "Compare the collectives in the table.")
+    first = deviations[0]
+    blamed = [one for one in deviations if one.rule == first.rule]
+    rules = list(dict.fromkeys(one.rule for one in deviations))
+    remedy = " ".join(dict.fromkeys(_remedy(one) for one in (blamed if ranked else deviations)))
+    if ranked or len(rules) == 1:
+        cause += f" The cause is {first.rule}, which {_fault(blamed)}."
+        others = len(rules) - 1
+        cause += f" {others} more rule{'s' if others > 1 else ''} cost less: see the table." if others else ""
+    else:
+        cause += " The cause is among these: " + "; ".join(
+            f"{rule}, which {_fault([one for one in deviations if one.rule == rule])}" for rule in rules[:3]
+        )
+        cause += "." if len(rules) < 4 else f"; and {len(rules) - 3} more."
+    table = [(f"{one.rule}: {one.name}", one.spec or "no rule", one.expected) for one in [*blamed, *deviations]]
+    return Failed("LAYOUT_EXTRA_COLLECTIVES", cause, headings, [*list(dict.fromkeys(table))[:_ROWS], *rows], remedy)
+
+
+def _fault(deviations: Sequence[Deviation]) -> str:
+    """What a rule does with these variables, or what the lack of one does."""
+    shown = joined([one.shown for one in deviations[:3]]) + (", …" if len(deviations) > 3 else "")
+    first = deviations[0]
+    if first.replicated:
+        return f"leaves {shown} replicated"
+    if first.to_be_sharded:
+        return f"splits {shown} along another dimension than tensor parallelism"
+    if "/lora_kernel_a" in first.paths[0]:
+        return f"splits {shown} along another dimension than the heads"
+    return f"splits {shown}, which each device needs in full"
+
+
+def _remedy(deviation: Deviation) -> str:
+    kind = oracle.kind_of(deviation.paths[0])
+    if kind and deviation.to_be_sharded:
+        return split_remedy([kind])
+    if "/lora_kernel_a" in deviation.paths[0]:
+        return "Split lora_kernel_a by heads, like its kernel, or not at all."
+    return "Let no rule match what each device needs in full: what is small stays replicated."
+
+
+def _costliest_first(layout: Layout, mesh: keras.distribution.DeviceMesh, needed: int) -> list[Deviation]:
+    """The deviations by what their rule alone costs, if all else is as expected.
+
+    ``needed`` are the bytes that tensor parallelism sends.
+    """
+    by_rule: dict[int, list[Deviation]] = defaultdict(list)
+    for one in layout.deviations:
+        by_rule[one.number].append(one)
+    if len(by_rule) < 2:
+        return layout.deviations
+    # The first ones, if there are many: each is a compilation.
+    cost = {
+        number: _collectives(_right_except(layout, mesh, by_rule[number])).nbytes - needed
+        for number in list(by_rule)[:_MEASURED]
+    }
+    order = sorted(by_rule, key=lambda number: -cost.get(number, -math.inf))
+    return [one for number in order for one in by_rule[number]]
+
+
+def _right_except(
+    layout: Layout, mesh: keras.distribution.DeviceMesh, deviations: Sequence[Deviation]
+) -> keras.distribution.LayoutMap:
+    """Tensor parallelism by exact paths, with these deviations from it."""
+    yours = {path: one.spec for one in deviations for path in one.paths}
+    made = keras.distribution.LayoutMap(mesh)
+    for path in layout.by_path:
+        spec = yours.get(path, layout.allowed(path)[0])
+        if any(spec):
+            made[path] = spec
+    return made
 
 
 def _collectives(layout_map: keras.distribution.LayoutMap) -> Collectives:
@@ -181,51 +261,7 @@ def _collectives(layout_map: keras.distribution.LayoutMap) -> Collectives:
             return collectives(compile_gradients(model, distribution, batch_size=8, sequence_length=24).as_text())
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """What a layout map does to a model, and what is expected."""
-
-    #: Model and mesh, for diagnostics.
-    where: str
-    variables: Sequence[VariableInfo]
-    axis_sizes: Mapping[str, int]
-    coverage: RuleCoverage
-    #: Kind of matrix -> spec.
-    expected: Mapping[str, tuple[str | None, ...]]
-
-    @cached_property
-    def by_path(self) -> dict[str, VariableInfo]:
-        return {variable.path: variable for variable in self.variables}
-
-    @cached_property
-    def rules(self) -> dict[str, tuple[str, tuple[str | None, ...]]]:
-        """Path -> pattern and spec of its rule; the spec has an entry for each dimension."""
-        return {
-            path: (rule.pattern, rule.spec + (None,) * (len(self.by_path[path].shape) - len(rule.spec)))
-            for rule in self.coverage.rules
-            for path in rule.paths
-        }
-
-    def spec(self, path: str) -> tuple[str | None, ...]:
-        """The spec of the rule that matches a path; empty if none does."""
-        return self.rules[path][1] if path in self.rules else ()
-
-    @cached_property
-    def kinds(self) -> dict[str, str]:
-        """Path -> kind of matrix."""
-        return {path: kind for path in self.by_path if (kind := oracle.kind_of(path))}
-
-    @cached_property
-    def to_be_sharded(self) -> set[str]:
-        return {path for path, kind in self.kinds.items() if any(self.expected[kind])}
-
-    @cached_property
-    def to_be_replicated(self) -> set[str]:
-        """Matrices that every device needs in full."""
-        return self.kinds.keys() - self.to_be_sharded
-
-
-def _judge_overlaps(layout: _Layout) -> None:
+def _judge_overlaps(layout: Layout) -> None:
     overlaps = layout.coverage.overlaps
     if overlaps:
         cause = f"More than one rule matches {_number(len(overlaps), 'variable')} of {layout.where}."
@@ -233,34 +269,59 @@ def _judge_overlaps(layout: _Layout) -> None:
         raise Failed("LAYOUT_RULES_OVERLAP", cause, ("variable", "rules"), rows)
 
 
-def _judge_specs(layout: _Layout) -> None:
-    """A spec has no more entries than the shape, and each axis divides its dimension."""
-    found = [(path, layout.by_path[path].shape, pattern, spec) for path, (pattern, spec) in layout.rules.items()]
+def _judge_specs(layout: Layout) -> None:
+    """A spec has no more entries than the shape, each axis once, and each divides its dimension."""
+    found = [(path, layout.by_path[path].shape, pattern, spec) for path, (_, pattern, spec) in layout.rules.items()]
     too_long = [row for row in found if len(row[3]) != len(row[1])]
-    indivisible = [
-        row
-        for row in found
-        if any(size % layout.axis_sizes[axis] for size, axis in zip(row[1], row[3], strict=False) if axis is not None)
-    ]
-    for rows, code, cause in (
-        (too_long, "LAYOUT_SPEC_DOES_NOT_FIT", "A spec has too many entries for"),
-        (indivisible, "LAYOUT_AXIS_DOES_NOT_DIVIDE", "An axis does not divide a dimension of"),
+    twice = [row for row in found if max(Counter(filter(None, row[3])).values(), default=0) > 1]
+    uneven = {one.path: one for one in layout.coverage.indivisible}
+    indivisible = [row for row in found if row[0] in uneven]
+    for rows, code in (
+        (too_long, "LAYOUT_SPEC_DOES_NOT_FIT"),
+        (twice, "LAYOUT_SPEC_DOES_NOT_FIT"),
+        (indivisible, "LAYOUT_AXIS_DOES_NOT_DIVIDE"),
     ):
         if not rows:
             continue
-        if all("/lora_" in path for path, *_ in rows):
-            code, cause = "LAYOUT_CATCHES_ADAPTERS", "A rule for kernels matches adapters, and its spec does not fit"
-        few_heads = rows is indivisible and all(path in layout.to_be_replicated for path, *_ in rows)
+        paths, number = [path for path, *_ in rows], _number(len(rows), "variable")
+        if rows is indivisible:
+            first = uneven[paths[0]]
+            cause = f'The {first.axis_size} devices of the axis "{first.axis}" do not divide a dimension of {number}'
+        else:
+            cause = f"A spec has {'too many entries' if rows is too_long else 'the same axis twice'} for {number}"
+        remedy = _dimension_remedy(layout, paths) if rows is indivisible else ""
+        if all("/lora_" in path for path in paths):
+            code, remedy = "LAYOUT_CATCHES_ADAPTERS", _adapter_remedy(paths)
+            cause = f"A rule matches adapters that its spec does not fit: {cause[0].lower()}{cause[1:]}"
         raise Failed(
             code,
-            f"{cause} {_number(len(rows), 'variable')} of {layout.where}.",
+            f"{cause} of {layout.where}.",
             ("variable", "shape", "your rule", "your spec"),
             rows[:6],
-            remedy=_FEW_HEADS if few_heads else "",
+            remedy,
         )
 
 
-def _judge_axes(layout: _Layout) -> None:
+def _adapter_remedy(paths: Sequence[str]) -> str:
+    if any(path.endswith("_a") for path in paths):
+        return "Let no rule match lora_kernel_a or lora_kernel_b: end the pattern for the kernels with /kernel."
+    return (
+        "Let no rule match lora_kernel_b, which has two dimensions and is small: end the pattern with /kernel, or with "
+        "/(kernel|lora_kernel_a)."
+    )
+
+
+def _dimension_remedy(layout: Layout, paths: Sequence[str]) -> str:
+    """Which dimensions to split; empty if no matrix is split along a wrong one."""
+    wrong = [
+        path for path in paths if path in layout.kinds and layout.spec(path) != layout.expected[layout.kinds[path]]
+    ]
+    remedy = split_remedy(layout.kinds[path] for path in wrong if path in layout.to_be_sharded)
+    few_heads = _FEW_HEADS if any(path in layout.to_be_replicated for path in wrong) else ""
+    return f"{remedy} {few_heads}".strip()
+
+
+def _judge_axes(layout: Layout) -> None:
     """No matrix is sharded over the axis "batch"."""
     wrong = [path for path in layout.kinds if "batch" in layout.spec(path)]
     if wrong:
@@ -269,81 +330,127 @@ def _judge_axes(layout: _Layout) -> None:
         raise Failed("LAYOUT_WRONG_AXIS", cause, ("variable", "shape", "your spec"), rows)
 
 
-def _judge_replicated(layout: _Layout) -> None:
+def _judge_replicated(layout: Layout) -> None:
     """Every matrix that can be sharded is sharded; otherwise the diagnosis shows the rules."""
-    replicated = [layout.by_path[path] for path in layout.kinds if path in layout.to_be_sharded]
-    replicated = [variable for variable in replicated if not any(layout.spec(variable.path))]
+    replicated = [one for one in layout.deviations if one.replicated]
     if not replicated:
         return
-    nbytes = sum(variable.nbytes for variable in replicated)
-    evidence = (("your rule", "matches"), _rows_of_replicated(layout, replicated))
-    idle = [rule.pattern for rule in layout.coverage.rules if not rule.paths]
+    code, cause, remedy = why_replicated(layout, replicated)
+    raise Failed(code, cause, ("your rule", "matches"), _rows_of_replicated(layout, replicated), remedy)
+
+
+def why_replicated(layout: Layout, replicated: Sequence[Deviation]) -> tuple[str, str, str]:
+    """Code, cause and remedy of matrices that are not sharded. Each rule has its own account."""
+    idle = _idle_rules(layout, replicated)
     if idle:
-        raise Failed(
-            "LAYOUT_RULE_MATCHES_NOTHING",
-            f"The rule {idle[0]!r} matches no variable of {layout.where}, and the layout replicates "
-            f"{_number(len(replicated), 'matrix')}: {format_bytes(nbytes)} on each device.",
-            *evidence,
+        causes = []
+        for pattern, theirs in idle[:3]:
+            effect = f", so that each device holds {account(theirs)} of them" if theirs else ""
+            causes.append(f"The rule {pattern!r} matches no variable of {layout.where}{effect}.")
+        rest = [one for one in replicated if not any(one in theirs for _, theirs in idle)]
+        if rest:
+            causes.append(f"No rule shards {account(rest)}.")
+        return "LAYOUT_RULE_MATCHES_NOTHING", " ".join(causes), ""
+    sharded = {without_block_number(path) for path in layout.rules if any(layout.spec(path))}
+    few = [one for one in replicated if one.kind in sharded]
+    if len(few) == len(replicated):
+        blocks = sorted({block for one in few for block in one.blocks})
+        cause = (
+            f"The rules shard the matrices of some blocks of {layout.where}, but not of {ranges(blocks)}: each device "
+            f"holds all of {account(few)}."
         )
-    sharded = {without_block_number(path) for path, (_, spec) in layout.rules.items() if any(spec)}
-    if all(without_block_number(variable.path) in sharded for variable in replicated):
-        blocks = sorted({int(match[1]) for variable in replicated if (match := _BLOCK.search(variable.path))})
-        cause = f"The rules shard the matrices of some blocks of {layout.where}, but not of {_ranges(blocks)}."
-        raise Failed("LAYOUT_ONLY_FOR_FEW_LAYERS", cause, *evidence)
-    raise Failed(
-        "LAYOUT_MATRIX_REPLICATED",
-        f"The layout replicates {_number(len(replicated), 'matrix')} of {layout.where}: {format_bytes(nbytes)} on each "
-        "device.",
-        *evidence,
-    )
+        return "LAYOUT_ONLY_FOR_FEW_LAYERS", cause, _blocks_remedy(blocks, few[0].all_blocks)
+    cause = f"The layout replicates {account(replicated)} of {layout.where} on each device."
+    empty = sorted({(one.number, one.pattern) for one in replicated if one.number})
+    cause += "".join(f" Rule {number}, {pattern}, matches them and shards nothing." for number, pattern in empty[:2])
+    names = joined(sorted({one.name for one in replicated}))
+    remedy = f'{"Change" if empty else "Add or widen"} a rule, so that it splits {names} over "model".'
+    if layout.to_be_replicated:
+        kept = joined(sorted({layout.kinds[path].split("/")[-2] for path in layout.to_be_replicated}))
+        remedy += f" Leave {kept} replicated: the axis does not divide their heads."
+    return "LAYOUT_MATRIX_REPLICATED", cause, remedy
 
 
-def _rows_of_replicated(layout: _Layout, replicated: Sequence[VariableInfo]) -> list[tuple[str, str]]:
+def _idle_rules(layout: Layout, replicated: Sequence[Deviation]) -> list[tuple[str, list[Deviation]]]:
+    """Rules that match nothing, each with the replicated matrices that it was written for.
+
+    A rule for blocks that this model does not have is right.
+    """
+    blocks = max((one.all_blocks for one in replicated), default=0)
+    named = [(pattern, _BLOCK.search(pattern)) for pattern in layout.idle]
+    idle = [pattern for pattern, block in named if not (block and int(block[1]) >= blocks)]
+    found = []
+    for pattern in idle:
+        names = meant_for(pattern, [one.name for one in replicated])
+        found.append((pattern, [one for one in replicated if one.name in names]))
+    # A rule that was written for something else is named only if no other rule can be.
+    return [entry for entry in found if entry[1]] or found
+
+
+def _blocks_remedy(blocks: Sequence[int], all_blocks: int) -> str:
+    if list(blocks) == list(range(10, all_blocks)):
+        return (
+            "Let the pattern match numbers with any count of digits: decoder_block_10 has two digits, and each + or * "
+            "belongs to what stands before it."
+        )
+    return f"Let the rules match any block number: {ranges(blocks)} of {all_blocks} blocks have none."
+
+
+def _rows_of_replicated(layout: Layout, replicated: Sequence[Deviation]) -> list[tuple[str, str]]:
     """What each rule matches, which matrices no rule shards, and the bytes on each device."""
+    # Rules that match nothing come first: a table of exact paths is long.
+    rules = (
+        sorted(layout.coverage.rules, key=lambda rule: bool(rule.paths))
+        if len(layout.coverage.rules) > _ROWS
+        else (layout.coverage.rules)
+    )
     rows = [
         (str(rule.pattern), f"{_number(len(rule.paths), 'variable')}, {format_bytes(rule.nbytes)}")
-        for rule in layout.coverage.rules
+        for rule in rules[:_ROWS]
     ]
-    rows += [("(no rule shards)", f"{variable.path}, {format_bytes(variable.nbytes)}") for variable in replicated[:4]]
-    if len(replicated) > 4:
-        rows.append(("(no rule shards)", f"and {len(replicated) - 4} more"))
-    nbytes, held = sum(variable.nbytes for variable in replicated), layout.coverage.nbytes_per_device
-    budget = held - nbytes + nbytes / layout.axis_sizes["model"]
+    if len(rules) > _ROWS:
+        rows.append((f"and {len(rules) - _ROWS} more rules", ""))
+    rows += [
+        (
+            "(no rule matches)" if not one.number else f"(rule {one.number} shards nothing)",
+            f"{one.shown}, {format_bytes(one.held)}, or {format_bytes(one.needed)} if sharded",
+        )
+        for one in replicated[:_ROWS]
+    ]
+    held = layout.coverage.nbytes_per_device
+    budget = held - sum(one.held - one.needed for one in replicated)
     return [*rows, ("(bytes on each device)", f"{format_bytes(held)}, or {format_bytes(budget)} if these were sharded")]
 
 
-def _judge_dimensions(layout: _Layout) -> None:
+def _judge_dimensions(layout: Layout) -> None:
     """Each matrix is sharded along the dimension for which devices exchange the least data."""
-    wrong = [
-        path
-        for path, kind in layout.kinds.items()
-        if path in layout.rules and layout.spec(path) != layout.expected[kind]
-    ]
+    wrong = [one for one in layout.deviations if one.paths[0] in layout.kinds and any(one.spec)]
     if not wrong:
         return
     # One row for all blocks, so that the table has every kind of matrix.
-    counts = Counter((layout.kinds[path], layout.spec(path)) for path in wrong)
-    rows = [(kind, count, oracle.DIMENSIONS[kind], spec) for (kind, spec), count in counts.items()]
-    number = _number(len(wrong), "matrix")
-    if set(wrong) <= layout.to_be_replicated:
-        raise Failed(
-            "LAYOUT_WRONG_DIMENSION",
-            f"The layout shards {number} of {layout.where} that every device needs in full: each step must gather them "
-            "or their results.",
-            ("kernel", "count", "dimensions", "your spec"),
-            rows,
-            remedy=_FEW_HEADS,
-        )
+    rows = []
+    for one in wrong:
+        kind = layout.kinds[one.paths[0]]
+        named = oracle.DIMENSIONS[kind]
+        split = [name for name, axis in zip(named, one.spec, strict=True) if axis is not None]
+        rows.append((kind, one.count, named, one.spec, joined(split)))
+    number = _number(sum(one.count for one in wrong), "matrix")
+    shown = joined([f"{kind} along {split}" for kind, _, _, _, split in rows[:3]])
+    more = f", and {len(rows) - 3} more kinds" if len(rows) > 3 else ""
+    if all(path in layout.to_be_replicated for one in wrong for path in one.paths):
+        effect = "every device needs them in full, so that each step must gather them or their results"
+    else:
+        effect = "the bytes on each device are the same, but devices exchange more data"
     raise Failed(
         "LAYOUT_WRONG_DIMENSION",
-        f"The layout shards {number} of {layout.where} along a dimension that costs more: the bytes on each device are "
-        "the same, but devices exchange more data.",
-        ("kernel or embeddings", "count", "dimensions", "your spec"),
-        rows,
+        f"The layout splits {number} of {layout.where} along the wrong dimension: {shown}{more}; {effect}.",
+        ("matrix", "count", "dimensions", "your spec", "you split"),
+        rows[:_ROWS],
+        _dimension_remedy(layout, [path for one in wrong for path in one.paths]),
     )
 
 
-def _judge_bytes(layout: _Layout) -> None:
+def _judge_bytes(layout: Layout) -> None:
     """A device holds no more than its shards of the matrices, and the other variables."""
     budget = math.ceil(
         sum(
@@ -359,7 +466,3 @@ def _judge_bytes(layout: _Layout) -> None:
 
 def _number(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {'matrices' if noun == 'matrix' else noun + 's'}"
-
-
-def _ranges(blocks: Sequence[int]) -> str:
-    return f"blocks {blocks[0]} to {blocks[-1]}" if len(blocks) > 1 else f"block {blocks[0]}"

@@ -157,3 +157,94 @@ class TestMeshInvariance:
             check_mesh_invariance(broken, Small.batch(), Small.layout_map, [(2, 4)])
         with pytest.raises(ValueError, match="steps"):
             check_mesh_invariance(Small(), Small.batch(), Small.layout_map, steps=1)
+
+
+class Mixed:
+    """A model of mixed precision; ``scale`` is a mistake."""
+
+    RULES: ClassVar[dict[str, Any]] = {".*up/kernel": (None, "model"), ".*down/kernel": ("model", None)}
+
+    def __init__(self, dtype: str, scale: Callable[[], float] = lambda: 1.0) -> None:
+        self.dtype, self.scale = dtype, scale
+
+    def __call__(self) -> Any:
+        import keras
+
+        layers = keras.layers
+        model = keras.Sequential(
+            [
+                keras.Input((64,), dtype="float32"),
+                layers.Dense(256, activation="gelu", name="up", dtype=self.dtype),
+                layers.Dense(8, name="down", dtype=self.dtype),
+            ]
+        )
+        scale = self.scale()
+        model.compile(
+            optimizer=keras.optimizers.SGD(0.1), loss=lambda y, out: scale * keras.ops.mean((y - out) ** 2, axis=-1)
+        )
+        return model
+
+    @staticmethod
+    def batch() -> tuple[np.ndarray, np.ndarray]:
+        random = np.random.default_rng(0)
+        return random.normal(size=(16, 64)), random.normal(size=(16, 8))
+
+
+@pytest.mark.train
+class TestComputeDtypes:
+    @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "bfloat16", "mixed_float16"])
+    def test_the_tolerance_follows_the_compute_dtype(self, dtype: str, simulated_devices: list[str]) -> None:
+        check_mesh_invariance(Mixed(dtype), Mixed.batch(), lambda mesh: layout_map(mesh, Mixed.RULES), ((2, 4), (8, 1)))
+
+    def test_a_dependence_is_found_and_the_dtype_named(self, simulated_devices: list[str]) -> None:
+        made = Mixed("mixed_bfloat16", replicas)
+        failed = failure(
+            "LOSS_DEPENDS_ON_MESH",
+            check_mesh_invariance,
+            made,
+            Mixed.batch(),
+            lambda mesh: layout_map(mesh, Mixed.RULES),
+            ((2, 4),),
+        )
+        text = re.sub(r"\s+", " ", failed)
+        assert "the relative tolerance of 0.002, that of bfloat16, which the model computes in" in text
+        assert "Build the model in float32 first" in text
+
+
+def unbuilt_sequential() -> Any:
+    import keras
+
+    return keras.Sequential([keras.layers.Dense(64, name="up"), keras.layers.Dense(8, name="down")])
+
+
+def unbuilt_subclass() -> Any:
+    import keras
+
+    class Model(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = keras.layers.Dense(64, name="up"), unbuilt_sequential()
+
+        def call(self, inputs: Any) -> Any:
+            return self.down(self.up(inputs["x"] if isinstance(inputs, dict) else inputs))
+
+    return Model()
+
+
+@pytest.mark.train
+@pytest.mark.parametrize(
+    ("make", "named"), [(unbuilt_sequential, False), (unbuilt_subclass, False), (unbuilt_subclass, True)]
+)
+def test_a_model_that_is_not_built_is_called_on_the_batch(
+    make: Callable[[], Any], named: bool, simulated_devices: list[str]
+) -> None:
+    import keras
+
+    def compiled() -> Any:
+        model = make()
+        model.compile(loss="mse", optimizer=keras.optimizers.SGD(0.1))
+        return model
+
+    x = np.random.default_rng(0).normal(size=(16, 12))
+    batch = ({"x": x} if named else x, np.ones((16, 8)))
+    check_mesh_invariance(compiled, batch, lambda mesh: layout_map(mesh, {".*up/kernel": (None, "model")}), ((2, 4),))

@@ -3,8 +3,9 @@
 import re
 from typing import Any
 
+import numpy as np
 import pytest
-from qwen_model import RULES, failure, layout_map, make_backbone
+from qwen_model import RULES, failure, layout_map, make_backbone, set_distribution
 
 from kit.checks import check_layout_coverage, check_replicated_bytes
 
@@ -12,6 +13,16 @@ from kit.checks import check_layout_coverage, check_replicated_bytes
 def with_rule(pattern: str, axes: tuple[str | None, ...] | None, replaces: str | None = None) -> dict[str, Any]:
     rules = {key: value for key, value in RULES.items() if key != replaces}
     return rules if axes is None else {**rules, pattern: axes}
+
+
+def model_with_outputs() -> Any:
+    """A model with a layer without variables, and a model in it."""
+    import keras
+
+    inner = keras.Sequential([keras.layers.Dense(8, name="d3")], name="inner")
+    inputs = keras.Input((16,))
+    hidden = keras.layers.Dropout(0.1, name="drop")(keras.layers.Dense(16, name="d1")(inputs))
+    return keras.Model(inputs, inner(keras.layers.Dense(8, name="d2")(hidden)), name="outer")
 
 
 FEEDFORWARD = ".*feedforward_output_dense/kernel"
@@ -64,6 +75,72 @@ class TestLayoutCoverage:
         failed = failure("LAYOUT_RULE_MATCHES_NOTHING", check_layout_coverage, made, weightless_model(make_backbone))
         assert "1 more rule is wrong" in failed
         assert failed.count("matches nothing") == 2
+
+    @pytest.mark.parametrize("pattern", ["d2/output", "d.*/output", "drop/output", "inner/d3/output"])
+    def test_a_rule_for_the_output_of_a_layer_is_in_use(
+        self, pattern: str, device_mesh: Any, weightless_model: Any
+    ) -> None:
+        rules = layout_map(device_mesh(2, 4), {"d1/kernel": (None, "model"), pattern: ("batch", None)})
+        check_layout_coverage(rules, weightless_model(model_with_outputs))
+        check_layout_coverage(rules, model_with_outputs())
+        # From a list of variables, the layers are not known, and the rule is not accused.
+        check_layout_coverage(rules, model_with_outputs().variables)
+
+    def test_keras_asks_for_the_outputs_of_these_layers(self, device_mesh: Any) -> None:
+        import keras
+
+        from kit.models.weightless import layer_paths
+
+        asked: set[str] = set()
+
+        class Asked(keras.distribution.LayoutMap):
+            def __getitem__(self, key: str) -> Any:
+                asked.add(key)
+                return super().__getitem__(key)
+
+        made = Asked(device_mesh(2, 4))
+        made["d2/output"] = ("batch", None)
+        set_distribution(made)
+        model = model_with_outputs()
+        model.predict(np.ones((8, 16)), verbose=0)
+        outputs = {path for path in asked if path.endswith("/output")}
+        assert len(outputs) > 4
+        assert outputs <= {f"{layer}/output" for layer in layer_paths(model)}
+
+    def test_a_dead_rule_for_an_output(self, device_mesh: Any, weightless_model: Any) -> None:
+        rules = layout_map(device_mesh(2, 4), {"d1/kernel": (None, "model"), "dense_2/output": ("batch", None)})
+        failed = failure(
+            "LAYOUT_RULE_MATCHES_NOTHING", check_layout_coverage, rules, weightless_model(model_with_outputs)
+        )
+        assert "the output of none of the" in re.sub(r"\s+", " ", failed)
+        assert "d2/output" in failed
+
+    def test_unnamed_layers_are_numbered_on(self, device_mesh: Any) -> None:
+        import keras
+
+        rules = layout_map(device_mesh(2, 4), {"sequential/dense/kernel": (None, "model")})
+        models = [keras.Sequential([keras.Input((16,)), keras.layers.Dense(8)]) for _ in range(2)]
+        check_layout_coverage(rules, models[0])
+        failed = failure("LAYOUT_RULE_MATCHES_NOTHING", check_layout_coverage, rules, models[1])
+        assert "The model has sequential_1/dense_1/kernel. Keras numbers unnamed layers on" in re.sub(
+            r"\s+", " ", failed
+        )
+
+    def test_weightless_models_are_numbered_from_0(self, device_mesh: Any, weightless_model: Any) -> None:
+        import keras
+
+        rules = layout_map(device_mesh(2, 4), {"sequential/dense/kernel": (None, "model")})
+        for _ in range(2):
+            check_layout_coverage(
+                rules, weightless_model(lambda: keras.Sequential([keras.Input((16,)), keras.layers.Dense(8)]))
+            )
+
+    def test_a_model_that_is_not_built(self, device_mesh: Any) -> None:
+        import keras
+
+        model = keras.Sequential([keras.layers.Dense(8)])
+        failed = failure("NOTHING_TO_CHECK", check_layout_coverage, layout_map(device_mesh()), model)
+        assert "call it on a batch once" in re.sub(r"\s+", " ", failed)
 
     def test_nothing_to_check(self, device_mesh: Any, weightless_model: Any) -> None:
         import keras

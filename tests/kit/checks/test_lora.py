@@ -70,6 +70,34 @@ class TestLoraParameters:
         assert re.search(r"lora_kernel_b +\(4, 6\) +\(4, 6\) +frozen", failed)
         assert f"{2 * 2 * (40 * 8 * 4 + 4 * 6) - 24:,}" in failed
 
+    @pytest.mark.parametrize("frozen", ["the model", "the blocks"])
+    def test_frozen_adapters_are_named_with_what_freezes_them(self, frozen: str) -> None:
+        backbone = make_backbone(4)
+        if frozen == "the model":
+            backbone.trainable = False
+        else:
+            for block in range(2):
+                backbone.get_layer(f"transformer_layer_{block}").trainable = False
+        failed = re.sub(r"\s+", " ", failure("LORA_NOTHING_TRAINABLE", check_lora_parameters, backbone, 4))
+        assert "4 layers have adapters, but no matrix of them is trainable: trainable = False is set on" in failed
+        named = "the model" if frozen == "the model" else "the layer transformer_layer_0 and the layer"
+        assert named in failed
+        assert "Compare the names" not in failed
+
+    def test_frozen_adapters_beside_a_trained_layer(self) -> None:
+        backbone = make_backbone(4)
+        backbone.trainable = False
+        backbone.get_layer("sequence_output_layernorm").trainable = True
+        failed = failure("LORA_NOTHING_TRAINABLE", check_lora_parameters, backbone, 4)
+        assert re.search(r"trainable weights +A and B +1", failed)
+
+    def test_one_frozen_layer_with_an_adapter(self) -> None:
+        backbone = make_backbone(4)
+        query = backbone.get_layer("transformer_layer_1")._self_attention_layer._query_dense
+        query.trainable = False
+        failed = re.sub(r"\s+", " ", failure("LORA_WRONG_COUNT", check_lora_parameters, backbone, 4))
+        assert f"2 matrices of the adapters are frozen: trainable = False is set on the layer {query.path}" in failed
+
     def test_biases(self) -> None:
         """KerasHub leaves the biases of targeted layers trainable, and the check reports it."""
         import keras_hub

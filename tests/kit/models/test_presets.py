@@ -19,6 +19,18 @@ def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(BUNDLED_FOLDER, tmp_path / "preset"))
 
 
+#: As ``backbone.quantize("int8")`` and ``save_to_preset`` write it.
+INT8_POLICIES = {
+    "class_name": "DTypePolicyMap",
+    "config": {
+        "default_policy": None,
+        "policy_map": {
+            "token_embedding": {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8", "source_name": None}}
+        },
+    },
+}
+
+
 class TestFolders:
     def test_the_bundled_preset(self) -> None:
         preset = find_preset("bundled")
@@ -88,6 +100,9 @@ class TestFolders:
             ("T5GemmaBackbone", {}, "it is a T5GemmaBackbone"),
             ("Gemma3Backbone", {"is_embedding_model": True}, "it computes embeddings, and no text"),
             ("Gemma4Backbone", {"num_layers": 4, "num_kv_shared_layers": 4}, "it is an assistant"),
+            ("GemmaBackbone", {"num_layers": 0}, "at least one decoder block"),
+            ("GemmaBackbone", {"dtype": "int8_from_float32"}, r"its weights are quantized \(int8\)"),
+            ("GemmaBackbone", {"dtype": INT8_POLICIES}, r"its weights are quantized \(int8\)"),
         ],
     )
     def test_models_that_are_not_tuned(self, copy: Path, class_name: str, sizes: dict[str, Any], message: str) -> None:
