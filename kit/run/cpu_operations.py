@@ -1,8 +1,8 @@
 """Operations of a training step on the CPU: Keras' values, from a program that takes less time.
 
-XLA compiles the gradients of a softmax, a gated activation and a cross-entropy for the CPU as several
-passes over memory, whose results all are kept. Here each gradient is one expression. What XLA makes
-of them for a GPU and a TPU stays as it is.
+XLA compiles the gradients of a softmax, a gated activation and a cross-entropy for the CPU as
+several passes over memory. Here each gradient is one expression, which needs fewer arrays. Programs
+for a GPU and a TPU do not change.
 """
 
 import functools
