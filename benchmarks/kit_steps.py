@@ -28,7 +28,7 @@ from kit.models.presets import BUNDLED_FOLDER  # noqa: E402
 from kit.narrator import Narrator  # noqa: E402
 from kit.parts.implementation import find_parts  # noqa: E402
 from kit.reference import checkpoint, layout, lora, mesh, training  # noqa: E402
-from kit.run.cpu_operations import attend_faster  # noqa: E402
+from kit.run.cpu_operations import compute_faster, faster_loss  # noqa: E402
 from kit.run.recorder import Schedule, StepRecorder, prepare_for_recording  # noqa: E402
 from kit.run.small_updates import keep_small_updates  # noqa: E402
 
@@ -59,7 +59,7 @@ def build():
     prepare_for_recording(model, late=True)
     preprocess_one_at_a_time(model)
     if RUNTIME.simulated:
-        attend_faster(model)
+        compute_faster(model)
     return model
 
 
@@ -100,6 +100,8 @@ def fit_steps(model):
 def bare_steps(model):
     """A function that trains steps with the compiled step over a batch on the device."""
     step = training.make_train_step(model)
+    if RUNTIME.simulated:
+        step = faster_loss(step)
     groups = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
     state = tuple([variable.value for variable in variables] for variables in groups)
     sharding = keras.distribution.distribution().get_data_layout((JOB["batch"], JOB["length"])).backend_layout

@@ -21,7 +21,7 @@ from kit.models.weightless import weightless_variables
 from kit.narrator import Narrator
 from kit.parts.implementation import REFERENCE, Parts
 from kit.run.checksums import weights_checksum
-from kit.run.cpu_operations import attend_faster
+from kit.run.cpu_operations import compute_faster
 from kit.run.finished import FinishedRun
 from kit.run.generation import complete
 from kit.run.hdf5 import write_errors_are_os_errors
@@ -82,7 +82,7 @@ def _load(
         model = load_model(parts.loading, preset, layout_map, options.dtype)
     if runtime.simulated:
         # As in the run, so that the completions are the same.
-        attend_faster(model)
+        compute_faster(model)
     checksums = options.run.result.checksums
     if checksums is None or weights_checksum(model) != checksums.weights:
         raise UserError(

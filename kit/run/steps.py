@@ -19,7 +19,7 @@ from kit.models.sharded_loading import load_slice_by_slice
 from kit.run import result as records
 from kit.run.checksums import run_checksums
 from kit.run.coverage import coverage_count, coverage_with_and_without_adapters, report_coverage
-from kit.run.cpu_operations import attend_faster
+from kit.run.cpu_operations import compute_faster
 from kit.run.evidence_size import EVIDENCE_SIZES, choose_evidence_size, describe_choice
 from kit.run.generation import measure_style
 from kit.run.generations import GENERATIONS_FILE, Generations
@@ -89,7 +89,7 @@ def distributed_loading(state: RunState) -> None:
     with load_slice_by_slice() as loading:
         state.model = load_model(state.parts.loading, preset, state.layout_map, state.options.settings.dtype)
     if state.runtime.simulated:
-        attend_faster(state.model)
+        compute_faster(state.model)
     variables = state.model.backbone.variables
     state.nbytes_per_device = nbytes_per_device(variables)
     state.peak_nbytes_per_device = dict(loading.peak_nbytes)

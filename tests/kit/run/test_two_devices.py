@@ -6,7 +6,7 @@ import numpy as np
 from kit.course.shared import small_models as small
 from kit.narrator import Narrator
 from kit.parts.implementation import find_parts
-from kit.run.cpu_operations import attend_faster
+from kit.run.cpu_operations import compute_faster
 from kit.run.metrics import StepRecord
 from kit.run.recorder import Schedule, StepRecorder, prepare_for_recording
 from kit.run.training import train_remaining_steps
@@ -23,7 +23,7 @@ def records_of(batch: int, model: int) -> tuple[list[StepRecord], int]:
         keras.distribution.ModelParallel(layout_map=layout_map, batch_dim_name="batch", auto_shard_dataset=False)
     )
     tuned = small.small_model(rank=3, num_layers=2)
-    attend_faster(tuned)
+    compute_faster(tuned)
     PARTS.training.compile_for_finetuning(tuned, 0.01, 0.01)
     tuned.optimizer.build(tuned.trainable_variables)
     prepare_for_recording(tuned, late=True)
