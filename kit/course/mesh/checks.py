@@ -12,6 +12,8 @@ from kit.judge.observation import Outcome, Raised, returned
 from kit.judge.submission import Submission
 
 FUNCTION = "make_device_mesh"
+#: The beginning of Keras' own error for sizes that do not fit the devices.
+KERAS_COUNTS = "Shape does not match the number of devices"
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def judge_shape(calls: list[Call]) -> None:
 def observe_devices(submission: Submission) -> list[Call]:
     """Meshes without passed devices, and with devices in different orders."""
     names = all_devices()
-    # The second half, which is sorted, comes before other orders: ignored and sorted devices differ.
+    # The second half, which is sorted, comes first: so ignored and sorted devices differ.
     orders: list[list[str] | None] = [None, names[len(names) // 2 :], names[::-1], names[1::2] + names[::2]]
     calls = []
     for given in orders:
@@ -113,12 +115,16 @@ def judge_devices(calls: list[Call]) -> None:
         )
         shown = f"With {given}, {FUNCTION}({call.batch}, {call.model})"
         if isinstance(call.outcome, Raised):
+            by_keras = call.outcome.text.startswith(KERAS_COUNTS)
             raise Failed(
                 "MESH_DEVICES_IGNORED",
-                f"{shown} raised an error, although the mesh takes exactly these {len(expected)} devices.",
-                ("devices", "your message"),
+                f"{shown} raised an error, although the mesh takes exactly these {len(expected)} devices"
+                + (": DeviceMesh got others." if by_keras else "."),
+                ("devices", "the message"),
                 [(", ".join(expected), call.outcome.text)],
-                "Compare the product with the number of devices that are passed, not with that of the machine.",
+                "Pass the devices on to DeviceMesh: by default it takes all of the machine."
+                if by_keras
+                else "Compare the product with the number of devices that are passed, not with that of the machine.",
             )
         found = returned(call.outcome).devices
         if found != expected:
@@ -141,7 +147,7 @@ def judge_devices(calls: list[Call]) -> None:
 def _other_devices(
     found: tuple[str, ...], expected: tuple[str, ...], names: tuple[str, ...], columns: np.ndarray
 ) -> str:
-    """What a mesh has instead of the expected devices, of which ``columns`` has one after another."""
+    """What a mesh has instead of the expected devices; ``columns`` has them column by column."""
     if found == tuple(columns.reshape(-1)):
         return "places the right devices column by column, and not row by row"
     if sorted(found) == sorted(expected):

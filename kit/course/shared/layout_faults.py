@@ -110,7 +110,7 @@ class Layout:
 
     @cached_property
     def rules(self) -> dict[str, tuple[int, str, Spec]]:
-        """Path -> number, pattern and spec of its rule; the spec has an entry for each dimension."""
+        """Path -> number, pattern and spec of its rule, with an entry for each dimension."""
         return {
             path: (number, rule.pattern, rule.spec + (None,) * (len(self.by_path[path].shape) - len(rule.spec)))
             for number, rule in enumerate(self.coverage.rules, 1)

@@ -10,7 +10,7 @@ from kit.errors import UserError
 from kit.models.architectures import ARCHITECTURES, GEMMA_7B, gemma4_config
 from kit.models.blocks import lora_parameters
 from kit.models.known_layouts import find_layout
-from kit.tpu.plan import _time_on_line, check_extrapolation, make_plan
+from kit.tpu.plan import check_extrapolation, make_plan, time_on_line
 from kit.tpu.plan_json import as_json
 from kit.tpu.step import StepParts, StepSettings
 from kit.tpu.suggestions import suggestions
@@ -37,10 +37,10 @@ def test_a_line_through_times_gives_no_time_below_0() -> None:
     def line(before: float, after: float) -> float:
         return before + (after - before) * 12
 
-    assert _time_on_line((0.02, 0.03), line) == pytest.approx(0.14)
-    assert _time_on_line((0.03, 0.02), line) is None
-    assert _time_on_line((None, 0.02), line) is None
-    assert _time_on_line((0.02, None), line) is None
+    assert time_on_line((0.02, 0.03), line) == pytest.approx(0.14)
+    assert time_on_line((0.03, 0.02), line) is None
+    assert time_on_line((None, 0.02), line) is None
+    assert time_on_line((0.02, None), line) is None
 
 
 def test_which_blocks_are_extrapolated() -> None:
