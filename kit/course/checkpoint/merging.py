@@ -49,8 +49,8 @@ def observe_merge(submission: Submission) -> MergeSeen:
     small_models.set_distribution(*mesh_shapes()[0])
     model, x = _model_to_merge()
     before = layouts(model.variables)
-    # As after `predict`, but without compiling it.
-    predict = model.make_predict_function(force=True)
+    assert not _predict_error(model, x), "the model does not predict"
+    predict = model.predict_function
 
     def read(_: Any) -> Merged:
         trainable = tuple(str(variable.path) for variable in model.trainable_variables)
