@@ -59,8 +59,10 @@ def observe_merge(submission: Submission) -> MergeSeen:
         if moved:
             # A program takes no arrays that are on different devices.
             return Merged(np.zeros(0), values, trainable, moved, "")
+        computed = logits(model, x)
+        # A call that fails may leave the model without its values, so it is the last.
         error = _predict_error(model, x) if model.predict_function is predict else ""
-        return Merged(logits(model, x), values, trainable, moved, error)
+        return Merged(computed, values, trainable, moved, error)
 
     merged = submission.observe("merge_adapters", model, reads=read)
     mixed, _ = _model_to_merge("mixed_bfloat16")
