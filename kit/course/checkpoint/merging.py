@@ -24,6 +24,7 @@ TOLERANCE = 1e-5
 class Merged:
     """A model after ``merge_adapters``."""
 
+    #: Empty if a layout changed.
     logits: np.ndarray
     values: State
     #: Paths of the variables that are still trainable.
@@ -48,15 +49,20 @@ def observe_merge(submission: Submission) -> MergeSeen:
     small_models.set_distribution(*mesh_shapes()[0])
     model, x = _model_to_merge()
     before = layouts(model.variables)
-    # As after `predict`, but without compiling it.
-    predict = model.make_predict_function(force=True)
+    assert not _predict_error(model, x), "the model does not predict"
+    predict = model.predict_function
 
     def read(_: Any) -> Merged:
         trainable = tuple(str(variable.path) for variable in model.trainable_variables)
         moved = moved_layouts(before, layouts(model.variables))
         values = small_models.values(model.variables)
+        if moved:
+            # A program takes no arrays that are on different devices.
+            return Merged(np.zeros(0), values, trainable, moved, "")
+        computed = logits(model, x)
+        # A call that fails may leave the model without its values, so it is the last.
         error = _predict_error(model, x) if model.predict_function is predict else ""
-        return Merged(logits(model, x), values, trainable, moved, error)
+        return Merged(computed, values, trainable, moved, error)
 
     merged = submission.observe("merge_adapters", model, reads=read)
     mixed, _ = _model_to_merge("mixed_bfloat16")
@@ -68,6 +74,7 @@ def observe_merge(submission: Submission) -> MergeSeen:
 def judge_merge(seen: MergeSeen) -> dict[str, float]:
     """The logits stay the same, also without the adapters, and nothing is trainable."""
     merged = returned(seen.merged)
+    _judge_layout(merged)
     small_models.set_distribution(*mesh_shapes()[0])
     model, x = _model_to_merge()
     values, expected = small_models.values(model.variables), logits(model, x)
@@ -128,12 +135,16 @@ def _judge_mixed(before: State, after: State) -> None:
             raise Failed("CHECKPOINT_MERGE_CHANGES_OUTPUTS", cause, columns, rows, remedy)
 
 
-def _judge_use(merged: Merged) -> None:
-    """The merged model can be used like any other."""
+def _judge_layout(merged: Merged) -> None:
+    """The variables are on the devices that they were on."""
     if merged.moved:
         cause = f"merge_adapters changes the layout of {len(merged.moved)} variables."
         remedy = "Assign to the variables: `variable.assign` keeps the layout."
         raise Failed("CHECKPOINT_LAYOUT_LOST", cause, ("variable", "before", "after"), merged.moved[:5], remedy)
+
+
+def _judge_use(merged: Merged) -> None:
+    """The merged model can be used like any other."""
     if merged.predict_error:
         raise Failed(
             "NOT_AS_EXPECTED",
