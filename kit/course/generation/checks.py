@@ -354,8 +354,8 @@ def _judge_large_logits(outcome: Outcome[float], ordinary: float) -> None:
         remedy = "Compute it at each call, and keep nothing for the next one."
         raise Failed("LIKELIHOOD_WRONG", cause, ("other weights", "nats per token"), rows, remedy)
     cause = (
-        f"mean_log_likelihood is right for ordinary logits, and {found:.4g} instead of {expected:.4g} where all logits "
-        f"are {RAISED:g} larger, which changes no probability: in float32 exp is infinite above 88.7."
+        f"mean_log_likelihood is right for ordinary logits, and {found:.4g} instead of {expected:.4g} where all "
+        f"logits are {RAISED:g} larger, which changes no probability: in float32 exp is infinite above 88.7."
     )
     raise Failed("LIKELIHOOD_OVERFLOWS", cause, (f"logits + {RAISED:g}", "nats per token"), rows)
 
