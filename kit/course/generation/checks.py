@@ -89,7 +89,7 @@ class LikelihoodSeen:
 
     #: Number of texts -> their likelihood.
     numbers: dict[int, Outcome[float]]
-    #: The fewest of them on another mesh, and with other weights and large logits, given as a tuple.
+    #: The fewest of them on another mesh; and, as a tuple, with other weights and large logits.
     other_mesh: Outcome[float]
     large: Outcome[float]
     #: Numbers of texts in a list before and after a call.
