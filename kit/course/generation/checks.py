@@ -18,13 +18,13 @@ from kit.course.generation.mistakes import (
     BEFORE,
     CONTROL,
     NUMBERS_OF_TEXTS,
+    changed_likelihood,
     label,
-    large_likelihood,
     likelihood_table,
     shift_table,
     style_shift,
 )
-from kit.course.generation.oracle import change_weights, enlarge_logits, greedy_completion, token_ids
+from kit.course.generation.oracle import RAISED, change_weights, greedy_completion, raise_logits, token_ids
 from kit.course.generation.texts import OTHER_TEXT, Expectation, wrong_text
 from kit.course.shared import small_models
 from kit.course.shared.meshes import mesh_shapes, mesh_with_batch_axis
@@ -89,7 +89,7 @@ class LikelihoodSeen:
 
     #: Number of texts -> their likelihood.
     numbers: dict[int, Outcome[float]]
-    #: The fewest of them on another mesh, and where the logits are large, given as a tuple.
+    #: The fewest of them on another mesh; and, as a tuple, with other weights and large logits.
     other_mesh: Outcome[float]
     large: Outcome[float]
     #: Numbers of texts in a list before and after a call.
@@ -286,7 +286,7 @@ def _judge_state(compiled: CompiledSeen) -> None:
 
 
 def observe_likelihood(submission: Submission) -> LikelihoodSeen:
-    """Likelihoods on a mesh with a batch axis, there with large logits, and on another mesh."""
+    """Likelihoods on a mesh with a batch axis, there with other weights, and on another mesh."""
     small_models.set_distribution(*mesh_with_batch_axis())
     model = _model_for_texts()
 
@@ -304,7 +304,8 @@ def observe_likelihood(submission: Submission) -> LikelihoodSeen:
     texts = {number: small_models.texts(number, seed=3) for number in NUMBERS_OF_TEXTS}
     numbers = {number: call(given) for number, given in texts.items()}
     lengths = sum(NUMBERS_OF_TEXTS), sum(map(len, texts.values()))
-    enlarge_logits(model)
+    change_weights(model)
+    raise_logits(model)
     large = call(tuple(small_models.texts(NUMBERS_OF_TEXTS[0], seed=3)))
     keras.distribution.set_distribution(None)
     small_models.set_distribution(*mesh_shapes()[-1])
@@ -343,20 +344,20 @@ def judge_likelihood(seen: LikelihoodSeen) -> None:
 def _judge_large_logits(outcome: Outcome[float], ordinary: float) -> None:
     """The likelihood is also right where exp of a logit overflows."""
     found = returned(outcome)
-    expected, largest = large_likelihood(NUMBERS_OF_TEXTS[0])
-    # float32 distinguishes logits of this size by 3e-5.
+    expected = changed_likelihood(NUMBERS_OF_TEXTS[0])
+    # float32 distinguishes logits of this size by 8e-6.
     if math.isclose(found, expected, rel_tol=1e-4):
         return
     rows = [("expected", f"{expected:.7g}"), ("yours", f"{found:.7g}")]
     if found == ordinary:
         cause = "After the weights have changed, mean_log_likelihood still returns the number of the old ones."
         remedy = "Compute it at each call, and keep nothing for the next one."
-        raise Failed("LIKELIHOOD_WRONG", cause, ("logits", "nats per token"), rows, remedy)
+        raise Failed("LIKELIHOOD_WRONG", cause, ("other weights", "nats per token"), rows, remedy)
     cause = (
-        f"mean_log_likelihood is right for ordinary logits, and {found:.4g} instead of {expected:.4g} where logits "
-        f"reach {largest:.0f}: in float32 exp is infinite above 88.7, and 0 below -103.9."
+        f"mean_log_likelihood is right for ordinary logits, and {found:.4g} instead of {expected:.4g} where all "
+        f"logits are {RAISED:g} larger, which changes no probability: in float32 exp is infinite above 88.7."
     )
-    raise Failed("LIKELIHOOD_OVERFLOWS", cause, ("logits 20 times as large", "nats per token"), rows)
+    raise Failed("LIKELIHOOD_OVERFLOWS", cause, (f"logits + {RAISED:g}", "nats per token"), rows)
 
 
 def _compiled_with(

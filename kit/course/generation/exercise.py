@@ -63,8 +63,7 @@ EXERCISE = Exercise(
         },
         "How probable is a text?": {
             "LIKELIHOOD_COUNTS_PADDING": "Multiply by the preprocessor's weight, and divide by its sum.",
-            "LIKELIHOOD_OVERFLOWS": "Subtract the largest logit of each position before you take the exponential, and "
-            "do not take the logarithm of a probability.",
+            "LIKELIHOOD_OVERFLOWS": "Subtract the largest logit of each position before you take the exponential.",
             "LIKELIHOOD_WRONG": "Take the log-softmax of the logits at the next token, in nats. Leave out padding and "
             "fillers, and divide once, at the end.",
         },

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kit.course.generation.oracle import LARGE, logits_of
+from kit.course.generation.oracle import change_weights, logits_of
 from kit.course.shared import small_models
 from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.meshes import mesh_with_batch_axis
@@ -135,14 +135,15 @@ def _likelihoods(names: Names) -> Values | None:
     return {label(number): _mean(number, names) for number in NUMBERS_OF_TEXTS}
 
 
-def large_likelihood(number: int) -> tuple[float, float]:
-    """The mean log-likelihood where logits are :data:`LARGE` times as large, and the largest."""
-    logits, _, next_tokens, weight = _predictions(number)
-    logits = LARGE * logits.astype("float64")
-    largest = logits.max(axis=-1, keepdims=True)
-    scores = logits - largest - np.log(np.exp(logits - largest).sum(axis=-1, keepdims=True))
-    chosen = np.take_along_axis(scores, next_tokens[..., None], axis=-1)[..., 0]
-    return float((chosen * weight).sum() / weight.sum()), float(np.abs(logits).max())
+def changed_likelihood(number: int) -> float:
+    """The mean log-likelihood after :func:`change_weights`."""
+    model = small_models.bundled_model()
+    model.preprocessor.sequence_length = small_models.SEQUENCE_LENGTH
+    change_weights(model)
+    x, y, weight = twin.tokenized(model, small_models.texts(number, seed=3))
+    scores = np.asarray(jax.nn.log_softmax(logits_of(model, x)), "float64")
+    chosen = np.take_along_axis(scores, y[..., None], axis=-1)[..., 0]
+    return float((chosen * weight).sum() / weight.sum())
 
 
 @functools.cache
