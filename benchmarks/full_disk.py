@@ -4,8 +4,10 @@ The disk is a tmpfs of its own for each run, so this needs Linux and root. Takes
 an hour on 2 cores, two runs at a time. Usage: python benchmarks/full_disk.py [HOW_MANY] [FIRST]
 """
 
+import contextlib
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +35,11 @@ def wait_for_step(process: subprocess.Popen, disk: Path, step: int, seconds: flo
 def fill(disk: Path, left: int) -> None:
     """Leave this much space."""
     with (disk / "filler").open("wb") as filler:
-        filler.write(bytes(max(0, shutil.disk_usage(disk).free - left)))
+        while (size := shutil.disk_usage(disk).free - left) > 0:
+            # Fails if the run has written something since.
+            with contextlib.suppress(OSError):
+                os.posix_fallocate(filler.fileno(), 0, size)
+                break
 
 
 def one(number: int, expected: list[float], disk: Path) -> str:
@@ -61,7 +67,11 @@ def one(number: int, expected: list[float], disk: Path) -> str:
         return f"| {number} | {step} | {left:,} | | | no folder | | |"
     (run,) = found
     checkpoints = ", ".join(sorted(path.name.removeprefix("step-") for path in run.glob("saves/step-*")))
-    end = "finished" if process.returncode == 0 else printed.strip().splitlines()[-1].partition(": free")[0][-60:]
+    end = "finished"
+    if process.returncode:
+        sentence = re.search(r"cannot write to it \(.*?\)(; it has no checkpoint)?", " ".join(printed.split()))
+        assert sentence, printed
+        end = sentence[0]
     if process.returncode and checkpoints:
         subprocess.run([*KIT, "--resume", str(run)], check=True, capture_output=True)
     difference = "no checkpoint"

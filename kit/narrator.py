@@ -32,3 +32,6 @@ class Narrator:
     def working(self, what: str) -> Iterator[Callable[[str], None]]:
         """Show the time that something takes; call what it gives to report its progress."""
         yield lambda progress: None
+
+    def stop_working(self) -> None:
+        """Show no time any more, because the process ends at once; any thread may call it."""

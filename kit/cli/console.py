@@ -23,33 +23,48 @@ def plain_table() -> Table:
     return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
 
 
+class Clock:
+    """Shows how long something takes: redrawn on a terminal, a line from time to time elsewhere."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        """Start."""
+        self._what = what
+        self._console = console
+        self._started = time.perf_counter()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._redraw if console.is_terminal else self._show, daemon=True)
+        self._thread.start()
+
+    def change(self, what: str) -> None:
+        """Name what is done now."""
+        self._what = what
+
+    def stop(self) -> None:
+        """Delete the line from a terminal, and give the cursor back."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _line(self) -> str:
+        return f"    {self._what} … {time.perf_counter() - self._started:.0f} s"
+
+    def _show(self) -> None:
+        while not self._stopped.wait(SECONDS_BETWEEN_LINES):
+            self._console.print(Text(self._line()), soft_wrap=True)
+
+    def _redraw(self) -> None:
+        with self._console.status(self._line(), spinner="line") as status:
+            while not self._stopped.wait(1.0):
+                status.update(self._line())
+
+
 @contextlib.contextmanager
-def clock(console: Console, what: str) -> Iterator[Callable[[str], None]]:
-    """Show how long something takes: redrawn on a terminal, a line from time to time elsewhere.
-
-    Call what it gives to say what is done now.
-    """
-    started, state, done = time.perf_counter(), [what], threading.Event()
-
-    def line() -> str:
-        return f"    {state[0]} … {time.perf_counter() - started:.0f} s"
-
-    def show() -> None:
-        while not done.wait(SECONDS_BETWEEN_LINES):
-            console.print(Text(line()), soft_wrap=True)
-
-    def redraw() -> None:
-        with console.status(line(), spinner="line") as status:
-            while not done.wait(1.0):
-                status.update(line())
-
-    thread = threading.Thread(target=redraw if console.is_terminal else show, daemon=True)
-    thread.start()
+def clock(console: Console, what: str) -> Iterator[Clock]:
+    """Show how long something takes."""
+    shown = Clock(console, what)
     try:
-        yield lambda now: state.__setitem__(0, now)
+        yield shown
     finally:
-        done.set()
-        thread.join()
+        shown.stop()
 
 
 class ConsoleNarrator(Narrator):
@@ -59,6 +74,7 @@ class ConsoleNarrator(Narrator):
         """Print to the present standard output."""
         super().__init__()
         self._is_terminal = sys.stdout.isatty()
+        self._clock: Clock | None = None
         import keras
 
         self._console = Console(file=sys.stdout, highlight=False, width=None if self._is_terminal else 118)
@@ -99,8 +115,14 @@ class ConsoleNarrator(Narrator):
     @contextlib.contextmanager
     def working(self, what: str) -> Iterator[Callable[[str], None]]:
         """Show a clock on a terminal, and print a line from time to time elsewhere."""
-        with clock(self._console, what) as change:
-            yield lambda progress: change(f"{what}: {progress}")
+        with clock(self._console, what) as shown:
+            self._clock = shown
+            yield lambda progress: shown.change(f"{what}: {progress}")
+
+    def stop_working(self) -> None:
+        """Stop the clock."""
+        if self._clock:
+            self._clock.stop()
 
     def _lines(self, text: str, style: str = "") -> None:
         for line in textwrap.wrap(text, self._console.width - 4):

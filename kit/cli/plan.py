@@ -298,11 +298,11 @@ def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
     from kit.cli.console import clock
 
     console = Console(stderr=True, highlight=False)
-    with clock(console, "preparing") as change:
+    with clock(console, "preparing") as shown:
 
         def report(text: str) -> None:
             console.print(f"… {text}", soft_wrap=True)
-            change(text)
+            shown.change(text)
 
         yield report
 

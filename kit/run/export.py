@@ -27,6 +27,7 @@ from kit.run.generation import complete
 from kit.run.hdf5 import write_errors_are_os_errors
 from kit.run.layouts import choose_layout
 from kit.run.loading import load_model
+from kit.run.lora_targets import lora_targets_must_exist
 from kit.run.small_updates import keep_small_updates
 from kit.runtime.platform import Runtime
 
@@ -99,7 +100,8 @@ def _restore(model: keras_hub.models.CausalLM, options: ExportOptions, parts: Pa
     narrator.step("Trained parameters")
     run, settings = options.run, options.run.result.settings
     if settings.rank:
-        parts.lora.enable_lora(model, settings.rank)
+        with lora_targets_must_exist():
+            parts.lora.enable_lora(model, settings.rank)
     # In bfloat16 the run added its adapters in float32; the merged model is compared with that.
     keep_small_updates(model, parts, options.dtype, settings.rank)
     parts.training.compile_for_finetuning(model, settings.learning_rate, settings.weight_decay)

@@ -44,6 +44,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     checkpoint.
     """
     state = RunState(options, runtime, parts, narrator, run_inputs(options, parts))
+    INTERRUPTS.clean_up = narrator.stop_working
     for step in PREPARATION:
         step(state)
     with _run_folder(state):
@@ -64,9 +65,7 @@ def _run_folder(state: RunState) -> Iterator[None]:
     folder = interrupted.folder if interrupted else _new_folder(state)
     state.folder = folder
     state.shown_folder = state.shown_folder or str(options.runs_folder / folder.path.name)
-    INTERRUPTS.clean_up = functools.partial(
-        keep_or_remove, folder, state.shown_folder, KeyboardInterrupt(), state.narrator
-    )
+    INTERRUPTS.clean_up = functools.partial(_stopped_at_once, state, folder)
     try:
         yield
     except BaseException as error:
@@ -74,6 +73,11 @@ def _run_folder(state: RunState) -> Iterator[None]:
         raise
     finally:
         folder.close()
+
+
+def _stopped_at_once(state: RunState, folder: RunFolder) -> None:
+    state.narrator.stop_working()
+    keep_or_remove(folder, state.shown_folder, KeyboardInterrupt(), state.narrator)
 
 
 def _new_folder(state: RunState) -> RunFolder:

@@ -86,9 +86,9 @@ def kill_after_first_checkpoint(options: list[str], cwd: Path) -> Path:
 
 def wait_for_first_checkpoint(processes: list[subprocess.Popen], cwd: Path, printed: Path) -> Path:
     """Wait until the run of these processes has a checkpoint, and return the run's folder."""
-    until = time.monotonic() + 240
+    until = time.monotonic() + 480
     while not (checkpoints := list(cwd.glob("runs/*/saves/step-000001"))):
-        assert time.monotonic() < until, "no checkpoint within four minutes"
+        assert time.monotonic() < until, "no checkpoint within eight minutes"
         assert all(process.poll() is None for process in processes), printed.read_text()
         time.sleep(0.01)
     return checkpoints[0].parent.parent

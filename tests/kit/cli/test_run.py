@@ -266,7 +266,9 @@ def test_a_killed_run_resumes_with_the_same_number_of_devices(tmp_path: Path) ->
 @pytest.mark.long
 @pytest.mark.parametrize("pressed", [0, 1])
 def test_ctrl_c_stops_two_processes_after_the_same_step(pressed: int, tmp_path: Path) -> None:
-    options = shlex.split("--mesh 2x4 --batches 200 --batch-size 4 --sequence-length 32 --max-length 16 --save-every 1")
+    options = shlex.split(
+        "--mesh 2x4 --batches 200 --batch-size 4 --sequence-length 32 --max-length 16 --save-every 1 --evidence quick"
+    )
     processes = connected_runs(2, options, tmp_path)
     try:
         folder = wait_for_first_checkpoint(processes, tmp_path, tmp_path / "process-0.txt")

@@ -151,9 +151,14 @@ def test_half_the_bytes(trained: Any, preset: tuple[Path, list[str]], tmp_path: 
             "def resume_training(model, path):\n    model.optimizer.build(model.trainable_variables)\n",
             "its adapters are zero, so the run trained nothing",
         ),
+        (
+            "lora",
+            "def enable_lora(model, rank):\n    model.backbone.enable_lora(rank, target_layer_names=['query', 'vaule'])\n",
+            "LoRA: no layer of this GemmaBackbone that takes adapters is called vaule; it has .*value",
+        ),
         ("loading", "def load_distributed(preset, layout_map, **options):\n    raise OSError('gone')\n", "gone"),
     ],
-    ids=["merged twice", "nothing resumed", "not loaded"],
+    ids=["merged twice", "nothing resumed", "a misspelt target of LoRA", "not loaded"],
 )
 def test_a_wrong_model_is_not_written(trained: Any, module: str, content: str, message: str, tmp_path: Path) -> None:
     mine = tmp_path / "mine"

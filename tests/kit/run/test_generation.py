@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from kit.cli.console import ConsoleNarrator
 from kit.data.films import list_prompts
 from kit.errors import UserError
 from kit.models.presets import BUNDLED_FOLDER
@@ -55,15 +54,3 @@ def test_prompts_in_one_batch_have_the_completions_of_each_alone(mesh: tuple[int
         assert model.generate_function is None
     finally:
         keras.distribution.set_distribution(None)
-
-
-def test_a_line_about_what_takes_long(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a terminal a line is printed from time to time, with the progress and the seconds."""
-    import time
-
-    monkeypatch.setattr("kit.cli.console.SECONDS_BETWEEN_LINES", 0.05)
-    narrator = ConsoleNarrator()
-    with narrator.working("scoring 48 texts") as report:
-        report("scored 8 of 24 reviews")
-        time.sleep(0.3)
-    assert "scoring 48 texts: scored 8 of 24 reviews … 0 s\n" in capsys.readouterr().out

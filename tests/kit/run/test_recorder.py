@@ -145,6 +145,24 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
+def test_keras_discards_ctrl_c_while_it_reads_logs() -> None:
+    """Why Ctrl-C does not simply raise KeyboardInterrupt while a model trains."""
+
+    class Interrupted:
+        was_read = False
+
+        def __float__(self) -> float:
+            self.was_read = True
+            raise KeyboardInterrupt
+
+    loss, seen = Interrupted(), []
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(logs))
+    callbacks = keras.callbacks.CallbackList([callback], model=small.small_model(rank=0, num_layers=1))
+    callbacks.on_train_batch_end(0, {"loss": loss})
+    assert loss.was_read
+    assert seen == [{"loss": loss}]
+
+
 def test_ctrl_c_stops_after_the_step_with_a_checkpoint(tmp_path: Path) -> None:
     class Pressed(StepRecorder):
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
