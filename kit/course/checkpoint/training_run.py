@@ -12,11 +12,15 @@ from kit.course.shared import small_models
 from kit.course.shared import unsharded_twin as twin
 
 LEARNING_RATE, WEIGHT_DECAY = 0.01, 0.25
+#: Of a fresh model with other values: the rate is a part of what is saved.
+OTHER_RATE = 0.02
 #: Each entry of the trainable variables of a fresh model with other values.
 OTHER_VALUE = 0.01
 #: Of LoRA, where a model has it.
 RANK = 3
 
+#: Of the learning rate, which is a variable of the optimizer.
+RATE_PATH = "optimizer/learning_rate"
 #: Variable path -> value.
 State = dict[str, np.ndarray]
 #: Variable path -> its sharding, and the number of its dimensions.
@@ -34,14 +38,15 @@ def fresh_model(
     """A small compiled model under the distribution that is set; with rank 0 all parameters train.
 
     The paths of the optimizer's variables begin with ``optimizer_name``. With ``other_values``, the
-    trainable variables differ from those of a trained model.
+    trainable variables and the learning rate differ from those of a trained model.
     """
     model = small_models.small_model(rank=rank, num_layers=num_layers, dtype=dtype)
     if other_values:
         # With LoRA, the base has the same values in each model: it comes from the preset.
         for variable in model.trainable_variables:
             variable.assign(np.full(tuple(variable.shape), OTHER_VALUE, "float32"))
-    small_models.compile_model(model, LEARNING_RATE, WEIGHT_DECAY, optimizer_name, built)
+    rate = OTHER_RATE if other_values else LEARNING_RATE
+    small_models.compile_model(model, rate, WEIGHT_DECAY, optimizer_name, built)
     return model
 
 
@@ -64,7 +69,7 @@ def fresh_state(model: keras_hub.models.CausalLM) -> State:
     found = {path: np.zeros_like(value) for path, value in state_of(model).items()}
     for variable in model.trainable_variables:
         found[variable.path] = np.full_like(found[variable.path], OTHER_VALUE)
-    return found
+    return found | {RATE_PATH: np.full_like(found[RATE_PATH], OTHER_RATE)}
 
 
 def layouts(variables: Sequence[keras.Variable]) -> Layouts:

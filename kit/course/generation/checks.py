@@ -75,6 +75,8 @@ class CompiledSeen:
     #: Whether sampler and optimizer are still the same objects.
     sampler_kept: bool
     optimizer_kept: bool
+    #: Whether a compiled function is left where the model had none.
+    function_left: bool
     #: What ``generate`` returns before and after the calls, for a sampler whose program takes the
     #: same arguments as that of the greedy sampler; else None.
     generated_before: str | None
@@ -268,6 +270,15 @@ def _judge_state(compiled: CompiledSeen) -> None:
             ("", "before", "after"),
             [("sampler", compiled.sampler, compiled.sampler_after), ("optimizer", "SGD", compiled.optimizer_after)],
         )
+    if compiled.function_left:
+        raise Failed(
+            "GENERATION_STATE_CHANGED",
+            "complete leaves its compiled function where the model had none: the next `generate` would use it, with "
+            "the greedy sampler.",
+            ("", "before", "after"),
+            [("generate_function", "None", "a function")],
+            "Restore `generate_function` also if it was None.",
+        )
     if compiled.generated_after != compiled.generated_before:
         raise Failed(
             "GENERATION_STATE_CHANGED",
@@ -367,9 +378,11 @@ def _compiled_with(
     optimizer, length = model.optimizer, _length(model, OPEN_PROMPT) + NEW_TOKENS[0]
     generates = isinstance(sampler, keras_hub.samplers.BeamSampler)
     before = str(model.generate([OPEN_PROMPT], max_length=length)[0]) if generates else None
+    had_none = model.generate_function is None
     first = _complete(submission, model, OPEN_PROMPT, length)
     # Between the two calls: two wrong exchanges would undo each other.
     left = (model.sampler, model.optimizer)
+    function_left = had_none and model.generate_function is not None
     second = _complete(submission, model, OPEN_PROMPT, length)
     return CompiledSeen(
         type(sampler).__name__,
@@ -378,6 +391,7 @@ def _compiled_with(
         type(left[1]).__name__,
         left[0] is sampler,
         left[1] is optimizer,
+        function_left,
         before,
         _generated_after(model, length) if generates else None,
         _sampler_after_error(submission, model, length),

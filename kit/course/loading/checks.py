@@ -90,6 +90,8 @@ class OptionsSeen:
     dtypes: list[str]
     #: The first row of the embeddings.
     row: np.ndarray
+    #: Keras' global dtype policy after the call.
+    policy: str
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ def observe_options(submission: Submission) -> Outcome[OptionsSeen]:
     def options(model: keras_hub.models.CausalLM) -> OptionsSeen:
         dtypes = sorted({str(variable.dtype) for variable in model.backbone.variables})
         values = small_models.values([model.backbone.token_embedding.embeddings])[EMBEDDINGS]
-        return OptionsSeen(dtypes, values[0].astype(np.float32))
+        return OptionsSeen(dtypes, values[0].astype(np.float32), keras.config.dtype_policy().name)
 
     mesh = oracle.device_mesh(*mesh_shapes()[0])
     return _load(submission, mesh, options, dtype="bfloat16", load_weights=False)
@@ -294,6 +296,14 @@ def judge_options(outcome: Outcome[OptionsSeen]) -> None:
     if ignored:
         cause = f"{FUNCTION} ignores {' and '.join(ignored)}, which the caller passes."
         raise Failed("LOADING_OPTIONS_IGNORED", cause, ("", "expected", "yours"), rows)
+    if found.policy != "float32":
+        raise Failed(
+            "NOT_AS_EXPECTED",
+            f"{FUNCTION} changes Keras' global dtype policy, and so every layer that is made later.",
+            ("", "before the call", "after it"),
+            [("keras.config.dtype_policy()", "float32", found.policy)],
+            "Pass the options on to `from_preset`: they are for this model alone.",
+        )
 
 
 def observe_table(submission: Submission) -> dict[str, Outcome[list[Row]]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from hypothesis import strategies
@@ -20,7 +20,7 @@ from kit.course.lora.mistakes import (
 from kit.course.shared import small_models
 from kit.course.shared import tensor_parallel as oracle
 from kit.course.shared.meshes import mesh_shapes
-from kit.judge.observation import Outcome, returned
+from kit.judge.observation import Outcome, Returned, returned
 from kit.judge.properties import observe_property
 from kit.judge.submission import Submission
 from kit.models.weightless import build_language_model, no_weights
@@ -44,7 +44,16 @@ class AdaptersSeen:
     changed: tuple[str, ...]
 
 
-def observe_adapters(submission: Submission) -> dict[int, Outcome[AdaptersSeen]]:
+@dataclass(frozen=True)
+class EnabledSeen:
+    """What ``enable_lora`` makes of a model, and a second call of it."""
+
+    first: Outcome[AdaptersSeen]
+    #: Paths of the trainable variables after the second call, which may raise a ValueError.
+    second: Outcome[list[str]]
+
+
+def observe_adapters(submission: Submission) -> dict[int, EnabledSeen]:
     """Rank -> the variables of a small model after ``enable_lora``.
 
     The default names of the second model's backbone have a layer more.
@@ -67,15 +76,20 @@ def observe_adapters(submission: Submission) -> dict[int, Outcome[AdaptersSeen]]
                 tuple(path for path in before if path not in after or not np.array_equal(before[path], after[path])),
             )
 
-        seen[rank] = submission.observe("enable_lora", model, rank, reads=read)
+        def trained(_: Any, model: Any = model) -> list[str]:
+            return sorted(str(variable.path) for variable in model.trainable_variables)
+
+        first = submission.observe("enable_lora", model, rank, reads=read)
+        second = submission.observe("enable_lora", model, rank, reads=trained, expects=ValueError)
+        seen[rank] = EnabledSeen(first, second)
     return seen
 
 
-def judge_adapters(outcomes: dict[int, Outcome[AdaptersSeen]]) -> None:
+def judge_adapters(outcomes: dict[int, EnabledSeen]) -> None:
     """Only adapters of query and value are trained, and their shapes follow from the rank."""
     assert outcomes, "enable_lora was not called"
-    for rank, outcome in outcomes.items():
-        seen = returned(outcome)
+    for rank, enabled in outcomes.items():
+        seen = returned(enabled.first)
         blocks = range(oracle.SMALL_SIZES["num_layers"])
         expected = {path: shape for block in blocks for path, shape in _expected_adapters(block, rank).items()}
         if seen.trainable != expected:
@@ -93,6 +107,26 @@ def judge_adapters(outcomes: dict[int, Outcome[AdaptersSeen]]) -> None:
             changes = changes or [(path, "unchanged", "other values") for path in seen.changed]
             remedy = "Leave the values to Keras: enabling LoRA does not change the outputs."
             raise Failed("NOT_AS_EXPECTED", cause, ("variable", "expected", "yours"), changes[:4], remedy)
+        if isinstance(enabled.second, Returned) and enabled.second.data != sorted(expected):
+            _fail_second_call(sorted(expected), enabled.second.data)
+
+
+def _fail_second_call(expected: list[str], found: list[str]) -> NoReturn:
+    """The diagnosis of a second call that raises no error, and leaves other variables trainable."""
+    other = [path for path in found if path not in expected]
+    rows = [
+        ("trainable variables", len(expected), len(found)),
+        ("adapters among them", len(expected), len(found) - len(other)),
+        ("for example", expected[0], (other or found or ["none"])[0]),
+    ]
+    raise Failed(
+        "NOT_AS_EXPECTED",
+        "A second call of enable_lora on the same model raises no error, and leaves other variables trainable.",
+        ("after two calls", "after one call", "yours"),
+        rows,
+        "Let KerasHub's ValueError through: before it is raised, the call has already frozen the adapters.",
+        "lora#Which layers",
+    )
 
 
 _FROZEN = "lora#What is frozen"

@@ -8,7 +8,7 @@ import numpy as np
 
 from kit.checks.diagnosis import Failed
 from kit.course.shared.meshes import MeshSeen, all_devices, mesh_shapes
-from kit.judge.observation import Outcome, Raised, returned
+from kit.judge.observation import Outcome, Raised, Returned, returned
 from kit.judge.submission import Submission
 
 FUNCTION = "make_device_mesh"
@@ -101,7 +101,9 @@ def observe_devices(submission: Submission) -> list[Call]:
         count = len(given or names)
         shapes = {(1, count)} | ({(2, count // 2)} if count % 2 == 0 else set())
         calls += [_call(submission, batch, model, given) for batch, model in sorted(shapes)]
-    return calls
+    # Sizes that an earlier call had, with other devices.
+    half = names[: len(names) // 2]
+    return [*calls, _call(submission, 1, len(half), half[::-1])]
 
 
 def judge_devices(calls: list[Call]) -> None:
@@ -127,6 +129,15 @@ def judge_devices(calls: list[Call]) -> None:
                 else "Compare the product with the number of devices that are passed, not with that of the machine.",
             )
         found = returned(call.outcome).devices
+        if found != expected and (earlier := _call_with_same_result(calls, call)):
+            with_what = "other devices" if earlier.devices else "no devices passed"
+            raise Failed(
+                "MESH_DEVICES_IGNORED",
+                f"{shown} returns the devices of an earlier call with the same sizes and {with_what}.",
+                ("expected, row by row", "yours"),
+                [(", ".join(expected), ", ".join(found))],
+                "Make a new mesh at each call. If you keep meshes, the devices belong to the key.",
+            )
         if found != expected:
             columns = np.reshape(np.array(expected, dtype=object), (call.batch, call.model), order="F")
             raise Failed(
@@ -142,6 +153,19 @@ def judge_devices(calls: list[Call]) -> None:
                 ("before the call", "after it"),
                 [(", ".join(call.devices), ", ".join(call.devices_after or ()))],
             )
+
+
+def _call_with_same_result(calls: list[Call], call: Call) -> Call | None:
+    """The first call with the sizes of this one, if all later ones returned its devices again."""
+    first: dict[tuple[int, int], Call] = {}
+    repeated = True
+    for one in calls:
+        if not isinstance(one.outcome, Returned):
+            return None
+        earlier = first.setdefault((one.batch, one.model), one)
+        repeated &= isinstance(earlier.outcome, Returned) and earlier.outcome.data.devices == one.outcome.data.devices
+    same_sizes = first[call.batch, call.model]
+    return same_sizes if repeated and same_sizes is not call else None
 
 
 def _other_devices(

@@ -38,7 +38,7 @@ class LayersSeen:
     outputs: dict[str, OutputsSeen]
     #: Path of a layer -> whether its method `call` is still that of Keras' class.
     keras_call: dict[str, bool]
-    #: Path of a layer -> dtype that `call` returns for inputs in float32.
+    #: Of a model in mixed_bfloat16: path of a layer -> dtype that `call` returns for float32 inputs.
     from_float32: dict[str, Outcome[str]]
 
 
@@ -201,7 +201,8 @@ def observe_layers(submission: Submission) -> LayersSeen:
     before = lora.variables_of(model)
     call = submission.observe(ADD_ADAPTERS, model, reads=lambda _: None)
     after = lora.variables_of(model)
-    outputs, keras_call, from_float32 = {}, {}, {}
+    outputs, keras_call = {}, {}
+    from_float32: dict[str, Outcome[str]] = {}
     for layer in with_lora if not lora.changed_paths(before, after) else ():
         # Another factor than 1 in front of the product.
         layer.lora_alpha = SCALE * layer.lora_rank
@@ -216,7 +217,12 @@ def observe_layers(submission: Submission) -> LayersSeen:
         outputs[layer.path] = compute_outputs(submission, ADD_ADAPTERS, described, "bfloat16", compute)
         method = vars(layer).get("call", type(layer).call)
         keras_call[layer.path] = getattr(method, "__func__", method) is keras.layers.EinsumDense.call
-        from_float32[layer.path] = _dtype_of_call(submission, layer, described)
+    # Its variables are in float32, and it computes in bfloat16.
+    mixed = lora.lora_model("mixed_bfloat16")
+    mixed_call = submission.observe(ADD_ADAPTERS, mixed, reads=lambda _: "")
+    for layer in lora.layers_with_lora(mixed):
+        stopped = isinstance(mixed_call, Stopped)
+        from_float32[layer.path] = mixed_call if stopped else _dtype_of_call(submission, layer, lora.described(layer))
     return LayersSeen(call, before, after, outputs, keras_call, from_float32)
 
 
@@ -247,8 +253,8 @@ def judge_layers(seen: LayersSeen) -> dict[str, float]:
         if (dtype := returned(seen.from_float32[layer.path])) != "bfloat16":
             raise Failed(
                 "PRECISION_WRONG_DTYPE",
-                f"Given inputs in float32, `call` of {layer.path} returns {dtype}: it does not cast them to the "
-                "layer's compute_dtype.",
+                f"Given inputs in float32, `call` of {layer.path} in a mixed_bfloat16 model returns {dtype}: it does "
+                "not cast them to the layer's compute_dtype.",
                 ("", "expected", "yours"),
                 [("dtype of the outputs", "bfloat16", dtype)],
                 remedy="Cast the inputs to `layer.compute_dtype` first.",

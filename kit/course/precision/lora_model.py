@@ -31,9 +31,9 @@ class VariableSeen:
         return f"{self.dtype}, {'trainable' if self.trainable else 'frozen'}, {self.shape}, {self.spec}"
 
 
-def lora_model() -> keras_hub.models.CausalLM:
+def lora_model(dtype: str = "bfloat16") -> keras_hub.models.CausalLM:
     """A model with one block under the current distribution. Its values depend only on paths."""
-    return small_models.small_model(rank=RANK, dtype="bfloat16", num_layers=1)
+    return small_models.small_model(rank=RANK, dtype=dtype, num_layers=1)
 
 
 def layers_with_lora(model: keras_hub.models.CausalLM) -> list[keras.layers.EinsumDense]:
