@@ -11,8 +11,8 @@ import sys
 from typing import Any
 
 from kit.checks.diagnosis import Failed
-from kit.judge.observation import Outcome, Returned, Stopped
 from kit.judge.crashes import described
+from kit.judge.observation import Outcome, Returned, Stopped
 from kit.judge.submission import Submission
 from kit.parts.implementation import REFERENCE, find_parts
 from kit.runtime.platform import prepare_environment
