@@ -20,24 +20,24 @@ def process_settings(environment: Mapping[str, str]) -> tuple[str, int, int]:
         The addresses unchanged, the number of processes, and the number of this process.
 
     Raises:
-        ValueError: if a variable is missing or empty, if a number is not an integer, or if no
-            process can have this number; the message has the name of the variable.
+        ValueError: if a variable is missing or empty, if a number is not an integer in digits, or
+            if no process can have this number; the message has the name of the variable.
 
     """
     # region task 1
     #: Return the three settings. Raise an error for a variable that is missing or empty,
-    #: for a number that is not an integer, and for a process number below 0 or not below the
-    #: number of processes. Each message has the full name of the variable.
+    #: for a number that is not an integer in digits, and for a process number below 0 or not below
+    #: the number of processes. Each message has the full name of the variable.
     prefix = "KERAS_DISTRIBUTION_"
     numbers = []
     for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID"):
         if not environment.get(prefix + name):
             raise ValueError(f"{prefix}{name} is not set.")
     for name in ("NUM_PROCESSES", "PROCESS_ID"):
-        try:
-            numbers.append(int(environment[prefix + name]))
-        except ValueError:
-            raise ValueError(f"{prefix}{name} is not an integer.") from None
+        # `int` alone also accepts "1_0".
+        if not environment[prefix + name].lstrip("-").isdecimal():
+            raise ValueError(f"{prefix}{name} is not an integer.")
+        numbers.append(int(environment[prefix + name]))
     count, number = numbers
     if not 0 <= number < count:
         raise ValueError(f"{prefix}PROCESS_ID is {number}, and there are {count} processes.")

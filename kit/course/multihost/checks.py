@@ -35,15 +35,20 @@ ADAPTER_TOLERANCE = 5e-5
 
 
 VALID_SETTINGS = (("10.0.0.1:1234", 2, 1), ("a:1,b:2,c:3", 3, 0), ("host:80", 1, 0))
-#: The variable that is wrong, and its value; None if it is missing.
+#: The variable that is wrong, its value (None if it is missing), and what is wrong with it.
 INVALID_SETTINGS = (
-    (ADDRESSES, None),
-    (NUMBER, None),
-    (COUNT, ""),
-    (COUNT, "two"),
-    (NUMBER, "0.5"),
-    (NUMBER, "2"),
-    (NUMBER, "-1"),
+    (ADDRESSES, None, "it is missing"),
+    (NUMBER, None, "it is missing"),
+    (COUNT, None, "it is missing"),
+    (ADDRESSES, "", "it is empty"),
+    (COUNT, "", "it is empty"),
+    (NUMBER, "", "it is empty"),
+    (COUNT, "two", "it is not an integer"),
+    (NUMBER, "0.5", "it is not an integer"),
+    (COUNT, "1_0", "it does not consist of digits, and `int` reads it as 10"),
+    (NUMBER, "0_1", "it does not consist of digits, and `int` reads it as 1"),
+    (NUMBER, "2", "there are 2 processes, with the numbers 0 and 1"),
+    (NUMBER, "-1", "it is below 0"),
 )
 
 
@@ -54,7 +59,7 @@ def observe_settings(submission: Submission) -> tuple[list[Outcome[tuple[Any, ..
         for case in VALID_SETTINGS
     ]
     invalid = []
-    for name, value in INVALID_SETTINGS:
+    for name, value, _ in INVALID_SETTINGS:
         environment = _environment("10.0.0.1:1234", 2, 1)
         del environment[name]
         if value is not None:
@@ -75,10 +80,10 @@ def judge_settings(outcomes: tuple[list[Outcome[tuple[Any, ...]]], list[Outcome[
             cause = "`process_settings` returned other settings than the environment has."
             rows = [("addresses, processes, this process", repr(expected), repr(returned(outcome)))]
             raise Failed("MULTIHOST_WRONG_SETTINGS", cause, ("", "expected", "yours"), rows)
-    for (name, value), refusal in zip(INVALID_SETTINGS, invalid, strict=True):
-        shown = f"no {name}" if value is None else f"{name}={value}"
+    for (name, value, reason), refusal in zip(INVALID_SETTINGS, invalid, strict=True):
+        shown = f"no {name}" if value is None else f'{name}="{value}"'
         if not isinstance(refusal, Raised):
-            cause = f"`process_settings` accepts invalid settings: {shown}."
+            cause = f"`process_settings` accepts an environment with {shown}: {reason}."
             raise Failed(
                 "MULTIHOST_SETTINGS_NOT_REFUSED", cause, ("expected", "returned"), [("ValueError", returned(refusal))]
             )
@@ -276,10 +281,18 @@ class Save:
 
 
 def _arrays_to_save() -> dict[str, np.ndarray]:
+    """Arrays under the names of a large model's adapters, which any sorting puts in another order.
+
+    They are so many that a set of the names depends on the order in which they are added: some
+    names collide in its hash table, whatever the seed of the hashes is.
+    """
     random = np.random.default_rng(0)
-    # Names as a model has them, which any sorting puts in another order.
-    names = ("decoder_block_1/kernel", "decoder_block_0/scale", "embeddings", "decoder_block_0/kernel")
-    return {name: random.normal(size=(4, 6)).astype("float32") for name in names}
+    names = ["scale", "embeddings"]
+    for block in reversed(range(28)):
+        for layer in ("value", "query"):
+            names += [f"decoder_block_{block}/attention/{layer}/lora_kernel_{matrix}" for matrix in "ba"]
+    assert list(set(names)) != list(set(reversed(names))), "a set of these names has one order"
+    return {name: random.normal(size=(2, 3)).astype("float32") for name in names}
 
 
 def observe_saves(submission: Submission) -> list[Save]:
@@ -320,13 +333,15 @@ def _judge_collectives(first: tuple[str, ...], second: tuple[str, ...]) -> None:
         return
     length = max(len(first), len(second), 1)
     columns = [(*gathered, *["nothing"] * (length - len(gathered))) for gathered in (first, second)]
+    rows = list(zip(range(1, length + 1), *columns, strict=True))
+    different = [row for row in rows if row[1] != row[2]]
     raise Failed(
         "MULTIHOST_COLLECTIVES_DIFFER",
         "The processes gather different arrays, or in different orders: they would wait for each other."
         if first != second
         else "The processes do not gather each array once.",
         ("gathered", "by process 0", "by process 1"),
-        list(zip(range(1, length + 1), *columns, strict=True))[:6],
+        (different or rows)[:6],
     )
 
 
@@ -347,7 +362,8 @@ def judge_two_processes(observation: TwoProcesses) -> dict[str, float]:
         rows = [(number, size) for number, size in enumerate(observation.sizes) if size is not None]
         raise Failed("MULTIHOST_WRITTEN_TWICE", cause, ("process", "bytes of its file"), rows)
     assert observation.saved, "the file of process 0 was not read"
-    reading.judge_saved(observation.saved, twin.trainable, ADAPTER_TOLERANCE)
+    expected = twin.trainable | {training.PROGRESS: training.progress()}
+    reading.judge_saved(observation.saved, expected, ADAPTER_TOLERANCE)
     adapters = observation.saved.arrays
     return {
         "loss against the twin": max(differences),

@@ -122,6 +122,7 @@ def _report(lines: list[dict[str, Any]]) -> Report:
         end,
         last.get("text", ""),
         decode(last["diagnosis"]) if "diagnosis" in last else None,
+        tuple(line["gathers"] for line in lines if "gathers" in line),
     )
 
 

@@ -8,6 +8,7 @@ other for it. The verdict is that of the check.
 import base64
 import dataclasses
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,8 @@ class RowsSeen:
     """A call of ``own_rows``."""
 
     process: int
+    #: The process of each device of the mesh.
+    process_of_device: list[list[int]]
     #: The rows that the devices of this process hold, according to JAX.
     expected: list[int]
     outcome: Outcome[list[int]]
@@ -117,7 +120,10 @@ class RowsSeen:
                 "MULTIHOST_WRONG_ROWS",
                 f"Process {self.process} of {PROCESSES} feeds other rows than its devices hold.",
                 ("", "expected", "yours"),
-                [(f"rows of {BATCH}", str(self.expected), str(rows))],
+                [
+                    ("processes of the devices", str(self.process_of_device), ""),
+                    (f"rows of {BATCH}", str(self.expected), str(rows)),
+                ],
             )
 
 
@@ -184,6 +190,8 @@ class Report:
     error: str = ""
     #: The diagnosis, if it stopped.
     diagnosis: Diagnosis | None = None
+    #: The arrays that it gathered or is gathering, in order.
+    gathered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -212,6 +220,8 @@ class TwoProcesses:
 
 def judge_end(training: TwoProcesses) -> None:
     """Both processes finished."""
+    # First: after this, anything can happen, from a wrong value to an end of the process.
+    _judge_order([report.gathered for report in training.reports])
     if death := training.death:
         raise Failed(
             "EXERCISE_ENDED_THE_PROCESS",
@@ -226,6 +236,20 @@ def judge_end(training: TwoProcesses) -> None:
         cause = f"The processes wait for each other: neither made progress for {training.waited:g} s."
         rows = [(number, report.doing) for number, report in enumerate(training.reports)]
         raise Failed("MULTIHOST_PROCESSES_HANG", cause, ("process", "is running"), rows)
+
+
+def _judge_order(gathered: Sequence[tuple[str, ...]]) -> None:
+    """As far as both have come, they gather the same arrays in the same order."""
+    for position, (first, second) in enumerate(zip(*gathered, strict=False)):
+        if first != second:
+            shown = slice(max(0, position - 1), position + 3)
+            raise Failed(
+                "MULTIHOST_COLLECTIVES_DIFFER",
+                f"The processes gather arrays in different orders: as number {position + 1}, process 0 gathers {first}, "
+                f"and process 1 {second}.",
+                ("gathered by process 0", "by process 1"),
+                list(zip(gathered[0][shown], gathered[1][shown], strict=False)),
+            )
 
 
 def _judge_report(number: int, report: Report) -> None:

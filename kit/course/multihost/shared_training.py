@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     import keras_hub
 
@@ -11,6 +13,12 @@ PROCESSES, DEVICES_EACH = 2, 4
 #: The mesh, as positions in JAX's list of devices. Each process has two of the four rows, and they
 #: are not adjacent.
 MESH_POSITIONS = ((0, 1), (4, 5), (2, 3), (6, 7))
+#: A mesh that is not trained on: each of its rows has devices of both processes, so no column says
+#: which rows a process feeds.
+MIXED_POSITIONS = ((0, 4), (5, 1), (2, 6), (7, 3))
+#: The name of an array that is saved with the adapters. Adapters are replicated, so each process
+#: has them already. This one is sharded over the processes: no process can gather it alone.
+PROGRESS = "progress/tokens_of_each_row"
 
 
 def batches() -> list[list[str]]:
@@ -28,3 +36,8 @@ def model_to_train() -> "keras_hub.models.CausalLM":
     model = small_models.small_model(rank=RANK, num_layers=1)
     small_models.compile_model(model, LEARNING_RATE, WEIGHT_DECAY)
     return model
+
+
+def progress() -> np.ndarray:
+    """The array that no process has as a whole: one line for each row of the batch."""
+    return np.arange(BATCH * 6, dtype="float32").reshape(BATCH, 6)

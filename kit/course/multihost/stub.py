@@ -20,13 +20,13 @@ def process_settings(environment: Mapping[str, str]) -> tuple[str, int, int]:
         The addresses unchanged, the number of processes, and the number of this process.
 
     Raises:
-        ValueError: if a variable is missing or empty, if a number is not an integer, or if no
-            process can have this number; the message has the name of the variable.
+        ValueError: if a variable is missing or empty, if a number is not an integer in digits, or
+            if no process can have this number; the message has the name of the variable.
 
     """
     # Task 1: Return the three settings. Raise an error for a variable that is missing or empty,
-    # for a number that is not an integer, and for a process number below 0 or not below the
-    # number of processes. Each message has the full name of the variable.
+    # for a number that is not an integer in digits, and for a process number below 0 or not below
+    # the number of processes. Each message has the full name of the variable.
     raise NotImplementedError("multihost, task 1")
 
 

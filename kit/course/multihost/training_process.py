@@ -78,11 +78,11 @@ class TrainingProcess:
         assert jax.device_count() == training.PROCESSES * training.DEVICES_EACH, "the number of devices is wrong"
         devices = np.array(jax.devices())
         self._gather_known_arrays(devices)
-        positions = np.array(training.MESH_POSITIONS)
-        process_of_device = np.vectorize(lambda device: device.process_index)(devices[positions])
-        mesh = _device_mesh(positions)
-        rows = self._share_of_batch(mesh, process_of_device)
-        self._save(self._train(mesh, rows))
+        for positions in map(np.array, (training.MIXED_POSITIONS, training.MESH_POSITIONS)):
+            process_of_device = np.vectorize(lambda device: device.process_index)(devices[positions])
+            mesh = _device_mesh(positions)
+            rows = self._share_of_batch(mesh, process_of_device)
+        self._save(self._train(mesh, rows), mesh)
 
     def _connect(self) -> None:
         """Connect to the other process, with the settings of the solution."""
@@ -110,6 +110,7 @@ class TrainingProcess:
     def _whole_value(self, value: "jax.Array", array: str, expected: "np.ndarray | None" = None) -> "np.ndarray":
         import numpy as np
 
+        self._report.write(gathers=array)
         options = {"reads": read_array, "returns": np.ndarray, "expects": RuntimeError}
         outcome = self._observe("whole_value", value, doing=f"whole_value of {array}", **options)
         shards = [shard.data.shape for shard in value.addressable_shards]
@@ -140,7 +141,7 @@ class TrainingProcess:
         held = sorted({row for index in indices if index for row in range(training.BATCH)[index[0]]})
         arguments = (process_of_device.copy(), training.BATCH, self._number)
         rows = self._observe("own_rows", *arguments, reads=lambda found: read_rows(self._submission, found))
-        self._report.seen(process_report.RowsSeen(self._number, held, rows))
+        self._report.seen(process_report.RowsSeen(self._number, process_of_device.tolist(), held, rows))
         # Twice as many rows as it should feed.
         fed = 2 * len(held)
         whole = jax.make_array_from_process_local_data(sharding, np.zeros(fed)).shape[0]
@@ -165,9 +166,14 @@ class TrainingProcess:
             self._report.seen(process_report.StepSeen(self._number, float(loss)))
         return model
 
-    def _save(self, model: "keras_hub.models.CausalLM") -> None:
-        """Save the adapters. The other process has them in reverse order."""
+    def _save(self, model: "keras_hub.models.CausalLM", mesh: "keras.distribution.DeviceMesh") -> None:
+        """Save adapters and an array over all processes. The other has them in reverse order."""
+        import jax
+
         values = {variable.path: variable.value for variable in model.trainable_variables}
+        sharding = jax.sharding.NamedSharding(mesh.backend_mesh, jax.sharding.PartitionSpec("batch"))
+        known = training.progress()
+        values[training.PROGRESS] = jax.make_array_from_callback(known.shape, sharding, known.__getitem__)
         paths = {id(value): path for path, value in values.items()}
         ordered = dict(list(values.items())[:: 1 if self._number == 0 else -1])
         outcome = self._submission.observe(

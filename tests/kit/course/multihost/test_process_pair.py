@@ -57,7 +57,7 @@ def rows_seen(process: int, expected: list[int], rows: list[int]) -> dict[str, A
     from kit.course.multihost.process_report import RowsSeen, encode
     from kit.judge.observation import Returned
 
-    return {"seen": encode(RowsSeen(process, expected, Returned(rows)))}
+    return {"seen": encode(RowsSeen(process, [[0], [1]], expected, Returned(rows)))}
 
 
 FAILED = Diagnosis("MULTIHOST_NOT_WHOLE", "It is not.", ("yours",), (("0",),))
