@@ -291,7 +291,8 @@ def _arrays_to_save() -> dict[str, np.ndarray]:
     for block in reversed(range(28)):
         for layer in ("value", "query"):
             names += [f"decoder_block_{block}/attention/{layer}/lora_kernel_{matrix}" for matrix in "ba"]
-    assert list(set(names)) != list(set(names[::-1])), "a set of these names has one order"
+    other_way = names[::-1]
+    assert list(set(names)) != list(set(other_way)), "a set of these names has one order"
     return {name: random.normal(size=(2, 3)).astype("float32") for name in names}
 
 
