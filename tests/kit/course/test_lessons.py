@@ -13,6 +13,7 @@ from exercise_folder import ROOT, reference_source
 
 from kit.cli.main import cli
 from kit.course.catalogue import catalogue
+from kit.course.planning.ask import options_parser
 from kit.course.lessons import lesson, section, sections
 from kit.course.regions import find_regions
 from kit.errors import UserError
@@ -45,6 +46,9 @@ def test_commands_of_a_lesson_exist_and_fit_a_terminal(name: str) -> None:
             assert found is not None
             # Raises for an option or a number of arguments that the command does not have.
             found.make_context(command, arguments)
+            continue
+        if block.startswith("python -m kit.course.planning.ask "):
+            options_parser().parse_args(shlex.split(block)[3:])
             continue
         match = re.fullmatch(r"python -c '(.*)'\n", block, re.DOTALL)
         assert match is not None
@@ -166,7 +170,8 @@ _WITHOUT_TENSORFLOW = "\nimport sys\nassert 'tensorflow' not in sys.modules\n"
 
 def test_no_framework_and_no_solution_is_imported() -> None:
     code = (
-        "import sys; from kit.course.catalogue import catalogue; from kit.course.lessons import lesson, solution\n"
+        "import sys; from kit.course.catalogue import catalogue; from kit.course.planning.ask import options_parser
+from kit.course.lessons import lesson, solution\n"
         "catalogue(); lesson('mesh'); solution('mesh')\n"
         "import kit.course.workspace, kit.course.progress\n"
         "print(sorted(set(sys.modules) & {'jax', 'keras', 'numpy', 'rich', 'kit.reference'}))"
