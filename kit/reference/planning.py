@@ -119,6 +119,7 @@ def sent_nbytes(
 
     """
     hidden, layers = architecture["hidden_dim"], architecture["num_layers"]
+    heads = architecture["num_query_heads"] + architecture["num_key_value_heads"]
     # region task 4
     #: Count the all-reduces of activations: in the forward and backward pass of each block, at the
     #: embeddings, and in the backward pass at the logits. With LoRA, nothing before the first
@@ -127,7 +128,6 @@ def sent_nbytes(
     #: scales. Return what a ring sends.
     number = 4 * layers + 2 - (1 if rank else 0)
     activations = number * (batch_size // mesh[0]) * sequence_length * hidden * 4
-    heads = architecture["num_query_heads"] + architecture["num_key_value_heads"]
     if rank:
         gradients = layers * rank * (heads * hidden + 2 * architecture["head_dim"])
     else:

@@ -51,12 +51,13 @@ EXERCISE = Exercise(
         "Task 1: check the sum of all parameters against the total in the lesson; only one of the three dtypes stores two "
         "bytes. Task 2: the examples of a device are those of its row of the mesh. Task 3: a remainder decides whether the "
         "heads are split. Task 4: one block has four all-reduces, two of them in the backward pass; the factor of a ring "
-        "is in the docstring, and `kit lesson planning "When (2, 4) beats (1, 8)"` has the rest. Task 5: on which slice does a chip have space for all weights in bfloat16?",
+        'is in the docstring, and `kit lesson planning "When (2, 4) beats (1, 8)"` has the rest. Task 5: on which slice '
+        "does a chip have space for all weights in bfloat16?",
         "Task 1: matrices divided by one or both sizes of the mesh, plus scales; with LoRA the model once and the adapters "
         "three times, else the model three times. Task 2: the size of one token is blocks x hidden plus this device's "
         "vocabulary. Task 4: activations are linear in the number of blocks, plus two, minus one with LoRA; gradients are "
         "the elements of task 1 without moments, with the embeddings twice. Task 5: prefer the slice with the most "
-        "operations per dollar, then the longest axis \"batch\" that fits, adapters, and remat.",
+        'operations per dollar, then the longest axis "batch" that fits, adapters, and remat.',
     ),
     questions={
         ("params", "argument_nbytes", 60): {
@@ -71,7 +72,7 @@ EXERCISE = Exercise(
         ("params", "sent_nbytes", 30): {
             "sent": "What a device sends over each axis is that of rings, for activations and gradients."
         },
-        ("params", "choose_run", 30): {
+        ("params", "choose_run", 60): {
             "run": "On paper, the run fits, it changes what it trains, and it costs no more than the budget."
         },
         ("tpu_compile", "argument_nbytes", 240): {
@@ -107,7 +108,7 @@ EXERCISE = Exercise(
         },
         "What is sent": {
             "PLANNING_WRONG_COLLECTIVES": "Follow the activations forward and backward through one block, then add what "
-            "happens before the first block and after the last. Over \"batch\", count the gradients of a device."
+            'happens before the first block and after the last. Over "batch", count the gradients of a device.'
         },
         "What fits": {
             "PLANNING_DOES_NOT_FIT": "Find out which is too large: weights and moments, or what the step needs while "

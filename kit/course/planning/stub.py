@@ -100,6 +100,7 @@ def sent_nbytes(
 
     """
     hidden, layers = architecture["hidden_dim"], architecture["num_layers"]
+    heads = architecture["num_query_heads"] + architecture["num_key_value_heads"]
     # Task 4: Count the all-reduces of activations: in the forward and backward pass of each block, at the
     # embeddings, and in the backward pass at the logits. With LoRA, nothing before the first
     # block's query and value needs a gradient. Then count the gradients that a device has: of the

@@ -13,8 +13,8 @@ from exercise_folder import ROOT, reference_source
 
 from kit.cli.main import cli
 from kit.course.catalogue import catalogue
-from kit.course.planning.ask import options_parser
 from kit.course.lessons import lesson, section, sections
+from kit.course.planning.ask import options_parser
 from kit.course.regions import find_regions
 from kit.errors import UserError
 
@@ -170,8 +170,7 @@ _WITHOUT_TENSORFLOW = "\nimport sys\nassert 'tensorflow' not in sys.modules\n"
 
 def test_no_framework_and_no_solution_is_imported() -> None:
     code = (
-        "import sys; from kit.course.catalogue import catalogue; from kit.course.planning.ask import options_parser
-from kit.course.lessons import lesson, solution\n"
+        "import sys; from kit.course.catalogue import catalogue; from kit.course.lessons import lesson, solution\n"
         "catalogue(); lesson('mesh'); solution('mesh')\n"
         "import kit.course.workspace, kit.course.progress\n"
         "print(sorted(set(sys.modules) & {'jax', 'keras', 'numpy', 'rich', 'kit.reference'}))"
