@@ -25,7 +25,8 @@ def deciding_rules(layout_map: keras.distribution.LayoutMap, paths: Sequence[str
     """
     found = {}
     for path in paths:
-        # Task 1: Find the keys for this path, and put them into `found`. Do not change the layout map.
+        # Task 1: Find the keys for this path, and put them into `found`. Do not change the layout
+        # map.
         raise NotImplementedError("clinic, task 1")
     return found
 
@@ -61,8 +62,8 @@ def diagnose_layout(
     found: dict[str, list[str]] = {}
     # Task 2: Add "rule without effect" and "two rules" to `found`.
     raise NotImplementedError("clinic, task 2")
-    # Task 3: Add "does not fit", "replicated" and "costly dimension" to `found`. For the dimension that
-    # costs least see `kit lesson clinic "Where to look"`.
+    # Task 3: Add "does not fit", "replicated" and "costly dimension" to `found`. For the dimension
+    # that costs least see `kit lesson clinic "Where to look"`.
     raise NotImplementedError("clinic, task 3")
     return found
 
@@ -85,8 +86,8 @@ def diagnose_moments(
         Cause -> paths, in any order. A cause that is not there has no paths, or is left out.
 
     """
-    # Task 4: Compare the paths, and the sharding of each variable with that of its moments. A moment has
-    # the shape of its variable.
+    # Task 4: Compare the paths, and the sharding of each variable with that of its moments. A
+    # moment has the shape of its variable.
     raise NotImplementedError("clinic, task 4")
 
 

@@ -27,11 +27,11 @@ def argument_nbytes(
     heads = architecture["num_query_heads"] + architecture["num_key_value_heads"]
     hidden, head_dim = architecture["hidden_dim"], architecture["head_dim"]
     layers = architecture["num_layers"]
-    # Task 1: Count the elements of the matrices, of the scales and of the adapters. A block has four
-    # attention kernels, three feed-forward kernels of hidden x half of intermediate_dim, and two
-    # scales; one more scale follows the last block. LoRA adds A of shape (heads, hidden, rank) and
-    # B of shape (rank, head_dim) to each query and value. Then return the bytes on a device, with
-    # two moments for each trained element.
+    # Task 1: Count the elements of the matrices, of the scales and of the adapters. A block has
+    # four attention kernels, three feed-forward kernels of hidden x half of intermediate_dim, and
+    # two scales; one more scale follows the last block. LoRA adds A of shape (heads, hidden, rank)
+    # and B of shape (rank, head_dim) to each query and value. Then return the bytes on a device,
+    # with two moments for each trained element.
     raise NotImplementedError("planning, task 1")
 
 
@@ -101,11 +101,11 @@ def sent_nbytes(
     """
     hidden, layers = architecture["hidden_dim"], architecture["num_layers"]
     heads = architecture["num_query_heads"] + architecture["num_key_value_heads"]
-    # Task 4: Count the all-reduces of activations: in the forward and backward pass of each block, at the
-    # embeddings, and in the backward pass at the logits. With LoRA, nothing before the first
-    # block's query and value needs a gradient. Then count the gradients that a device has: of the
-    # adapters; or of its share of each matrix, with that of the embeddings twice, and of all
-    # scales. Return what a ring sends.
+    # Task 4: Count the all-reduces of activations: in the forward and backward pass of each block,
+    # at the embeddings, and in the backward pass at the logits. With LoRA, nothing before the
+    # first block's query and value needs a gradient. Then count the gradients that a device has:
+    # of the adapters; or of its share of each matrix, with that of the embeddings twice, and of
+    # all scales. Return what a ring sends.
     raise NotImplementedError("planning, task 4")
 
 
@@ -114,8 +114,8 @@ def choose_run() -> dict[str, Any]:
 
     The run trains on 32,768 texts of 512 tokens, once. A step has at least 32 texts, and it
     changes what it trains. LoRA has rank 8 or more, or all parameters are trained. The run costs at
-    most 0.80 dollars at the prices of ``kit lesson planning "What a run costs"``, where a step takes
-    as long as the compiler's figures say there. The layout is "tensor".
+    most 0.80 dollars: ``kit lesson planning "What a run costs"`` has the prices, and says how long
+    a step takes by the compiler's figures. The layout is "tensor".
 
     Returns:
         "topology": "v5e-8", "v5e-16", "v6e-8" or "v5p-8"; "mesh": sizes of "batch" and "model", a
@@ -124,6 +124,6 @@ def choose_run() -> dict[str, Any]:
         within 10 %.
 
     """
-    # Task 5: Return the seven settings. Rule out on paper what cannot fit, cannot learn, or sends too
-    # much, and ask the compiler about what is left.
+    # Task 5: Return the seven settings. Rule out on paper what cannot fit, cannot learn, or sends
+    # too much, and ask the compiler about what is left.
     raise NotImplementedError("planning, task 5")

@@ -26,7 +26,8 @@ def deciding_rules(layout_map: keras.distribution.LayoutMap, paths: Sequence[str
     found = {}
     for path in paths:
         # region task 1
-        #: Find the keys for this path, and put them into `found`. Do not change the layout map.
+        #: Find the keys for this path, and put them into `found`. Do not change the layout
+        #: map.
         if path in list(layout_map):
             found[path] = [path]
         else:
@@ -71,8 +72,8 @@ def diagnose_layout(
     found["two rules"] = [path for path, patterns in rules.items() if len(patterns) > 1]
     # endregion
     # region task 3
-    #: Add "does not fit", "replicated" and "costly dimension" to `found`. For the dimension that
-    #: costs least see `kit lesson clinic "Where to look"`.
+    #: Add "does not fit", "replicated" and "costly dimension" to `found`. For the dimension
+    #: that costs least see `kit lesson clinic "Where to look"`.
     axis_sizes = dict(zip(layout_map.device_mesh.axis_names, layout_map.device_mesh.shape, strict=True))
     # The number of the dimension that "model" splits, by the end of the path.
     cheapest = {"embeddings": 0, "query/kernel": 0, "key/kernel": 0, "value/kernel": 0, "attention_output/kernel": 0}
@@ -117,8 +118,8 @@ def diagnose_moments(
 
     """
     # region task 4
-    #: Compare the paths, and the sharding of each variable with that of its moments. A moment has
-    #: the shape of its variable.
+    #: Compare the paths, and the sharding of each variable with that of its moments. A
+    #: moment has the shape of its variable.
     misplaced = [
         path
         for path in moments.keys() & trained.keys()

@@ -28,11 +28,11 @@ def argument_nbytes(
     hidden, head_dim = architecture["hidden_dim"], architecture["head_dim"]
     layers = architecture["num_layers"]
     # region task 1
-    #: Count the elements of the matrices, of the scales and of the adapters. A block has four
-    #: attention kernels, three feed-forward kernels of hidden x half of intermediate_dim, and two
-    #: scales; one more scale follows the last block. LoRA adds A of shape (heads, hidden, rank) and
-    #: B of shape (rank, head_dim) to each query and value. Then return the bytes on a device, with
-    #: two moments for each trained element.
+    #: Count the elements of the matrices, of the scales and of the adapters. A block has
+    #: four attention kernels, three feed-forward kernels of hidden x half of intermediate_dim, and
+    #: two scales; one more scale follows the last block. LoRA adds A of shape (heads, hidden, rank)
+    #: and B of shape (rank, head_dim) to each query and value. Then return the bytes on a device,
+    #: with two moments for each trained element.
     attention = 2 * heads * hidden * head_dim
     # Gemma's intermediate dimension is that of both gating matrices together.
     feed_forward = 3 * hidden * (architecture["intermediate_dim"] // 2)
@@ -121,11 +121,11 @@ def sent_nbytes(
     hidden, layers = architecture["hidden_dim"], architecture["num_layers"]
     heads = architecture["num_query_heads"] + architecture["num_key_value_heads"]
     # region task 4
-    #: Count the all-reduces of activations: in the forward and backward pass of each block, at the
-    #: embeddings, and in the backward pass at the logits. With LoRA, nothing before the first
-    #: block's query and value needs a gradient. Then count the gradients that a device has: of the
-    #: adapters; or of its share of each matrix, with that of the embeddings twice, and of all
-    #: scales. Return what a ring sends.
+    #: Count the all-reduces of activations: in the forward and backward pass of each block,
+    #: at the embeddings, and in the backward pass at the logits. With LoRA, nothing before the
+    #: first block's query and value needs a gradient. Then count the gradients that a device has:
+    #: of the adapters; or of its share of each matrix, with that of the embeddings twice, and of
+    #: all scales. Return what a ring sends.
     number = 4 * layers + 2 - (1 if rank else 0)
     activations = number * (batch_size // mesh[0]) * sequence_length * hidden * 4
     if rank:
@@ -146,8 +146,8 @@ def choose_run() -> dict[str, Any]:
 
     The run trains on 32,768 texts of 512 tokens, once. A step has at least 32 texts, and it
     changes what it trains. LoRA has rank 8 or more, or all parameters are trained. The run costs at
-    most 0.80 dollars at the prices of ``kit lesson planning "What a run costs"``, where a step takes
-    as long as the compiler's figures say there. The layout is "tensor".
+    most 0.80 dollars: ``kit lesson planning "What a run costs"`` has the prices, and says how long
+    a step takes by the compiler's figures. The layout is "tensor".
 
     Returns:
         "topology": "v5e-8", "v5e-16", "v6e-8" or "v5p-8"; "mesh": sizes of "batch" and "model", a
@@ -157,8 +157,8 @@ def choose_run() -> dict[str, Any]:
 
     """
     # region task 5
-    #: Return the seven settings. Rule out on paper what cannot fit, cannot learn, or sends too
-    #: much, and ask the compiler about what is left.
+    #: Return the seven settings. Rule out on paper what cannot fit, cannot learn, or sends
+    #: too much, and ask the compiler about what is left.
     # In bfloat16 the weights fit on one chip of a v6e: no activation is sent. The adapters are
     # float32, so small updates survive.
     return {

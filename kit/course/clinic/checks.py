@@ -1,4 +1,4 @@
-"""The checks of the exercise ``clinic``: diagnoses of drawn patients, and a layout for any Gemma."""
+"""The checks of ``clinic``: diagnoses of drawn patients, and a layout for any Gemma."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

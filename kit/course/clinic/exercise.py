@@ -31,7 +31,7 @@ class ClinicExercise(Protocol):
     def prescribe(
         self, device_mesh: keras.distribution.DeviceMesh, architecture: Mapping[str, Any]
     ) -> keras.distribution.LayoutMap:
-        """Return the layout map that costs least for a Gemma of the first generation on this mesh."""
+        """Return the layout map that costs least for a Gemma on this mesh."""
 
 
 EXERCISE = Exercise(
@@ -44,15 +44,19 @@ EXERCISE = Exercise(
     contract=ClinicExercise,
     advanced=True,
     hints=(
-        "Work like a doctor: what can you see without a machine? The keys and the paths are text. For each cause of the "
-        "docstring, say which two things you compare: a key and a path, a spec and a shape, a spec and the table of the "
+        "Work like a doctor: what can you see without a machine? The keys and the paths are text. For each cause of "
+        "the "
+        "docstring, say which two things you compare: a key and a path, a spec and a shape, a spec and the table of "
+        "the "
         "lesson, two shardings, or two sets of paths.",
         "Task 1: `re.fullmatch`; a list over the layout map has its keys. Task 2: the keys that occur in no list, and "
         "the lists with more than one key. Task 3: `layout_map[key].axes` is the spec of a key, and "
         "`layout_map.device_mesh` has `axis_names` and `shape`. Task 4: `sharding.is_equivalent_to(other, number of "
         "dimensions)`, and differences of `keys()`. Task 5: for which two kernels does the number of heads matter?",
-        "Task 3: first skip the paths with two rules. Then name what does not fit, and continue with the next path. Then "
-        "skip adapters. Then compare a dictionary, dimension -> axis, without the Nones, with the expected one: empty for "
+        "Task 3: first skip the paths with two rules. Then name what does not fit, and continue with the next path. "
+        "Then "
+        "skip adapters. Then compare a dictionary, dimension -> axis, without the Nones, with the expected one: empty "
+        "for "
         "a scale, and for key and value if the axis does not divide their heads. If they differ, it is the costly "
         "dimension, or replicated if yours is empty. Task 5: a pattern for the kernels that are split by heads, whose "
         "alternatives depend on `num_key_value_heads`, and one for each other kind of matrix. End each with /kernel.",
@@ -78,13 +82,14 @@ EXERCISE = Exercise(
             "layer, and other dimensions.",
         },
         "Where to look": {
-            "CLINIC_WRONG_DIAGNOSIS": "Take the first of these names, and compare its spec with its shape, the mesh, and "
+            "CLINIC_WRONG_DIAGNOSIS": "Take the first of these names, and compare its spec with its shape, the mesh, "
+            "and "
             "the table of the lesson.",
             "CLINIC_SCALE_SPLIT": "Leave scales to no rule: then they are replicated.",
         },
         "Moments that were moved": {
             "CLINIC_WRONG_MOMENTS": "Take the first of these paths: is it trained, does it have moments, and does each "
-            "place the same shards on the same devices as the variable?"
+            "place the same shards on the same devices as the variable? One of these is not so."
         },
     },
 )

@@ -21,7 +21,8 @@ MATCHING = (
     Mistake(
         "search",
         _RULES,
-        "The patterns are looked for anywhere in a path, as `re.search` does. Keras asks for a match of the whole path.",
+        "The patterns are looked for anywhere in a path, as `re.search` does. Keras asks for a match of the whole "
+        "path.",
         "Use `re.fullmatch`.",
         "clinic#Read the pattern",
     ),
@@ -80,7 +81,8 @@ CAUSES = (
     Mistake(
         "all_devices",
         _SPECS,
-        'The dimensions are divided by the number of all devices. A spec with "model" divides by the size of this axis.',
+        'The dimensions are divided by the number of all devices. A spec with "model" divides by the size of this '
+        "axis.",
         "Look up the size of the axis in the mesh.",
         "clinic#One head on eight cores",
     ),

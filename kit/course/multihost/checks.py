@@ -283,7 +283,7 @@ class Save:
 def _arrays_to_save() -> dict[str, np.ndarray]:
     """Arrays under the names of a large model's adapters, which any sorting puts in another order.
 
-    They are so many that a set of the names depends on the order in which they are added: some
+    The order of a set of these names depends on the order in which they are added: some of the
     names collide in its hash table, whatever the seed of the hashes is.
     """
     random = np.random.default_rng(0)

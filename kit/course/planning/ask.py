@@ -8,7 +8,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-from typing import Any
 
 from kit.errors import UserError
 from kit.formatting import format_bytes
@@ -93,8 +92,11 @@ def _answer(question: Question) -> Answer:
         question.remat,
     )
     plan = make_plan(with_layers(question.layers), topology, settings, tpu_step.right_parts())
-    times: tuple[Any, ...] = dataclasses.astuple(plan.roofline) if plan.roofline and plan.fits else (None,) * 3
-    return Answer(plan.fits, plan.arguments, plan.temporaries, plan.peak, plan.usable, *times, plan.compiler_seconds)
+    found = Answer(plan.fits, plan.arguments, plan.temporaries, plan.peak, plan.usable)
+    if plan.roofline is None or not plan.fits:
+        return found
+    compute, hbm, links = dataclasses.astuple(plan.roofline)
+    return dataclasses.replace(found, compute=compute, hbm=hbm, links=links, compiler_seconds=plan.compiler_seconds)
 
 
 def _shown(answer: Answer) -> list[str]:

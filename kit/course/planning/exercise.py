@@ -19,7 +19,7 @@ class PlanningExercise(Protocol):
     def activation_nbytes(
         self, architecture: Mapping[str, Any], mesh: tuple[int, int], batch_size: int, sequence_length: int, dtype: str
     ) -> int:
-        """Return the bytes that a device keeps from the forward to the backward pass, with remat."""
+        """Return the bytes that a device keeps for the backward pass, with remat."""
 
     def cache_nbytes(
         self, architecture: Mapping[str, Any], mesh: tuple[int, int], batch_size: int, max_length: int, dtype: str
@@ -29,7 +29,7 @@ class PlanningExercise(Protocol):
     def sent_nbytes(
         self, architecture: Mapping[str, Any], mesh: tuple[int, int], rank: int, batch_size: int, sequence_length: int
     ) -> dict[str, int]:
-        """Return the bytes that a device sends in one training step, by the axis over which it sends."""
+        """Return the bytes that a device sends in one training step, by axis."""
 
     def choose_run(self) -> dict[str, Any]:
         """Return the slice and the settings of a run that tunes Gemma 7B for a budget."""
@@ -45,17 +45,24 @@ EXERCISE = Exercise(
     contract=PlanningExercise,
     advanced=True,
     hints=(
-        "For each function, write down three things: how many elements there are in all, among how many devices they are "
+        "For each function, write down three things: how many elements there are in all, among how many devices they "
+        "are "
         "split, and how many bytes one takes. For what is sent, follow one activation forward through a block, and its "
         "gradient backward. For the run, rule out slices on paper before you compile anything.",
-        "Task 1: check the sum of all parameters against the total in the lesson; only one of the three dtypes stores two "
-        "bytes. Task 2: the examples of a device are those of its row of the mesh. Task 3: a remainder decides whether the "
-        "heads are split. Task 4: one block has four all-reduces, two of them in the backward pass; the factor of a ring "
-        'is in the docstring, and `kit lesson planning "When (2, 4) beats (1, 8)"` has the rest. Task 5: on which slice '
+        "Task 1: check the sum of all parameters against the total in the lesson; only one of the three dtypes stores "
+        "two "
+        "bytes. Task 2: the examples of a device are those of its row of the mesh. Task 3: a remainder decides whether "
+        "the "
+        "heads are split. Task 4: one block has four all-reduces, two of them in the backward pass; the factor of a "
+        "ring "
+        'is in the docstring, and `kit lesson planning "When (2, 4) beats (1, 8)"` has the rest. Task 5: on which '
+        "slice "
         "does a chip have space for all weights in bfloat16?",
-        "Task 1: matrices divided by one or both sizes of the mesh, plus scales; with LoRA the model once and the adapters "
+        "Task 1: matrices divided by one or both sizes of the mesh, plus scales; with LoRA the model once and the "
+        "adapters "
         "three times, else the model three times. Task 2: the size of one token is blocks x hidden plus this device's "
-        "vocabulary. Task 4: activations are linear in the number of blocks, plus two, minus one with LoRA; gradients are "
+        "vocabulary. Task 4: activations are linear in the number of blocks, plus two, minus one with LoRA; gradients "
+        "are "
         "the elements of task 1 without moments, with the embeddings twice. Task 5: prefer the slice with the most "
         'operations per dollar, then the longest axis "batch" that fits, adapters, and remat.',
     ),
@@ -100,14 +107,16 @@ EXERCISE = Exercise(
             "are stored, not the dtype of the computation."
         },
         "Activations on paper": {
-            "PLANNING_WRONG_ACTIVATIONS": "Write down the shapes of one block's input and of the logits on one device, and "
+            "PLANNING_WRONG_ACTIVATIONS": "Write down the shapes of one block's input and of the logits on one device, "
+            "and "
             "the bytes of an element that is computed.",
         },
         "Memory while generating": {
             "PLANNING_WRONG_CACHE": "Write down the shape of one block's keys on one device, then count all of them."
         },
         "What is sent": {
-            "PLANNING_WRONG_COLLECTIVES": "Follow the activations forward and backward through one block, then add what "
+            "PLANNING_WRONG_COLLECTIVES": "Follow the activations forward and backward through one block, then add "
+            "what "
             'happens before the first block and after the last. Over "batch", count the gradients of a device.'
         },
         "What fits": {
@@ -116,11 +125,13 @@ EXERCISE = Exercise(
             "PLANNING_TOO_LITTLE": "Read the conditions in the docstring of `choose_run` again.",
         },
         "What learns": {
-            "PLANNING_DOES_NOT_LEARN": "Train adapters, which are float32, or store the weights in a dtype in which AdamW "
+            "PLANNING_DOES_NOT_LEARN": "Train adapters, which are float32, or store the weights in a dtype in which "
+            "AdamW "
             "can change them."
         },
         "What a run costs": {
-            "PLANNING_TOO_EXPENSIVE": "Look at which of the figures is the largest, and at what a chip's hour buys on each "
+            "PLANNING_TOO_EXPENSIVE": "Look at which of the figures is the largest, and at what a chip's hour buys on "
+            "each "
             "slice.",
             "PLANNING_WRONG_PRICE": "Add the larger of compute and HBM to the links, multiply by the steps, and by the "
             "price of all chips.",
