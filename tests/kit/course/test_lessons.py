@@ -48,7 +48,7 @@ def test_commands_of_a_lesson_exist_and_fit_a_terminal(name: str) -> None:
             found.make_context(command, arguments)
             continue
         if block.startswith("python -m kit.course.planning.ask "):
-            options_parser().parse_args(shlex.split(block)[3:])
+            options_parser().parse_args(shlex.split(block.replace("\\\n", " "))[3:])
             continue
         match = re.fullmatch(r"python -c '(.*)'\n", block, re.DOTALL)
         assert match is not None
@@ -167,6 +167,7 @@ def test_commands_of_lessons_print_results_and_nothing_else(code: str, tmp_path:
 
 
 _WITHOUT_TENSORFLOW = "\nimport sys\nassert 'tensorflow' not in sys.modules\n"
+
 
 def test_no_framework_and_no_solution_is_imported() -> None:
     code = (
