@@ -92,7 +92,7 @@ EXERCISE = Exercise(
             "compiled_sent": "The compiler agrees about the all-reduces of one block of Gemma 7B and longer texts."
         },
         ("tpu_compile", "choose_run", 400): {
-            "compiled_run": "The whole step, compiled with your settings, fits, and the run costs what you state."
+            "compiled_run": "By the compiler, a step with your settings fits, and the run costs what you state."
         },
     },
     remedies={
