@@ -12,7 +12,7 @@ import pytest
 
 from kit.course.catalogue import catalogue
 from kit.errors import UserError
-from kit.judge.catalogue import LAYERS, Check, Judge
+from kit.judge.catalogue import INSTALL_LIBTPU, LAYERS, Check, Judge
 from kit.judge.runner import Runner
 from kit.parts.implementation import EXERCISES, REFERENCE, find_parts
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform, choose_platform_of_checks, prepare_environment
@@ -21,6 +21,8 @@ ROOT = Path(__file__).parent
 KIT_TESTS = ROOT / "tests" / "kit"
 EXERCISE_TESTS = ROOT / "tests" / "exercises"
 RUNNER = pytest.StashKey[Runner]()
+#: The beginning of the reason of a skipped check.
+WITHOUT_LIBTPU = "needs the TPU compiler, which is in libtpu"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -154,6 +156,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say that a layer was not checked: pytest counts its tests as skipped, without a reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    left_out = [report for report in skipped if WITHOUT_LIBTPU in str(report.longrepr)]
+    if left_out:
+        number = f"{len(left_out)} checks" if len(left_out) > 1 else "1 check"
+        terminalreporter.write_line(
+            f"Not checked: {number} of the layer tpu_compile, because libtpu is missing. {INSTALL_LIBTPU}", yellow=True
+        )
+
+
 @pytest.fixture(scope="session")
 def _shown() -> dict[object, str]:
     """Diagnoses that were shown in full, each with the test that showed it."""
@@ -169,9 +182,7 @@ def judge(request: pytest.FixtureRequest, _shown: dict[object, str]) -> Judge:
         if check.layer == "tpu" and _platform(request.config) != "tpu":
             pytest.skip("needs a TPU, and this machine has none: this check runs the tutorial itself with gemma_7b_en")
         if not check.is_available:
-            pytest.skip(
-                "needs the TPU compiler (but no TPU): `pip install -c constraints.txt -e '.[tpu]'` installs libtpu"
-            )
+            pytest.skip(f"{WITHOUT_LIBTPU}. {INSTALL_LIBTPU}")
         verdict = request.config.stash[RUNNER].run(request.config.getoption("--impl"), check)
         if verdict.diagnosis is None:
             return

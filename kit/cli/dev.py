@@ -119,6 +119,7 @@ def check(
 
     from kit.course.catalogue import catalogue
     from kit.dev.proof import ProofOptions, prove
+    from kit.judge.catalogue import not_checked
 
     names = tuple(catalogue().find(name).name for name in exercises) or catalogue().names
     options = ProofOptions(at_once, whole_runs, not without_reference, layers, only)
@@ -127,6 +128,8 @@ def check(
     for problem in proof.problems:
         click.echo(f"problem: {problem}", err=True)
     click.echo(proof.as_line())
+    if left_out := not_checked(check for name in names for check in catalogue().checks_of(name)):
+        click.echo(left_out)
     if proof.problems:
         raise click.exceptions.Exit(1)
 

@@ -25,10 +25,12 @@ def command(exercise: str | None, give_up: bool, folder: str) -> None:
 def _require_passed(exercise: str, folder: str) -> None:
     from kit.course.catalogue import catalogue
     from kit.course.workspace import find_workspace
-    from kit.judge.catalogue import available
+    from kit.judge.catalogue import available, not_checked
     from kit.judge.runner import Runner
 
     checks = available(catalogue().checks_of(exercise))
+    if left_out := not_checked(catalogue().checks_of(exercise)):
+        click.echo(left_out, err=True)
     if not checks:
         raise UserError(
             f"{exercise} has no checks on this machine: `kit solution {exercise} --give-up` shows the solution."

@@ -35,7 +35,8 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
         started = time.perf_counter()
         runner.forget(impl)
         # Compiling for a TPU takes ten times as long: `pytest -m tpu_compile` does that.
-        checks = [check for check in catalogue().checks_of(exercise) if check.layer != "tpu_compile"]
+        every = catalogue().checks_of(exercise)
+        checks = [check for check in every if check.layer != "tpu_compile"]
         # A second core runs the checks from the last one on; results are still printed in order.
         runner.begin((impl, check) for check in reversed(checks))
         for number, check in enumerate(checks, 1):
@@ -47,7 +48,11 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
                 )
                 click.echo(verdict.diagnosis.as_text(exercise) + "\n")
                 return
-        click.secho(f"{exercise}: all {len(checks)} passed, {time.perf_counter() - started:.1f} s\n", fg="green")
+        click.secho(f"{exercise}: all {len(checks)} passed, {time.perf_counter() - started:.1f} s", fg="green")
+        if slow := len(every) - len(checks):
+            command = f"`pytest tests/exercises/test_{exercise}.py -m tpu_compile`"
+            click.echo(f"Not checked here: {slow} of the layer tpu_compile. {command} checks them.")
+        click.echo()
 
     with Runner(catalogue()) as runner:
         runner.warm_up(names)

@@ -29,6 +29,11 @@ LAYERS = {
     "tpu": "the tutorial itself with gemma_7b_en; needs a TPU and access to Kaggle",
 }
 
+#: What a machine needs for the layer tpu_compile.
+INSTALL_LIBTPU = (
+    "`pip install -c constraints.txt -e '.[tpu]'` installs it (Linux on x86-64). You need the TPU compiler, and no TPU."
+)
+
 #: All parts together, as `kit run` runs them. It has checks and no function, lesson or stub of its
 #: own.
 WHOLE_RUN = "run"
@@ -249,3 +254,13 @@ class Catalogue:
 def available(checks: Iterable[Check]) -> tuple[Check, ...]:
     """The checks that this machine can make."""
     return tuple(check for check in checks if check.is_available)
+
+
+def not_checked(checks: Iterable[Check]) -> str:
+    """A sentence about the checks that this machine cannot make; empty if it can make all."""
+    left_out = [check for check in checks if not check.is_available]
+    if not left_out:
+        return ""
+    number = f"{len(left_out)} checks" if len(left_out) > 1 else "1 check"
+    names = ", ".join(dict.fromkeys(check.exercise for check in left_out))
+    return f"Not checked: {number} of the layer tpu_compile ({names}), because libtpu is missing. {INSTALL_LIBTPU}"

@@ -1,169 +1,162 @@
-"""Layout maps and an optimizer with a mistake that the loss does not show."""
+"""Diagnoses of layout maps and optimizers whose mistakes the loss does not show."""
 
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
 import keras
-import keras_hub
 
 
-def too_much_on_each_core(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """Return a layout map that shards every matrix of Gemma, with and without LoRA.
+def deciding_rules(layout_map: keras.distribution.LayoutMap, paths: Sequence[str]) -> dict[str, list[str]]:
+    """Return the rules that Keras finds for each path of a variable.
 
-    The layout map that you fix comes from a public notebook. Symptoms: the loss is the same in all
-    digits. Each core of a v3-8 holds 11.67 GB of Gemma 7B instead of 4.27 GB. Every rule matches
-    something.
-
-    Args:
-        device_mesh: A mesh with axes "batch" and "model".
-
-    """
-    layout_map = keras.distribution.LayoutMap(device_mesh)
-    # region task 1
-    #: Write rules under which no matrix is replicated. The notebook has these rules:
-    #:     layout_map[".*embeddings"] = ("model", None)
-    #:     layout_map[".*(query|key|value).kernel"] = ("model", None, None)
-    #:     layout_map[".*attention_output.kernel"] = ("model", None, None)
-    #:     layout_map[".*ffw_gating.kernel"] = (None, "model")
-    #:     layout_map[".*ffw_linear.kernel"] = ("model", None)
-    layout_map.update(
-        {
-            r".*/embeddings": ("model", None),
-            r".*/attention/\w+/kernel": ("model", None, None),
-            # The first and the second gating matrix.
-            r".*/ffw_gating(_2)?/kernel": (None, "model"),
-            r".*/ffw_linear/kernel": ("model", None),
-        }
-    )
-    # endregion
-    return layout_map
-
-
-def twice_the_collectives(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """Return a layout map that splits each matrix along the dimension that costs least.
-
-    The layout map that you fix was copied from printed specs. Symptoms: the loss and the bytes on
-    each core are the same. The compiled step has about twice as many all-reduces as necessary.
+    Keras takes a key that equals the path. If there is none, it takes all keys that match the
+    whole path as regular expressions. With none the variable is replicated; with several Keras
+    raises an error.
 
     Args:
-        device_mesh: A mesh with axes "batch" and "model".
+        layout_map: Any layout map. Iterate over it to get its keys.
+        paths: Paths of variables.
+
+    Returns:
+        For each path its keys, in any order; an empty list if there are none.
 
     """
-    layout_map = keras.distribution.LayoutMap(device_mesh)
+    found = {}
+    for path in paths:
+        # region task 1
+        #: Find the keys for this path, and put them into `found`. Do not change the layout
+        #: map.
+        if path in list(layout_map):
+            found[path] = [path]
+        else:
+            found[path] = [pattern for pattern in layout_map if re.fullmatch(pattern, path)]
+        # endregion
+    return found
+
+
+def diagnose_layout(
+    layout_map: keras.distribution.LayoutMap, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, list[str]]:
+    """Return what is wrong with a layout map for a model, and the names that show it.
+
+    The causes, and what names them:
+
+    - "rule without effect": keys that decide no variable.
+    - "two rules": paths for which Keras finds several keys. They are in none of the lists below.
+    - "does not fit": paths whose spec has more entries than the variable has dimensions, or an
+      axis that does not divide its dimension. They are in none of the lists below.
+    - "replicated": paths of matrices that no axis splits, and that should be split.
+    - "costly dimension": paths of matrices that are split along another dimension than the one
+      that costs least, and of scales that are split at all. If the axis "model" does not divide
+      the heads of key and value, splitting these is costly, too.
+
+    Adapters cost little: they are only in "two rules" and "does not fit".
+
+    Args:
+        layout_map: A layout map over a mesh with axes "batch" and "model".
+        shapes: Path and shape of each variable of a Gemma of the first generation, which can have
+            LoRA on any layer.
+
+    Returns:
+        Cause -> names, in any order. A cause that is not there has no names, or is left out.
+
+    """
+    rules = deciding_rules(layout_map, list(shapes))
+    found: dict[str, list[str]] = {}
     # region task 2
-    #: Write rules, with these patterns or others, that split the dimension that costs least.
-    #: The old rules are:
-    #:     layout_map[".*embeddings"] = ("model", None)
-    #:     layout_map[".*(query|key|value)/kernel"] = (None, "model", None)
-    #:     layout_map[".*attention_output/kernel"] = (None, None, "model")
-    #:     layout_map[".*ffw_gating(_2)?/kernel"] = ("model", None)
-    #:     layout_map[".*ffw_linear/kernel"] = (None, "model")
-    layout_map.update(
-        {
-            r".*/embeddings": ("model", None),
-            # The heads are the first dimension of all four kernels.
-            r".*/attention/\w+/kernel": ("model", None, None),
-            r".*/ffw_gating(_2)?/kernel": (None, "model"),
-            r".*/ffw_linear/kernel": ("model", None),
-        }
-    )
+    #: Add "rule without effect" and "two rules" to `found`.
+    used = {pattern for patterns in rules.values() for pattern in patterns}
+    found["rule without effect"] = [pattern for pattern in layout_map if pattern not in used]
+    found["two rules"] = [path for path, patterns in rules.items() if len(patterns) > 1]
     # endregion
-    return layout_map
-
-
-def nothing_is_split(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """Return a layout map whose rules match in the current version of Keras.
-
-    The layout map that you fix worked for years. Symptoms: since an update from Keras 3.13, each
-    core of a v3-8 has to hold all of Gemma 7B, 34.15 GB, instead of 4.27 GB. No line of this file
-    changed.
-
-    Args:
-        device_mesh: A mesh with axes "batch" and "model".
-
-    """
-    layout_map = keras.distribution.LayoutMap(device_mesh)
     # region task 3
-    #: Write rules that match in the current version of Keras. The old rules are:
-    #:     layout_map["token_embedding"] = ("model", None)
-    #:     layout_map["(query|key|value)/kernel"] = ("model", None, None)
-    #:     layout_map["attention_output/kernel"] = ("model", None, None)
-    #:     layout_map["ffw_gating"] = (None, "model")
-    #:     layout_map["ffw_linear"] = ("model", None)
-    layout_map.update(
-        {
-            r"token_embedding/embeddings": ("model", None),
-            # The whole path, from its beginning to its end, so that no adapter matches.
-            r"decoder_block_\d+/attention/\w+/kernel": ("model", None, None),
-            r"decoder_block_\d+/ffw_gating(_2)?/kernel": (None, "model"),
-            r"decoder_block_\d+/ffw_linear/kernel": ("model", None),
-        }
-    )
+    #: Add "does not fit", "replicated" and "costly dimension" to `found`. For the dimension
+    #: that costs least see `kit lesson clinic "Where to look"`.
+    axis_sizes = dict(zip(layout_map.device_mesh.axis_names, layout_map.device_mesh.shape, strict=True))
+    # The number of the dimension that "model" splits, by the end of the path.
+    cheapest = {"embeddings": 0, "query/kernel": 0, "key/kernel": 0, "value/kernel": 0, "attention_output/kernel": 0}
+    cheapest |= {"ffw_gating/kernel": 1, "ffw_gating_2/kernel": 1, "ffw_linear/kernel": 0}
+    for path, patterns in rules.items():
+        if len(patterns) > 1:
+            continue
+        spec = layout_map[patterns[0]].axes if patterns else ()
+        shape = shapes[path]
+        divides = all(not axis or size % axis_sizes[axis] == 0 for size, axis in zip(shape, spec, strict=False))
+        if len(spec) > len(shape) or not divides:
+            found.setdefault("does not fit", []).append(path)
+            continue
+        if "lora_" in path:
+            continue
+        dimension = next((number for end, number in cheapest.items() if path.endswith(end)), None)
+        few_heads = path.endswith(("key/kernel", "value/kernel")) and shape[0] % axis_sizes["model"]
+        expected = {dimension: "model"} if dimension is not None and not few_heads else {}
+        splits = {number: axis for number, axis in enumerate(spec) if axis}
+        if splits != expected:
+            found.setdefault("costly dimension" if splits else "replicated", []).append(path)
     # endregion
-    return layout_map
+    return found
 
 
-def one_head_on_eight_cores(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """Return a layout map for Gemma 2B, which has 8 query heads and one key and value head.
+def diagnose_moments(
+    trained: Mapping[str, jax.Array], moments: Mapping[str, Sequence[jax.Array]]
+) -> dict[str, list[str]]:
+    """Return what is wrong with the moments of an optimizer, and the paths that show it.
 
-    The layout map that you fix is right for Gemma 7B. Symptoms: on the meshes (1, 8) and (2, 4)
-    Keras cannot build the model and raises a ValueError.
+    - "placed unlike its variable": paths of trained variables of which a moment is not sharded like
+      the variable. Specs that are written differently can place the same shards.
+    - "of a frozen variable": paths with moments that are not trained.
+    - "without moments": paths that are trained and have no moments.
 
     Args:
-        device_mesh: A mesh with axes "batch" and "model". The axis "model" has 2 to 8 devices.
+        trained: Path -> value of each trained variable.
+        moments: Path -> the two moments that the optimizer keeps for the variable of this path.
+
+    Returns:
+        Cause -> paths, in any order. A cause that is not there has no paths, or is left out.
+
+    """
+    # region task 4
+    #: Compare the paths, and the sharding of each variable with that of its moments. A
+    #: moment has the shape of its variable.
+    misplaced = [
+        path
+        for path in moments.keys() & trained.keys()
+        if not all(
+            moment.sharding.is_equivalent_to(trained[path].sharding, trained[path].ndim) for moment in moments[path]
+        )
+    ]
+    return {
+        "placed unlike its variable": misplaced,
+        "of a frozen variable": sorted(moments.keys() - trained.keys()),
+        "without moments": sorted(trained.keys() - moments.keys()),
+    }
+    # endregion
+
+
+def prescribe(
+    device_mesh: keras.distribution.DeviceMesh, architecture: Mapping[str, Any]
+) -> keras.distribution.LayoutMap:
+    """Return the layout map that costs least for a Gemma of the first generation on this mesh.
+
+    With it each patient is healthy: every rule has an effect, and no rule matches an adapter that
+    its spec does not fit, on whatever layers LoRA is.
+
+    Args:
+        device_mesh: A mesh with axes "batch" and "model". "model" divides the query heads.
+        architecture: A backbone's ``get_config()``, such as ``architecture["num_layers"]``.
 
     """
     layout_map = keras.distribution.LayoutMap(device_mesh)
-    # region task 4
-    #: Write rules for Gemma 2B under which a step sends the fewest bytes. The rules for
-    #: Gemma 7B are:
-    #:     layout_map[".*embeddings"] = ("model", None)
-    #:     layout_map[".*(query|key|value|attention_output)/kernel"] = ("model", None, None)
-    #:     layout_map[".*ffw_gating(_2)?/kernel"] = (None, "model")
-    #:     layout_map[".*ffw_linear/kernel"] = ("model", None)
-    layout_map.update(
-        {
-            r".*/embeddings": ("model", None),
-            # Key and value have one head, which all query heads need: no rule matches them, so both
-            # are replicated.
-            r".*/attention/(query|attention_output)/kernel": ("model", None, None),
-            r".*/ffw_gating(_2)?/kernel": (None, "model"),
-            r".*/ffw_linear/kernel": ("model", None),
-        }
-    )
+    # region task 5
+    #: Write the rules. Which of them depends on the mesh and on the architecture?
+    model = dict(zip(device_mesh.axis_names, device_mesh.shape, strict=True))["model"]
+    few_heads = architecture["num_key_value_heads"] % model
+    split_by_heads = "query|attention_output" if few_heads else "query|key|value|attention_output"
+    layout_map["token_embedding/embeddings"] = ("model", None)
+    layout_map[rf"decoder_block_\d+/attention/({split_by_heads})/kernel"] = ("model", None, None)
+    layout_map[r"decoder_block_\d+/ffw_gating(_2)?/kernel"] = (None, "model")
+    layout_map[r"decoder_block_\d+/ffw_linear/kernel"] = ("model", None)
     # endregion
     return layout_map
-
-
-def moments_on_every_core(model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float) -> None:
-    """Compile the model so that the optimizer state is sharded like the variables.
-
-    The code that you fix was written after an error about "incompatible devices". Symptoms: the
-    loss is the same. When all parameters are trained, a core holds an eighth of the weights but all
-    moments, which are twice as large as the whole model.
-
-    Args:
-        model: The model, under a distribution that is set, with or without LoRA.
-        learning_rate: Constant learning rate of AdamW.
-        weight_decay: Weight decay of AdamW, not for biases and normalization scales.
-
-    """
-    # region task 5
-    #: Compile the model so that each moment is sharded like its variable. The old code is:
-    #:     adamw = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
-    #:     adamw.exclude_from_weight_decay(var_names=["scale", "bias"])
-    #:     adamw.build(model.trainable_variables)
-    #:     mesh = keras.distribution.distribution().device_mesh
-    #:     everywhere = keras.distribution.TensorLayout((), mesh)
-    #:     for variable in adamw.variables:
-    #:         variable._value = keras.distribution.distribute_tensor(variable.value, everywhere)
-    #:     crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    #:     accuracy = keras.metrics.SparseCategoricalAccuracy()
-    #:     model.compile(adamw, loss=crossentropy, weighted_metrics=[accuracy])
-    optimizer = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
-    # Keras builds the optimizer later, under the distribution that is set. Then each moment takes
-    # the layout of its variable.
-    model.compile(
-        optimizer=optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy()],
-    )
-    # endregion

@@ -1,93 +1,173 @@
-"""What a training step needs on a TPU, by arithmetic: predict it first, then ask the compiler."""
+"""What a training run needs on a TPU: predict it on paper first, then ask the compiler."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
-def argument_nbytes(architecture: Mapping[str, Any], mesh: tuple[int, int], rank: int, dtype: str) -> int:
+def argument_nbytes(
+    architecture: Mapping[str, Any], mesh: tuple[int, int], rank: int, dtype: str, layout: str = "tensor"
+) -> int:
     """Return the bytes of weights, adapters and moments on one device.
 
-    The optimizer is AdamW and the layout is the tutorial's: the matrices of the embeddings, the
-    attention and the feed-forward are sharded over "model"; normalization scales and adapters are
-    replicated. Step counts, metrics and the batch take a few bytes and do not count.
+    The optimizer is AdamW. The matrices of the embeddings, the attention and the feed-forward are
+    split; normalization scales and adapters are replicated. Step counts, metrics and the batch take
+    a few bytes and do not count.
 
     Args:
-        architecture: A backbone's ``get_config()``, of a Gemma of the first generation. The model
-            axis divides its numbers of heads.
+        architecture: A backbone's ``get_config()``, of a Gemma of the first generation. The axes
+            that split a matrix divide it.
         mesh: Sizes of the axes "batch" and "model".
         rank: Rank of LoRA on query and value, which trains only the adapters; 0 trains all
             parameters.
         dtype: "float32", "bfloat16", or "mixed_bfloat16", which stores variables in float32 and
             computes in bfloat16. Adapters are always float32. A moment has its variable's dtype.
+        layout: "tensor" splits matrices over "model", "fsdp" over "batch" as well.
 
     """
     heads = architecture["num_query_heads"] + architecture["num_key_value_heads"]
     hidden, head_dim = architecture["hidden_dim"], architecture["head_dim"]
     layers = architecture["num_layers"]
     # region task 1
-    #: Count the model's elements on one device: its share of each matrix, all of each
-    #: scale. A block has four attention kernels, three feed-forward kernels of hidden x half of
-    #: intermediate_dim, and two scales. One more scale follows the last block.
+    #: Count the elements of the matrices, of the scales and of the adapters. A block has
+    #: four attention kernels, three feed-forward kernels of hidden x half of intermediate_dim, and
+    #: two scales; one more scale follows the last block. LoRA adds A of shape (heads, hidden, rank)
+    #: and B of shape (rank, head_dim) to each query and value. Then return the bytes on a device,
+    #: with two moments for each trained element.
     attention = 2 * heads * hidden * head_dim
     # Gemma's intermediate dimension is that of both gating matrices together.
     feed_forward = 3 * hidden * (architecture["intermediate_dim"] // 2)
     matrices = architecture["vocabulary_size"] * hidden + layers * (attention + feed_forward)
-    held = matrices // mesh[1] + (2 * layers + 1) * hidden
-    # endregion
-    # region task 2
-    #: Count the elements of all adapters. Each query and each value has A of shape
-    #: (heads, hidden, rank) and B of shape (rank, head_dim).
+    parts = mesh[1] * (mesh[0] if layout == "fsdp" else 1)
+    held = matrices // parts + (2 * layers + 1) * hidden
     adapters = layers * rank * (heads * hidden + 2 * head_dim)
-    # endregion
-    # region task 3
-    #: Return the bytes of the model, the adapters, and two moments per trained element.
     nbytes = held * (2 if dtype == "bfloat16" else 4)
     return nbytes + 3 * 4 * adapters if rank else 3 * nbytes
     # endregion
 
 
-def all_reduce_nbytes(architecture: Mapping[str, Any], rank: int, batch_size: int, sequence_length: int) -> int:
-    """Return the bytes of the results of all all-reduces in one training step.
+def activation_nbytes(
+    architecture: Mapping[str, Any], mesh: tuple[int, int], batch_size: int, sequence_length: int, dtype: str
+) -> int:
+    """Return the bytes that a device keeps from the forward to the backward pass, with remat.
 
-    The mesh is (1, 8) and the dtype float32. Nearly all bytes are activations of shape
-    (batch, sequence, hidden) and their gradients. Results without the dimension hidden, such as
-    the normalizer of the loss, do not count.
+    With remat, these are the input of each block, of shape (batch, sequence, hidden), and the
+    logits. Both are in the dtype of the computation.
 
     Args:
         architecture: A backbone's ``get_config()``.
-        rank: Rank of LoRA on query and value, which trains only the adapters; 0 trains all
-            parameters.
+        mesh: Sizes of the axes "batch", which splits the examples, and "model", which splits the
+            vocabulary of the logits.
         batch_size: Examples in a batch.
         sequence_length: Tokens of an example.
+        dtype: As above; "mixed_bfloat16" computes in bfloat16.
 
     """
-    # region task 4
-    #: Count the all-reduces of activations: in the forward and backward pass of each block,
-    #: at the embeddings, and in the backward pass at the logits. With LoRA, nothing before the
-    #: first block's query and value needs a gradient. Return the bytes of their results.
-    number = 4 * architecture["num_layers"] + 2 - (1 if rank else 0)
-    return number * batch_size * sequence_length * architecture["hidden_dim"] * 4
+    # region task 2
+    #: Count the elements for one token, then the tokens of a device. Return the bytes.
+    per_token = architecture["num_layers"] * architecture["hidden_dim"] + architecture["vocabulary_size"] // mesh[1]
+    return batch_size // mesh[0] * sequence_length * per_token * (4 if dtype == "float32" else 2)
     # endregion
 
 
-def make_it_fit() -> dict[str, Any]:
-    """Return settings with which all of Gemma 7B can be trained on a TPU v3-8.
+def cache_nbytes(
+    architecture: Mapping[str, Any], mesh: tuple[int, int], batch_size: int, max_length: int, dtype: str
+) -> int:
+    """Return the bytes of the cache of keys and values on a device while a model generates.
 
-    A program has 16.62 GB on each core. The layout is the tutorial's, the optimizer Keras' AdamW,
-    and an example has 128 tokens. A step has at least 8,192 tokens, and it changes the weights. In
-    float32 on the mesh (1, 8), weights and moments take 12.81 GB per core.
+    The cache has one key and one value for each block, key and value head, and token. It is in the
+    dtype of the computation.
+
+    Args:
+        architecture: A backbone's ``get_config()``.
+        mesh: Sizes of the axes "batch", which splits the examples, and "model", which splits the
+            heads if it divides their number; otherwise they are replicated.
+        batch_size: Texts that are generated at the same time.
+        max_length: Tokens of a text, including the prompt.
+        dtype: As above; "mixed_bfloat16" computes in bfloat16.
+
+    """
+    # region task 3
+    #: Return the bytes.
+    heads = architecture["num_key_value_heads"]
+    if heads % mesh[1] == 0:
+        heads //= mesh[1]
+    of_one_text = 2 * architecture["num_layers"] * max_length * heads * architecture["head_dim"]
+    return batch_size // mesh[0] * of_one_text * (4 if dtype == "float32" else 2)
+    # endregion
+
+
+def sent_nbytes(
+    architecture: Mapping[str, Any], mesh: tuple[int, int], rank: int, batch_size: int, sequence_length: int
+) -> dict[str, int]:
+    """Return the bytes that a device sends in one training step, by the axis over which it sends.
+
+    The layout is "tensor", the dtype float32, without remat. A ring of n devices adds up a value of
+    b bytes in 2 (n - 1) steps, in each of which a device sends b / n bytes. Small results, such as
+    the normalizer of the loss, do not count, and neither do all-gathers.
+
+    Args:
+        architecture: A backbone's ``get_config()``.
+        mesh: Sizes of the axes "batch" and "model". With LoRA one of them is 1.
+        rank: Rank of LoRA on query and value, which trains only the adapters; 0 trains all
+            parameters.
+        batch_size: Examples in a batch; a multiple of the axis "batch".
+        sequence_length: Tokens of an example.
 
     Returns:
-        "mesh": sizes of "batch" and "model", a tuple; "dtype": as above; "batch_size": examples
-        in a step; "remat": whether to recompute each block's activations in the backward pass
-        instead of storing them.
+        "model": bytes of activations and their gradients; "batch": bytes of the gradients of
+        trained variables. An axis of one device sends nothing.
+
+    """
+    hidden, layers = architecture["hidden_dim"], architecture["num_layers"]
+    heads = architecture["num_query_heads"] + architecture["num_key_value_heads"]
+    # region task 4
+    #: Count the all-reduces of activations: in the forward and backward pass of each block,
+    #: at the embeddings, and in the backward pass at the logits. With LoRA, nothing before the
+    #: first block's query and value needs a gradient. Then count the gradients that a device has:
+    #: of the adapters; or of its share of each matrix, with that of the embeddings twice, and of
+    #: all scales. Return what a ring sends.
+    number = 4 * layers + 2 - (1 if rank else 0)
+    activations = number * (batch_size // mesh[0]) * sequence_length * hidden * 4
+    if rank:
+        gradients = layers * rank * (heads * hidden + 2 * architecture["head_dim"])
+    else:
+        block = 2 * heads * hidden * architecture["head_dim"] + 3 * hidden * (architecture["intermediate_dim"] // 2)
+        embeddings = architecture["vocabulary_size"] * hidden
+        gradients = (2 * embeddings + layers * block) // mesh[1] + (2 * layers + 1) * hidden
+    return {
+        "model": activations * 2 * (mesh[1] - 1) // mesh[1],
+        "batch": gradients * 4 * 2 * (mesh[0] - 1) // mesh[0],
+    }
+    # endregion
+
+
+def choose_run() -> dict[str, Any]:
+    """Return the slice and the settings of a run that tunes Gemma 7B for a budget.
+
+    The run trains on 32,768 texts of 512 tokens, once. A step has at least 32 texts, and it
+    changes what it trains. LoRA has rank 8 or more, or all parameters are trained. The run costs at
+    most 0.80 dollars: ``kit lesson planning "What a run costs"`` has the prices, and says how long
+    a step takes by the compiler's figures. The layout is "tensor".
+
+    Returns:
+        "topology": "v5e-8", "v5e-16", "v6e-8" or "v5p-8"; "mesh": sizes of "batch" and "model", a
+        tuple; "dtype" and "rank" as above; "batch_size": texts in a step; "remat": whether each
+        block's activations are computed again in the backward pass; "dollars": what the run costs,
+        within 10 %.
 
     """
     # region task 5
-    #: Return the four settings. Predict before you try: which of them change the bytes of
-    #: weights and moments, and which change what the step needs while it computes?
-    # A batch axis shards the weights over fewer cores, and in bfloat16 AdamW changes none of them:
-    # so 12.81 GB are fixed. The activations must fit into the rest. Neither remat nor
-    # mixed_bfloat16 is enough without the other.
-    return {"mesh": (1, 8), "dtype": "mixed_bfloat16", "batch_size": 64, "remat": True}
+    #: Return the seven settings. Rule out on paper what cannot fit, cannot learn, or sends
+    #: too much, and ask the compiler about what is left.
+    # In bfloat16 the weights fit on one chip of a v6e: no activation is sent. The adapters are
+    # float32, so small updates survive.
+    return {
+        "topology": "v6e-8",
+        "mesh": (8, 1),
+        "dtype": "bfloat16",
+        "rank": 8,
+        "batch_size": 32,
+        "remat": True,
+        "dollars": 0.70,
+    }
     # endregion

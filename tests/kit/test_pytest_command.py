@@ -24,7 +24,7 @@ INDEPENDENT = {
     "generation": "right_own_decoding",
     "checkpoint": "right_numpy_files",
     "planning": "right_by_shapes",
-    "clinic": "right_exact_paths",
+    "clinic": "right_by_words",
     "precision": "right_subclass_in_float32",
     "multihost": "right_process_allgather",
 }

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kit.judge.catalogue import Exercise
 
 if TYPE_CHECKING:
+    import jax
     import keras
-    import keras_hub
 
 
 class ClinicExercise(Protocol):
     """The functions to write."""
 
-    def too_much_on_each_core(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-        """Return a layout map that shards every matrix of Gemma, with and without LoRA."""
+    def deciding_rules(self, layout_map: keras.distribution.LayoutMap, paths: Sequence[str]) -> dict[str, list[str]]:
+        """Return the rules that Keras finds for each path of a variable."""
 
-    def twice_the_collectives(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-        """Return a layout map that splits each matrix along the dimension that costs least."""
+    def diagnose_layout(
+        self, layout_map: keras.distribution.LayoutMap, shapes: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, list[str]]:
+        """Return what is wrong with a layout map for a model, and the names that show it."""
 
-    def nothing_is_split(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-        """Return a layout map whose rules match in the current version of Keras."""
+    def diagnose_moments(
+        self, trained: Mapping[str, jax.Array], moments: Mapping[str, Sequence[jax.Array]]
+    ) -> dict[str, list[str]]:
+        """Return what is wrong with the moments of an optimizer, and the paths that show it."""
 
-    def one_head_on_eight_cores(self, device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-        """Return a layout map for Gemma 2B, which has 8 query heads and one key and value head."""
-
-    def moments_on_every_core(
-        self, model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float
-    ) -> None:
-        """Compile the model so that the optimizer state is sharded like the variables."""
+    def prescribe(
+        self, device_mesh: keras.distribution.DeviceMesh, architecture: Mapping[str, Any]
+    ) -> keras.distribution.LayoutMap:
+        """Return the layout map that costs least for a Gemma on this mesh."""
 
 
 EXERCISE = Exercise(
@@ -37,44 +39,57 @@ EXERCISE = Exercise(
     name="clinic",
     title="The clinic",
     difficulty=2,
-    minutes=35,
+    minutes=45,
     prerequisites=("layout", "training"),
     contract=ClinicExercise,
     advanced=True,
     hints=(
-        "Look at the table in the lesson. For each of the five functions, which column can you check by reading the "
-        "code, and which needs a command? For two of them it is enough to compare the patterns with a path, character "
-        "by character.",
-        "Tasks 1 to 3: count the variables that each rule matches, and compare with the number of blocks. In task 2 "
-        "every rule matches: write the names of the dimensions next to each spec. Task 4: which kernels have a "
-        "dimension of size 1 that the rule splits over eight devices? Variables that no rule matches are replicated. "
-        "Task 5: ask for each line what it does, and what would change without it.",
-        "Task 1: match one more matrix per block, whose name has a suffix. Task 2: the patterns are right; change the "
-        'specs of four rules as `kit lesson layout "Which dimension"` explains. Task 3: let each pattern match the '
-        "path from its beginning to its end, and no adapter. Task 4: remove two names from one rule. Task 5: pass the "
-        "optimizer to compile without building it first. Then you need none of the lines that move variables.",
+        "Work like a doctor: what can you see without a machine? The keys and the paths are text. For each cause of "
+        "the "
+        "docstring, say which two things you compare: a key and a path, a spec and a shape, a spec and the table of "
+        "the "
+        "lesson, two shardings, or two sets of paths.",
+        "Task 1: `re.fullmatch`; a list over the layout map has its keys. Task 2: the keys that occur in no list, and "
+        "the lists with more than one key. Task 3: `layout_map[key].axes` is the spec of a key, and "
+        "`layout_map.device_mesh` has `axis_names` and `shape`. Task 4: `sharding.is_equivalent_to(other, number of "
+        "dimensions)`, and differences of `keys()`. Task 5: for which two kernels does the number of heads matter?",
+        "Task 3: first skip the paths with two rules. Then name what does not fit, and continue with the next path. "
+        "Then "
+        "skip adapters. Then compare a dictionary, dimension -> axis, without the Nones, with the expected one: empty "
+        "for "
+        "a scale, and for key and value if the axis does not divide their heads. If they differ, it is the costly "
+        "dimension, or replicated if yours is empty. Task 5: a pattern for the kernels that are split by heads, whose "
+        "alternatives depend on `num_key_value_heads`, and one for each other kind of matrix. End each with /kernel.",
     ),
     questions={
-        ("spec", "too_much_on_each_core", 60): {
-            "memory": "Every matrix of a small model and of Gemma 7B is sharded, and no rule matches an adapter that "
-            "its spec does not fit."
+        ("spec", "deciding_rules", 60): {
+            "rules": "For each path of 19 patients, the rules are those that Keras finds.",
         },
-        ("spec", "twice_the_collectives", 60): {
-            "dimensions": "Every matrix is split along the dimension that costs least."
+        ("spec", "diagnose_layout", 60): {
+            "causes": "Each of 19 layout maps gets its causes, with the rules and the paths that show them.",
         },
-        ("spec", "nothing_is_split", 60): {
-            "rules": "In the current version of Keras, every rule matches the variables that it is for, and no others."
+        ("spec", "diagnose_moments", 60): {
+            "moments": "Each of 21 optimizers gets its causes, with the paths that show them.",
         },
-        ("spec", "one_head_on_eight_cores", 60): {
-            "one_head": "Keras can build Gemma 2B with and without LoRA: key and value are replicated, all other "
-            "matrices are sharded."
+        ("spec", "prescribe", 90): {
+            "prescription": "Gemma 7B, Gemma 2B and two small models are sharded at least cost, with and without LoRA.",
         },
-        ("spec", "moments_on_every_core", 90): {
-            "moments": "The optimizer is the one asked for, and its moments are sharded like their variables.",
-            "loss": "The loss and the accuracy are unchanged.",
+    },
+    remedies={
+        "Read the pattern": {
+            "CLINIC_WRONG_RULES": "Compare one of these paths with each key of its layout map, character by character.",
+            "CLINIC_PATTERN_WITHOUT_END": "Write the end of the path into the pattern: an adapter has the name of its "
+            "layer, and other dimensions.",
         },
-        ("program", "twice_the_collectives", 120): {
-            "collectives": "The compiled gradients send no more bytes than tensor parallelism needs."
+        "Where to look": {
+            "CLINIC_WRONG_DIAGNOSIS": "Take the first of these names, and compare its spec with its shape, the mesh, "
+            "and "
+            "the table of the lesson.",
+            "CLINIC_SCALE_SPLIT": "Leave scales to no rule: then they are replicated.",
+        },
+        "Moments that were moved": {
+            "CLINIC_WRONG_MOMENTS": "Take the first of these paths: is it trained, does it have moments, and does each "
+            "place the same shards on the same devices as the variable? One of these is not so."
         },
     },
 )

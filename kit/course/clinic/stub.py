@@ -1,118 +1,110 @@
-"""Layout maps and an optimizer with a mistake that the loss does not show."""
+"""Diagnoses of layout maps and optimizers whose mistakes the loss does not show."""
 
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
 import keras
-import keras_hub
 
 
-def too_much_on_each_core(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """Return a layout map that shards every matrix of Gemma, with and without LoRA.
+def deciding_rules(layout_map: keras.distribution.LayoutMap, paths: Sequence[str]) -> dict[str, list[str]]:
+    """Return the rules that Keras finds for each path of a variable.
 
-    The layout map that you fix comes from a public notebook. Symptoms: the loss is the same in all
-    digits. Each core of a v3-8 holds 11.67 GB of Gemma 7B instead of 4.27 GB. Every rule matches
-    something.
-
-    Args:
-        device_mesh: A mesh with axes "batch" and "model".
-
-    """
-    layout_map = keras.distribution.LayoutMap(device_mesh)
-    # Task 1: Write rules under which no matrix is replicated. The notebook has these rules:
-    #     layout_map[".*embeddings"] = ("model", None)
-    #     layout_map[".*(query|key|value).kernel"] = ("model", None, None)
-    #     layout_map[".*attention_output.kernel"] = ("model", None, None)
-    #     layout_map[".*ffw_gating.kernel"] = (None, "model")
-    #     layout_map[".*ffw_linear.kernel"] = ("model", None)
-    raise NotImplementedError("clinic, task 1")
-    return layout_map
-
-
-def twice_the_collectives(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """Return a layout map that splits each matrix along the dimension that costs least.
-
-    The layout map that you fix was copied from printed specs. Symptoms: the loss and the bytes on
-    each core are the same. The compiled step has about twice as many all-reduces as necessary.
+    Keras takes a key that equals the path. If there is none, it takes all keys that match the
+    whole path as regular expressions. With none the variable is replicated; with several Keras
+    raises an error.
 
     Args:
-        device_mesh: A mesh with axes "batch" and "model".
+        layout_map: Any layout map. Iterate over it to get its keys.
+        paths: Paths of variables.
+
+    Returns:
+        For each path its keys, in any order; an empty list if there are none.
 
     """
-    layout_map = keras.distribution.LayoutMap(device_mesh)
-    # Task 2: Write rules, with these patterns or others, that split the dimension that costs least.
-    # The old rules are:
-    #     layout_map[".*embeddings"] = ("model", None)
-    #     layout_map[".*(query|key|value)/kernel"] = (None, "model", None)
-    #     layout_map[".*attention_output/kernel"] = (None, None, "model")
-    #     layout_map[".*ffw_gating(_2)?/kernel"] = ("model", None)
-    #     layout_map[".*ffw_linear/kernel"] = (None, "model")
+    found = {}
+    for path in paths:
+        # Task 1: Find the keys for this path, and put them into `found`. Do not change the layout
+        # map.
+        raise NotImplementedError("clinic, task 1")
+    return found
+
+
+def diagnose_layout(
+    layout_map: keras.distribution.LayoutMap, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, list[str]]:
+    """Return what is wrong with a layout map for a model, and the names that show it.
+
+    The causes, and what names them:
+
+    - "rule without effect": keys that decide no variable.
+    - "two rules": paths for which Keras finds several keys. They are in none of the lists below.
+    - "does not fit": paths whose spec has more entries than the variable has dimensions, or an
+      axis that does not divide its dimension. They are in none of the lists below.
+    - "replicated": paths of matrices that no axis splits, and that should be split.
+    - "costly dimension": paths of matrices that are split along another dimension than the one
+      that costs least, and of scales that are split at all. If the axis "model" does not divide
+      the heads of key and value, splitting these is costly, too.
+
+    Adapters cost little: they are only in "two rules" and "does not fit".
+
+    Args:
+        layout_map: A layout map over a mesh with axes "batch" and "model".
+        shapes: Path and shape of each variable of a Gemma of the first generation, which can have
+            LoRA on any layer.
+
+    Returns:
+        Cause -> names, in any order. A cause that is not there has no names, or is left out.
+
+    """
+    rules = deciding_rules(layout_map, list(shapes))
+    found: dict[str, list[str]] = {}
+    # Task 2: Add "rule without effect" and "two rules" to `found`.
     raise NotImplementedError("clinic, task 2")
-    return layout_map
-
-
-def nothing_is_split(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """Return a layout map whose rules match in the current version of Keras.
-
-    The layout map that you fix worked for years. Symptoms: since an update from Keras 3.13, each
-    core of a v3-8 has to hold all of Gemma 7B, 34.15 GB, instead of 4.27 GB. No line of this file
-    changed.
-
-    Args:
-        device_mesh: A mesh with axes "batch" and "model".
-
-    """
-    layout_map = keras.distribution.LayoutMap(device_mesh)
-    # Task 3: Write rules that match in the current version of Keras. The old rules are:
-    #     layout_map["token_embedding"] = ("model", None)
-    #     layout_map["(query|key|value)/kernel"] = ("model", None, None)
-    #     layout_map["attention_output/kernel"] = ("model", None, None)
-    #     layout_map["ffw_gating"] = (None, "model")
-    #     layout_map["ffw_linear"] = ("model", None)
+    # Task 3: Add "does not fit", "replicated" and "costly dimension" to `found`. For the dimension
+    # that costs least see `kit lesson clinic "Where to look"`.
     raise NotImplementedError("clinic, task 3")
-    return layout_map
+    return found
 
 
-def one_head_on_eight_cores(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """Return a layout map for Gemma 2B, which has 8 query heads and one key and value head.
+def diagnose_moments(
+    trained: Mapping[str, jax.Array], moments: Mapping[str, Sequence[jax.Array]]
+) -> dict[str, list[str]]:
+    """Return what is wrong with the moments of an optimizer, and the paths that show it.
 
-    The layout map that you fix is right for Gemma 7B. Symptoms: on the meshes (1, 8) and (2, 4)
-    Keras cannot build the model and raises a ValueError.
+    - "placed unlike its variable": paths of trained variables of which a moment is not sharded like
+      the variable. Specs that are written differently can place the same shards.
+    - "of a frozen variable": paths with moments that are not trained.
+    - "without moments": paths that are trained and have no moments.
 
     Args:
-        device_mesh: A mesh with axes "batch" and "model". The axis "model" has 2 to 8 devices.
+        trained: Path -> value of each trained variable.
+        moments: Path -> the two moments that the optimizer keeps for the variable of this path.
+
+    Returns:
+        Cause -> paths, in any order. A cause that is not there has no paths, or is left out.
+
+    """
+    # Task 4: Compare the paths, and the sharding of each variable with that of its moments. A
+    # moment has the shape of its variable.
+    raise NotImplementedError("clinic, task 4")
+
+
+def prescribe(
+    device_mesh: keras.distribution.DeviceMesh, architecture: Mapping[str, Any]
+) -> keras.distribution.LayoutMap:
+    """Return the layout map that costs least for a Gemma of the first generation on this mesh.
+
+    With it each patient is healthy: every rule has an effect, and no rule matches an adapter that
+    its spec does not fit, on whatever layers LoRA is.
+
+    Args:
+        device_mesh: A mesh with axes "batch" and "model". "model" divides the query heads.
+        architecture: A backbone's ``get_config()``, such as ``architecture["num_layers"]``.
 
     """
     layout_map = keras.distribution.LayoutMap(device_mesh)
-    # Task 4: Write rules for Gemma 2B under which a step sends the fewest bytes. The rules for
-    # Gemma 7B are:
-    #     layout_map[".*embeddings"] = ("model", None)
-    #     layout_map[".*(query|key|value|attention_output)/kernel"] = ("model", None, None)
-    #     layout_map[".*ffw_gating(_2)?/kernel"] = (None, "model")
-    #     layout_map[".*ffw_linear/kernel"] = ("model", None)
-    raise NotImplementedError("clinic, task 4")
-    return layout_map
-
-
-def moments_on_every_core(model: keras_hub.models.CausalLM, learning_rate: float, weight_decay: float) -> None:
-    """Compile the model so that the optimizer state is sharded like the variables.
-
-    The code that you fix was written after an error about "incompatible devices". Symptoms: the
-    loss is the same. When all parameters are trained, a core holds an eighth of the weights but all
-    moments, which are twice as large as the whole model.
-
-    Args:
-        model: The model, under a distribution that is set, with or without LoRA.
-        learning_rate: Constant learning rate of AdamW.
-        weight_decay: Weight decay of AdamW, not for biases and normalization scales.
-
-    """
-    # Task 5: Compile the model so that each moment is sharded like its variable. The old code is:
-    #     adamw = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
-    #     adamw.exclude_from_weight_decay(var_names=["scale", "bias"])
-    #     adamw.build(model.trainable_variables)
-    #     mesh = keras.distribution.distribution().device_mesh
-    #     everywhere = keras.distribution.TensorLayout((), mesh)
-    #     for variable in adamw.variables:
-    #         variable._value = keras.distribution.distribute_tensor(variable.value, everywhere)
-    #     crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    #     accuracy = keras.metrics.SparseCategoricalAccuracy()
-    #     model.compile(adamw, loss=crossentropy, weighted_metrics=[accuracy])
+    # Task 5: Write the rules. Which of them depends on the mesh and on the architecture?
     raise NotImplementedError("clinic, task 5")
+    return layout_map

@@ -283,7 +283,7 @@ class Save:
 def _arrays_to_save() -> dict[str, np.ndarray]:
     """Arrays under the names of a large model's adapters, which any sorting puts in another order.
 
-    They are so many that a set of the names depends on the order in which they are added: some
+    The order of a set of these names depends on the order in which they are added: some of the
     names collide in its hash table, whatever the seed of the hashes is.
     """
     random = np.random.default_rng(0)
@@ -291,8 +291,8 @@ def _arrays_to_save() -> dict[str, np.ndarray]:
     for block in reversed(range(28)):
         for layer in ("value", "query"):
             names += [f"decoder_block_{block}/attention/{layer}/lora_kernel_{matrix}" for matrix in "ba"]
-    backwards = names[::-1]
-    assert list(set(names)) != list(set(backwards)), "a set of these names has one order"
+    other_way = names[::-1]
+    assert list(set(names)) != list(set(other_way)), "a set of these names has one order"
     return {name: random.normal(size=(2, 3)).astype("float32") for name in names}
 
 

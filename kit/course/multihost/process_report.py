@@ -239,13 +239,14 @@ def judge_end(training: TwoProcesses) -> None:
 
 
 def _judge_order(gathered: Sequence[tuple[str, ...]]) -> None:
-    """As far as both have come, they gather the same arrays in the same order."""
+    """Up to where both are, they gather the same arrays in the same order."""
     for position, (first, second) in enumerate(zip(*gathered, strict=False)):
         if first != second:
             shown = slice(max(0, position - 1), position + 3)
             raise Failed(
                 "MULTIHOST_COLLECTIVES_DIFFER",
-                f"The processes gather arrays in different orders: as number {position + 1}, process 0 gathers {first}, "
+                f"The processes gather arrays in different orders: as number {position + 1}, process 0 gathers "
+                f"{first}, "
                 f"and process 1 {second}.",
                 ("gathered by process 0", "by process 1"),
                 list(zip(gathered[0][shown], gathered[1][shown], strict=False)),

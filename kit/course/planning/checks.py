@@ -1,113 +1,120 @@
-"""Checks of ``planning``: predictions are compared with Keras' variables and the TPU compiler."""
+"""Checks of ``planning``: predictions are compared with closed forms and the TPU compiler."""
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from kit.checks.diagnosis import Failed
-from kit.course.planning.all_reduce_bytes import COMPILED, activation_nbytes, compiled_activations
-from kit.course.planning.argument_bytes import Configuration, common_mistakes, expected_nbytes
-from kit.course.planning.step_settings import Setting, chosen_settings, read_settings
-from kit.course.shared import tensor_parallel
+from kit.course.planning import prices
+from kit.course.planning.ask import Answer, Question, ask
+from kit.course.planning.cases import ACTIVATIONS, ARGUMENTS, CACHE, SENT, Case, with_layers
+from kit.course.planning.chosen_run import ChosenRun, Setting, chosen_run, read_settings
+from kit.course.planning.mistakes import (
+    TOLERANCE,
+    activations_table,
+    arguments_table,
+    cache_table,
+    label,
+    sent_table,
+)
 from kit.formatting import format_bytes
+from kit.judge.mistakes import MistakeTable
 from kit.judge.observation import Outcome, returned
 from kit.judge.submission import Submission
-from kit.models.architectures import GEMMA_7B, gemma_config
 
-if TYPE_CHECKING:
-    from kit.tpu.plan import Plan
-
-SEQUENCE_LENGTH = 128
-#: Tokens of a step that must fit. With 2,048 the activations fit a v3-8 in any dtype, with remat
-#: or without.
-TOKENS = 8192
-TOPOLOGY = "v3-8"
-#: Bytes that libtpu 0.0.42.1 gives a program on a core of a v3-8.
-USABLE = 16_621_523_436
-#: The closed forms leave out step counts, metrics and the normalizer of the loss. These and the
-#: compiler's padding are less than this share.
-TOLERANCE = 0.01
-
-_SMALL = gemma_config(**{**tensor_parallel.SMALL_SIZES, "num_layers": 5})
-_SMALL_NAME = "a small Gemma with 16 query and 8 value heads"
-CONFIGURATIONS = (
-    Configuration("Gemma 7B", GEMMA_7B, (1, 8), 4, "float32"),
-    Configuration("Gemma 7B", GEMMA_7B, (2, 4), 4, "bfloat16"),
-    Configuration("Gemma 7B", GEMMA_7B, (1, 8), 0, "float32"),
-    Configuration("Gemma 7B", GEMMA_7B, (4, 2), 0, "bfloat16"),
-    Configuration("Gemma 7B", GEMMA_7B, (1, 8), 9, "mixed_bfloat16"),
-    Configuration(_SMALL_NAME, _SMALL, (2, 4), 3, "float32"),
-    Configuration(_SMALL_NAME, _SMALL, (1, 8), 0, "bfloat16"),
-)
-
-
-@dataclass(frozen=True)
-class StepSize:
-    """A step of Gemma 7B whose all-reduces are predicted."""
-
-    layers: int
-    rank: int
-    batch_size: int
-    sequence_length: int
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of the batch."""
-        return self.batch_size * self.sequence_length
-
-
-STEP_SIZES = (
-    *(StepSize(layers, rank, 2, 128) for layers, rank in COMPILED),
-    StepSize(28, 4, 2, 128),
-    StepSize(28, 0, 2, 128),
-    StepSize(2, 4, 6, 128),
-    StepSize(2, 0, 2, 320),
-)
-
-
-def _blocks(layers: int) -> dict[str, Any]:
-    """The configuration of Gemma 7B with this number of decoder blocks."""
-    return gemma_config(**{**GEMMA_7B["config"], "num_layers": layers})
-
-
-#: What the compiler is asked about.
-COMPILED_CONFIGURATION = Configuration("one block of Gemma 7B", _blocks(1), (2, 4), 4, "bfloat16")
-COMPILED_STEP = StepSize(1, 4, 4, 192)
+#: The step of which the compiler is asked for the arguments and for what is kept.
+COMPILED_MEMORY = Question("v5e-8", (2, 4), "bfloat16", 4, 16, 512, remat=True, layers=1)
+#: The compiler keeps other things as well, most of all within the block that is being computed.
+MOST_OF_PAPER = 1.5
+#: The step whose all-reduces are compared.
+COMPILED_SENT = Case("one block", with_layers(1)["config"], (1, 8), "float32", 4, batch_size=4, length=192)
 
 
 def observe_arguments(submission: Submission) -> list[Outcome[int]]:
     """The bytes predicted for each configuration."""
-    return [_predict_arguments(submission, configuration) for configuration in CONFIGURATIONS]
+    return [_arguments(submission, case) for case in ARGUMENTS]
+
+
+def _arguments(submission: Submission, case: Case) -> Outcome[int]:
+    return _observe_number(
+        submission, "argument_nbytes", dict(case.sizes), case.mesh, case.rank, case.dtype, case.layout
+    )
 
 
 def judge_arguments(predictions: list[Outcome[int]]) -> None:
-    """They are those of Keras' variables, exactly."""
-    for prediction, configuration in zip(predictions, CONFIGURATIONS, strict=True):
-        found, expected = returned(prediction), expected_nbytes(configuration)
-        if found != expected:
-            _fail_for_bytes(found, expected, configuration)
+    """They are those of Keras' variables."""
+    _judge(predictions, ARGUMENTS, arguments_table, "argument_nbytes", "PLANNING_WRONG_BYTES")
 
 
-def observe_compiled_arguments(submission: Submission) -> Outcome[int]:
-    """The bytes predicted for the configuration that is compiled."""
-    return _predict_arguments(submission, COMPILED_CONFIGURATION)
+def observe_activations(submission: Submission) -> list[Outcome[int]]:
+    """The bytes predicted for each step."""
+    return [_activations(submission, case) for case in ACTIVATIONS]
 
 
-def judge_compiled_arguments(prediction: Outcome[int]) -> None:
-    """They are those of the compiled program."""
-    found, configuration = returned(prediction), COMPILED_CONFIGURATION
-    plan = _plan(configuration.config, configuration.mesh, (1,), rank=configuration.rank, dtype=configuration.dtype)
-    if abs(found - plan.arguments) > TOLERANCE * plan.arguments:
-        cause = f"`argument_nbytes` and the compiler disagree about {configuration}."
-        rows = [("the compiler", f"{plan.arguments:,}"), ("yours", f"{found:,}")]
-        raise Failed("PLANNING_WRONG_BYTES", cause, ("", "bytes"), rows)
+def _activations(submission: Submission, case: Case) -> Outcome[int]:
+    arguments = (dict(case.sizes), case.mesh, case.batch_size, case.length, case.dtype)
+    return _observe_number(submission, "activation_nbytes", *arguments)
 
 
-def _predict_arguments(submission: Submission, configuration: Configuration) -> Outcome[int]:
-    sizes = dict(configuration.config["config"])
-    mesh, rank, dtype = configuration.mesh, configuration.rank, configuration.dtype
-    return _observe_number(submission, "argument_nbytes", sizes, mesh, rank, dtype)
+def judge_activations(predictions: list[Outcome[int]]) -> None:
+    """They are the inputs of the blocks and the logits."""
+    _judge(predictions, ACTIVATIONS, activations_table, "activation_nbytes", "PLANNING_WRONG_ACTIVATIONS")
+
+
+def observe_cache(submission: Submission) -> list[Outcome[int]]:
+    """The bytes predicted for each cache."""
+    return [
+        _observe_number(
+            submission, "cache_nbytes", dict(case.sizes), case.mesh, case.batch_size, case.length, case.dtype
+        )
+        for case in CACHE
+    ]
+
+
+def judge_cache(predictions: list[Outcome[int]]) -> None:
+    """They are the keys and values of all tokens."""
+    _judge(predictions, CACHE, cache_table, "cache_nbytes", "PLANNING_WRONG_CACHE")
+
+
+def observe_sent(submission: Submission) -> list[Outcome[dict[str, float]]]:
+    """The bytes predicted for each step, by axis."""
+    return [_sent(submission, case) for case in SENT]
+
+
+def _sent(submission: Submission, case: Case) -> Outcome[dict[str, float]]:
+    def read(result: dict[Any, Any]) -> dict[str, float]:
+        if set(result) != {"model", "batch"}:
+            rows = [("model, batch", ", ".join(map(str, result)) or "none")]
+            raise Failed("NOT_AS_EXPECTED", "The result of sent_nbytes has other keys.", ("expected", "yours"), rows)
+        return {str(axis): _number(submission, "sent_nbytes", value) for axis, value in result.items()}
+
+    arguments = (dict(case.sizes), case.mesh, case.rank, case.batch_size, case.length)
+    return submission.observe("sent_nbytes", *arguments, reads=read, returns=dict)
+
+
+def judge_sent(predictions: list[Outcome[dict[str, float]]]) -> None:
+    """They are what a ring sends of the activations and of the gradients."""
+    found = {
+        label(case, axis): value
+        for case, prediction in zip(SENT, predictions, strict=True)
+        for axis, value in returned(prediction).items()
+    }
+    if not sent_table().is_right(found):
+        cause = "`sent_nbytes` returns other bytes than a ring sends."
+        raise sent_table().failure(found, "PLANNING_WRONG_COLLECTIVES", cause)
+
+
+def _judge(
+    predictions: Sequence[Outcome[int]],
+    cases: Sequence[Case],
+    table: Callable[[], MistakeTable],
+    function: str,
+    code: str,
+) -> None:
+    found = {label(case): returned(prediction) for case, prediction in zip(cases, predictions, strict=True)}
+    if not table().is_right(found):
+        wrong = sum(found[name] != value for name, value in table().right.items())
+        cause = f"`{function}` returns the wrong number in {wrong} of {len(cases)} cases."
+        raise table().failure(found, code, cause)
 
 
 def _observe_number(submission: Submission, function: str, *args: Any) -> Outcome[int]:
@@ -119,100 +126,149 @@ def _observe_number(submission: Submission, function: str, *args: Any) -> Outcom
     return submission.observe(function, *args, reads=read)
 
 
-def _fail_for_bytes(found: int, expected: int, configuration: Configuration) -> None:
-    rows = [("expected", f"{expected:,}"), ("yours", f"{found:,}")]
-    for code, mistake, nbytes in common_mistakes(configuration):
-        # A device's share is a floor division, here of each variable and there of a sum: they
-        # differ by a few bytes.
-        if nbytes != expected and abs(found - nbytes) <= 64:
-            cause = f"For {configuration}, `argument_nbytes` returns the result of a common mistake: {mistake}."
-            raise Failed(code, cause, ("", "bytes"), [*rows, (mistake, f"{nbytes:,}")])
-    cause = f"`argument_nbytes` returns the wrong number for {configuration}."
-    raise Failed("PLANNING_WRONG_BYTES", cause, ("", "bytes"), [*rows, ("yours / expected", f"{found / expected:.4f}")])
+def _number(submission: Submission, function: str, value: Any) -> float:
+    if isinstance(value, bool) or not (hasattr(value, "__index__") or isinstance(value, float)):
+        submission.expect_type(f"A value of the dictionary of {function}", value, int)
+    return float(value) if isinstance(value, float) else int(value)
 
 
-def observe_all_reduces(submission: Submission) -> list[Outcome[int]]:
-    """The bytes predicted for each step."""
-    return [_predict_all_reduces(submission, size) for size in STEP_SIZES]
+def observe_compiled_arguments(submission: Submission) -> Outcome[int]:
+    """The bytes of arguments of the step that is compiled."""
+    return _arguments(submission, _case_of(COMPILED_MEMORY))
 
 
-def judge_all_reduces(predictions: list[Outcome[int]]) -> None:
-    """They are what the TPU compiler made of such steps."""
-    for prediction, size in zip(predictions, STEP_SIZES, strict=True):
-        _expect_all_reduces(returned(prediction), compiled_activations(size.layers, size.rank), size)
-
-
-def observe_compiled_all_reduces(submission: Submission) -> Outcome[int]:
-    """The bytes predicted for the step that is compiled."""
-    return _predict_all_reduces(submission, COMPILED_STEP)
-
-
-def judge_compiled_all_reduces(prediction: Outcome[int]) -> None:
+def judge_compiled_arguments(prediction: Outcome[int]) -> None:
     """They are those of the compiled program."""
-    found = returned(prediction)
-    settings = dataclasses.asdict(COMPILED_STEP)
-    layers = settings.pop("layers")
-    _, nbytes = _plan(_blocks(layers), (1, 8), (layers,), **settings).by_kind()["all-reduce"]
-    _expect_all_reduces(found, nbytes / activation_nbytes(COMPILED_STEP.tokens), COMPILED_STEP)
+    found, nbytes = returned(prediction), ask(COMPILED_MEMORY).arguments
+    if abs(found - nbytes) > TOLERANCE * nbytes:
+        cause = "`argument_nbytes` and the compiler disagree about one block of Gemma 7B in bfloat16."
+        rows = [("the compiler", f"{nbytes:,}"), ("yours", f"{found:,}")]
+        raise Failed("PLANNING_WRONG_BYTES", cause, ("", "bytes"), rows)
 
 
-def _predict_all_reduces(submission: Submission, size: StepSize) -> Outcome[int]:
-    sizes = dict(_blocks(size.layers)["config"])
-    return _observe_number(submission, "all_reduce_nbytes", sizes, size.rank, size.batch_size, size.sequence_length)
+def observe_compiled_activations(submission: Submission) -> Outcome[int]:
+    """The bytes kept by the step that is compiled."""
+    return _activations(submission, _case_of(COMPILED_MEMORY))
 
 
-def _expect_all_reduces(found: int, activations: float, size: StepSize) -> None:
-    one = activation_nbytes(size.tokens)
-    expected = activations * one
-    if abs(found - expected) > TOLERANCE * expected:
-        tuned = f"LoRA of rank {size.rank}" if size.rank else "all parameters trained"
-        blocks = f"{size.layers} {'block' if size.layers == 1 else 'blocks'}"
+def judge_compiled_activations(prediction: Outcome[int]) -> None:
+    """The compiled program keeps no less, and not much more."""
+    found, nbytes = returned(prediction), ask(COMPILED_MEMORY).temporaries
+    if not found <= nbytes <= MOST_OF_PAPER * found:
+        cause = "`activation_nbytes` and the compiler disagree about one block of Gemma 7B in bfloat16."
+        rows = [
+            ("temporaries of the compiled step", f"{nbytes:,}"),
+            ("yours", f"{found:,}"),
+            ("temporaries / yours, from 1 to 1.5", f"{nbytes / found:.2f}" if found else "-"),
+        ]
+        raise Failed("PLANNING_WRONG_ACTIVATIONS", cause, ("", "bytes"), rows)
+
+
+def _case_of(question: Question) -> Case:
+    return Case(
+        "",
+        with_layers(question.layers)["config"],
+        question.mesh,
+        question.dtype,
+        question.rank,
+        batch_size=question.batch_size,
+        length=question.sequence_length,
+    )
+
+
+def observe_compiled_sent(submission: Submission) -> Outcome[dict[str, float]]:
+    """The bytes predicted for the step that is compiled."""
+    return _sent(submission, COMPILED_SENT)
+
+
+def judge_compiled_sent(prediction: Outcome[dict[str, float]]) -> None:
+    """They are those of the compiled program's all-reduces."""
+    from kit.course.shared import tpu_step
+    from kit.tpu.plan import make_plan
+    from kit.tpu.step import StepSettings
+    from kit.tpu.topologies import find_topology
+
+    found, case = returned(prediction)["model"], COMPILED_SENT
+    settings = StepSettings(case.mesh, case.rank, case.batch_size, case.length)
+    plan = make_plan(with_layers(1), find_topology("v3-8"), settings, tpu_step.right_parts(), (1,))
+    devices = case.mesh[1]
+    nbytes = plan.by_kind()["all-reduce"][1] * 2 * (devices - 1) / devices
+    if abs(found - nbytes) > TOLERANCE * nbytes:
+        cause = f"`sent_nbytes` and the compiler disagree about one block of Gemma 7B, {case.tokens} tokens."
+        rows = [("the compiler's all-reduces, sent by a ring", f"{nbytes:,.0f}"), ('your "model"', f"{found:,}")]
+        raise Failed("PLANNING_WRONG_COLLECTIVES", cause, ("", "bytes"), rows)
+
+
+def observe_run(submission: Submission) -> Outcome[dict[str, Setting]]:
+    """The settings that were chosen."""
+    return submission.observe("choose_run", reads=read_settings, returns=dict)
+
+
+def judge_run(outcome: Outcome[dict[str, Setting]]) -> None:
+    """On paper, they fit, learn, and cost no more than the budget."""
+    run = chosen_run(returned(outcome))
+    for name, least, found in (
+        ("texts in a step", prices.LEAST_BATCH, run.batch_size),
+        ("rank", prices.LEAST_RANK, run.rank or prices.LEAST_RANK),
+    ):
+        if found < least:
+            raise Failed("PLANNING_TOO_LITTLE", f"The {name} is below {least}.", ("", "yours"), [(name, found)])
+    _judge_memory_on_paper(run)
+    _judge_learning(run)
+    compute, links = prices.least_seconds(run)
+    least_price = prices.dollars(run.topology, compute + links, run.batch_size)
+    rows = _rows_of_price(run, {"compute, at least": compute, "links, at least": links}, least_price)
+    if least_price > prices.BUDGET:
+        cause = f"On paper this run costs at least {least_price:.2f} dollars ({run})."
+        raise Failed("PLANNING_TOO_EXPENSIVE", cause, ("", "yours"), rows)
+    if run.dollars > prices.BUDGET or run.dollars * (1 + prices.PRICE_TOLERANCE) < least_price:
+        cause = f"You state {run.dollars:.2f} dollars; the run costs at least {least_price:.2f}, and may cost "
+        raise Failed("PLANNING_WRONG_PRICE", f"{cause}{prices.BUDGET:.2f}.", ("", "yours"), rows)
+
+
+def _judge_memory_on_paper(run: ChosenRun) -> None:
+    arguments, kept = prices.held_nbytes(run)
+    usable = prices.USABLE[run.topology]
+    if arguments + kept > usable:
+        too_large = "weights and moments alone are" if arguments > usable else "weights, moments and activations are"
         raise Failed(
-            "PLANNING_WRONG_COLLECTIVES",
-            "`all_reduce_nbytes` returns the wrong number for Gemma 7B "
-            f"with {blocks}, {size.tokens:,} tokens, {tuned}.",
-            ("", "bytes", "in activations"),
+            "PLANNING_DOES_NOT_FIT",
+            f"On a device of {run.topology}, {too_large} more than there is ({run}).",
+            ("on one device", "bytes"),
             [
-                ("the compiler", f"{round(expected):,}", f"{activations:.1f}"),
-                ("yours", f"{found:,}", f"{found / one:.1f}"),
-                ("one activation", f"{one:,}", "1"),
+                ("weights, adapters and moments", format_bytes(arguments)),
+                ("inputs of blocks and logits, at least", format_bytes(kept)),
+                ("usable", format_bytes(int(usable))),
             ],
         )
 
 
-def observe_settings(submission: Submission) -> Outcome[dict[str, Setting]]:
-    """The settings that were chosen."""
-    return submission.observe("make_it_fit", reads=read_settings, returns=dict)
-
-
-def judge_settings(outcome: Outcome[dict[str, Setting]]) -> None:
-    """A step of them has enough tokens, its state fits on a core, and it changes all weights."""
-    chosen = chosen_settings(returned(outcome))
-    tokens = chosen.batch_size * SEQUENCE_LENGTH
-    if tokens < TOKENS:
-        cause = f"A step of {chosen.batch_size} examples has {tokens:,} tokens."
-        raise Failed("PLANNING_TOO_FEW_TOKENS", cause, ("expected at least", "yours"), [(f"{TOKENS:,}", f"{tokens:,}")])
-    state = expected_nbytes(Configuration("Gemma 7B", GEMMA_7B, chosen.mesh, 0, chosen.dtype))
-    if state > USABLE:
-        raise Failed(
-            "PLANNING_DOES_NOT_FIT",
-            f"With these settings, weights and moments take {format_bytes(state)} per core, and "
-            "activations come on top.",
-            (f"on a core of a {TOPOLOGY}", "bytes"),
-            [("weights and moments", format_bytes(state)), ("available to a program", format_bytes(USABLE))],
-        )
-    changed = {dtype: _share_changed(dtype) for dtype in ("float32", chosen.dtype)}
+def _judge_learning(run: ChosenRun) -> None:
+    """What is trained is stored in a dtype in which AdamW changes it: adapters are float32."""
+    stored = "float32" if run.rank else run.dtype
+    changed = {dtype: share_changed(dtype) for dtype in ("float32", stored)}
     assert changed["float32"] == 1.0, "AdamW changes all weights in float32"
-    if changed[chosen.dtype] < changed["float32"]:
+    if changed[stored] < changed["float32"]:
         raise Failed(
             "PLANNING_DOES_NOT_LEARN",
-            f"With these settings, weights and moments fit, but AdamW does not change weights in {chosen.dtype}.",
+            f"All parameters are trained and stored in {stored}, in which AdamW does not change them.",
             ("dtype", "of 1,000 weights with gradients, changed by 10 steps at 0.01"),
             [(dtype, f"{share:.0%}") for dtype, share in changed.items()],
         )
 
 
-def _share_changed(dtype: str) -> float:
+def _rows_of_price(run: ChosenRun, seconds: Mapping[str, float], dollars: float) -> list[tuple[str, str]]:
+    return [
+        *((f"{name}, seconds per step", f"{value:.4f}") for name, value in seconds.items()),
+        ("steps", f"{prices.TEXTS / run.batch_size:,.0f}"),
+        ("dollars for an hour of a chip", f"{prices.CHIP_HOUR[run.topology]:.2f}"),
+        ("dollars of the run", f"{dollars:.2f}"),
+        ("dollars, stated", f"{run.dollars:.2f}"),
+        ("budget", f"{prices.BUDGET:.2f}"),
+    ]
+
+
+def share_changed(dtype: str) -> float:
     """The share of weights that ten steps of Keras' AdamW change, in a model of this dtype."""
     import keras
     import numpy as np
@@ -228,36 +284,34 @@ def _share_changed(dtype: str) -> float:
     return float(np.mean(np.asarray(weights.value, "float32") != before))
 
 
-def observe_v3_8(submission: Submission) -> Outcome[dict[str, Setting]]:
+def observe_compiled_run(submission: Submission) -> Outcome[dict[str, Setting]]:
     """The settings that were chosen."""
-    return observe_settings(submission)
+    return observe_run(submission)
 
 
-def judge_v3_8(outcome: Outcome[dict[str, Setting]]) -> None:
-    """The whole step, compiled with them, fits on a v3-8."""
-    chosen = dataclasses.asdict(chosen_settings(returned(outcome)))
-    # All blocks: a straight line through few of them predicts temporaries badly. With 16 examples
-    # in bfloat16, without remat, on a v2-8, two and three blocks predict 6.98 GB, and the whole
-    # program needs 8.30.
-    plan = _plan(GEMMA_7B, chosen.pop("mesh"), (), rank=0, **chosen)
-    if not plan.fits:
-        cause = (
-            f"With these settings, a core needs {format_bytes(plan.peak)} at its peak, and "
-            f"has {format_bytes(plan.usable)}."
-        )
+def judge_compiled_run(outcome: Outcome[dict[str, Setting]]) -> None:
+    """By the compiler the step fits, and the run costs what was stated."""
+    run = chosen_run(returned(outcome))
+    answer = ask(Question(run.topology, run.mesh, run.dtype, run.rank, run.batch_size, prices.LENGTH, run.remat))
+    judge_answer(run, answer)
+
+
+def judge_answer(run: ChosenRun, answer: Answer) -> None:
+    """Compare a run with what the compiler says of it."""
+    if not answer.fits:
         rows = [
-            ("weights and moments", format_bytes(plan.counted_arguments)),
-            ("everything else", format_bytes(plan.peak - plan.arguments)),
-            ("available to a program", format_bytes(plan.usable)),
+            ("weights, adapters and moments", format_bytes(answer.arguments)),
+            ("everything else", format_bytes(answer.peak - answer.arguments)),
+            ("usable", format_bytes(answer.usable)),
         ]
-        raise Failed("PLANNING_DOES_NOT_FIT", cause, (f"on a core of a {TOPOLOGY}", "bytes"), rows)
-
-
-def _plan(config: Mapping[str, Any], mesh: tuple[int, int], layers: tuple[int, ...], **settings: Any) -> "Plan":
-    """The plan of a right step for a v3-8; ``layers`` as in ``make_plan``."""
-    from kit.course.shared import tpu_step
-    from kit.tpu.plan import make_plan
-    from kit.tpu.step import StepSettings
-    from kit.tpu.topologies import find_topology
-
-    return make_plan(config, find_topology(TOPOLOGY), StepSettings(mesh, **settings), tpu_step.right_parts(), layers)
+        cause = f"By the compiler, a device needs {format_bytes(answer.peak)} at its peak ({run})."
+        raise Failed("PLANNING_DOES_NOT_FIT", cause, (f"on a device of {run.topology}", "bytes"), rows)
+    price = prices.dollars(run.topology, answer.seconds, run.batch_size)
+    seconds = {"compute": answer.compute or 0, "HBM": answer.hbm or 0, "links": answer.links or 0}
+    rows_of_price = _rows_of_price(run, seconds, price)
+    if price > prices.BUDGET:
+        cause = f"By the compiler's figures this run costs {price:.2f} dollars ({run})."
+        raise Failed("PLANNING_TOO_EXPENSIVE", cause, ("", "yours"), rows_of_price)
+    if abs(run.dollars - price) > prices.PRICE_TOLERANCE * price:
+        cause = f"You state {run.dollars:.2f} dollars, and by the compiler's figures the run costs {price:.2f}."
+        raise Failed("PLANNING_WRONG_PRICE", cause, ("", "yours"), rows_of_price)

@@ -1,74 +1,129 @@
-"""What a training step needs on a TPU, by arithmetic: predict it first, then ask the compiler."""
+"""What a training run needs on a TPU: predict it on paper first, then ask the compiler."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
-def argument_nbytes(architecture: Mapping[str, Any], mesh: tuple[int, int], rank: int, dtype: str) -> int:
+def argument_nbytes(
+    architecture: Mapping[str, Any], mesh: tuple[int, int], rank: int, dtype: str, layout: str = "tensor"
+) -> int:
     """Return the bytes of weights, adapters and moments on one device.
 
-    The optimizer is AdamW and the layout is the tutorial's: the matrices of the embeddings, the
-    attention and the feed-forward are sharded over "model"; normalization scales and adapters are
-    replicated. Step counts, metrics and the batch take a few bytes and do not count.
+    The optimizer is AdamW. The matrices of the embeddings, the attention and the feed-forward are
+    split; normalization scales and adapters are replicated. Step counts, metrics and the batch take
+    a few bytes and do not count.
 
     Args:
-        architecture: A backbone's ``get_config()``, of a Gemma of the first generation. The model
-            axis divides its numbers of heads.
+        architecture: A backbone's ``get_config()``, of a Gemma of the first generation. The axes
+            that split a matrix divide it.
         mesh: Sizes of the axes "batch" and "model".
         rank: Rank of LoRA on query and value, which trains only the adapters; 0 trains all
             parameters.
         dtype: "float32", "bfloat16", or "mixed_bfloat16", which stores variables in float32 and
             computes in bfloat16. Adapters are always float32. A moment has its variable's dtype.
+        layout: "tensor" splits matrices over "model", "fsdp" over "batch" as well.
 
     """
     heads = architecture["num_query_heads"] + architecture["num_key_value_heads"]
     hidden, head_dim = architecture["hidden_dim"], architecture["head_dim"]
     layers = architecture["num_layers"]
-    # Task 1: Count the model's elements on one device: its share of each matrix, all of each
-    # scale. A block has four attention kernels, three feed-forward kernels of hidden x half of
-    # intermediate_dim, and two scales. One more scale follows the last block.
+    # Task 1: Count the elements of the matrices, of the scales and of the adapters. A block has
+    # four attention kernels, three feed-forward kernels of hidden x half of intermediate_dim, and
+    # two scales; one more scale follows the last block. LoRA adds A of shape (heads, hidden, rank)
+    # and B of shape (rank, head_dim) to each query and value. Then return the bytes on a device,
+    # with two moments for each trained element.
     raise NotImplementedError("planning, task 1")
-    # Task 2: Count the elements of all adapters. Each query and each value has A of shape
-    # (heads, hidden, rank) and B of shape (rank, head_dim).
-    raise NotImplementedError("planning, task 2")
-    # Task 3: Return the bytes of the model, the adapters, and two moments per trained element.
-    raise NotImplementedError("planning, task 3")
 
 
-def all_reduce_nbytes(architecture: Mapping[str, Any], rank: int, batch_size: int, sequence_length: int) -> int:
-    """Return the bytes of the results of all all-reduces in one training step.
+def activation_nbytes(
+    architecture: Mapping[str, Any], mesh: tuple[int, int], batch_size: int, sequence_length: int, dtype: str
+) -> int:
+    """Return the bytes that a device keeps from the forward to the backward pass, with remat.
 
-    The mesh is (1, 8) and the dtype float32. Nearly all bytes are activations of shape
-    (batch, sequence, hidden) and their gradients. Results without the dimension hidden, such as
-    the normalizer of the loss, do not count.
+    With remat, these are the input of each block, of shape (batch, sequence, hidden), and the
+    logits. Both are in the dtype of the computation.
 
     Args:
         architecture: A backbone's ``get_config()``.
-        rank: Rank of LoRA on query and value, which trains only the adapters; 0 trains all
-            parameters.
+        mesh: Sizes of the axes "batch", which splits the examples, and "model", which splits the
+            vocabulary of the logits.
         batch_size: Examples in a batch.
         sequence_length: Tokens of an example.
+        dtype: As above; "mixed_bfloat16" computes in bfloat16.
 
     """
+    # Task 2: Count the elements for one token, then the tokens of a device. Return the bytes.
+    raise NotImplementedError("planning, task 2")
+
+
+def cache_nbytes(
+    architecture: Mapping[str, Any], mesh: tuple[int, int], batch_size: int, max_length: int, dtype: str
+) -> int:
+    """Return the bytes of the cache of keys and values on a device while a model generates.
+
+    The cache has one key and one value for each block, key and value head, and token. It is in the
+    dtype of the computation.
+
+    Args:
+        architecture: A backbone's ``get_config()``.
+        mesh: Sizes of the axes "batch", which splits the examples, and "model", which splits the
+            heads if it divides their number; otherwise they are replicated.
+        batch_size: Texts that are generated at the same time.
+        max_length: Tokens of a text, including the prompt.
+        dtype: As above; "mixed_bfloat16" computes in bfloat16.
+
+    """
+    # Task 3: Return the bytes.
+    raise NotImplementedError("planning, task 3")
+
+
+def sent_nbytes(
+    architecture: Mapping[str, Any], mesh: tuple[int, int], rank: int, batch_size: int, sequence_length: int
+) -> dict[str, int]:
+    """Return the bytes that a device sends in one training step, by the axis over which it sends.
+
+    The layout is "tensor", the dtype float32, without remat. A ring of n devices adds up a value of
+    b bytes in 2 (n - 1) steps, in each of which a device sends b / n bytes. Small results, such as
+    the normalizer of the loss, do not count, and neither do all-gathers.
+
+    Args:
+        architecture: A backbone's ``get_config()``.
+        mesh: Sizes of the axes "batch" and "model". With LoRA one of them is 1.
+        rank: Rank of LoRA on query and value, which trains only the adapters; 0 trains all
+            parameters.
+        batch_size: Examples in a batch; a multiple of the axis "batch".
+        sequence_length: Tokens of an example.
+
+    Returns:
+        "model": bytes of activations and their gradients; "batch": bytes of the gradients of
+        trained variables. An axis of one device sends nothing.
+
+    """
+    hidden, layers = architecture["hidden_dim"], architecture["num_layers"]
+    heads = architecture["num_query_heads"] + architecture["num_key_value_heads"]
     # Task 4: Count the all-reduces of activations: in the forward and backward pass of each block,
     # at the embeddings, and in the backward pass at the logits. With LoRA, nothing before the
-    # first block's query and value needs a gradient. Return the bytes of their results.
+    # first block's query and value needs a gradient. Then count the gradients that a device has:
+    # of the adapters; or of its share of each matrix, with that of the embeddings twice, and of
+    # all scales. Return what a ring sends.
     raise NotImplementedError("planning, task 4")
 
 
-def make_it_fit() -> dict[str, Any]:
-    """Return settings with which all of Gemma 7B can be trained on a TPU v3-8.
+def choose_run() -> dict[str, Any]:
+    """Return the slice and the settings of a run that tunes Gemma 7B for a budget.
 
-    A program has 16.62 GB on each core. The layout is the tutorial's, the optimizer Keras' AdamW,
-    and an example has 128 tokens. A step has at least 8,192 tokens, and it changes the weights. In
-    float32 on the mesh (1, 8), weights and moments take 12.81 GB per core.
+    The run trains on 32,768 texts of 512 tokens, once. A step has at least 32 texts, and it
+    changes what it trains. LoRA has rank 8 or more, or all parameters are trained. The run costs at
+    most 0.80 dollars: ``kit lesson planning "What a run costs"`` has the prices, and says how long
+    a step takes by the compiler's figures. The layout is "tensor".
 
     Returns:
-        "mesh": sizes of "batch" and "model", a tuple; "dtype": as above; "batch_size": examples
-        in a step; "remat": whether to recompute each block's activations in the backward pass
-        instead of storing them.
+        "topology": "v5e-8", "v5e-16", "v6e-8" or "v5p-8"; "mesh": sizes of "batch" and "model", a
+        tuple; "dtype" and "rank" as above; "batch_size": texts in a step; "remat": whether each
+        block's activations are computed again in the backward pass; "dollars": what the run costs,
+        within 10 %.
 
     """
-    # Task 5: Return the four settings. Predict before you try: which of them change the bytes of
-    # weights and moments, and which change what the step needs while it computes?
+    # Task 5: Return the seven settings. Rule out on paper what cannot fit, cannot learn, or sends
+    # too much, and ask the compiler about what is left.
     raise NotImplementedError("planning, task 5")

@@ -9,15 +9,14 @@ from pathlib import Path
 import click
 import pytest
 from command_line import run_python
-from exercise_folder import ROOT, SOLUTIONS, reference_source
+from exercise_folder import ROOT, reference_source
 
 from kit.cli.main import cli
 from kit.course.catalogue import catalogue
 from kit.course.lessons import lesson, section, sections
+from kit.course.planning.ask import options_parser
 from kit.course.regions import find_regions
-from kit.dev.solutions import find_solution
 from kit.errors import UserError
-from kit.parts.open_tasks import functions_in
 
 NAMES = catalogue().names
 ANCHORS = sorted({code.anchor for code in catalogue().codes.values() if code.anchor})
@@ -47,6 +46,9 @@ def test_commands_of_a_lesson_exist_and_fit_a_terminal(name: str) -> None:
             assert found is not None
             # Raises for an option or a number of arguments that the command does not have.
             found.make_context(command, arguments)
+            continue
+        if block.startswith("python -m kit.course.planning.ask "):
+            options_parser().parse_args(shlex.split(block.replace("\\\n", " "))[3:])
             continue
         match = re.fullmatch(r"python -c '(.*)'\n", block, re.DOTALL)
         assert match is not None
@@ -165,28 +167,6 @@ def test_commands_of_lessons_print_results_and_nothing_else(code: str, tmp_path:
 
 
 _WITHOUT_TENSORFLOW = "\nimport sys\nassert 'tensorflow' not in sys.modules\n"
-
-#: Function of the exercise clinic -> the solution that has the code that its task shows.
-PATIENTS = {
-    "too_much_on_each_core": "notebook_unmended",
-    "twice_the_collectives": "printed_unmended",
-    "nothing_is_split": "search_era_unmended",
-    "one_head_on_eight_cores": "one_head_unmended",
-    "moments_on_every_core": "moments_unmended",
-}
-
-
-@pytest.mark.parametrize("function", [function.name for function in catalogue().find("clinic").functions])
-def test_the_code_that_a_task_of_clinic_shows_is_a_wrong_solution(function: str) -> None:
-    """`kit dev check` proves that it gets its own diagnosis."""
-    source = catalogue().stub("clinic")
-    lines = source.splitlines()
-    node = functions_in(source)[function]
-    shown = [line.removeprefix("    #     ") for line in lines[node.lineno : node.end_lineno] if "    #     " in line]
-    assert len(shown) >= 4
-    solution = find_solution(SOLUTIONS, "clinic", PATIENTS[function])
-    assert not solution.passes
-    assert textwrap.indent("\n".join(shown), "    ") in solution.source
 
 
 def test_no_framework_and_no_solution_is_imported() -> None:

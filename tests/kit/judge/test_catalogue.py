@@ -1,5 +1,6 @@
 """The types of a catalogue: functions of the contract, and the remedy of a diagnosis."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -7,7 +8,7 @@ import pytest
 
 from kit.checks.diagnosis import Failed
 from kit.errors import UserError
-from kit.judge.catalogue import WHOLE_RUN, Catalogue, Exercise, Function
+from kit.judge.catalogue import WHOLE_RUN, Catalogue, Check, Exercise, Function, not_checked
 
 
 class Contract(Protocol):
@@ -67,3 +68,17 @@ def test_a_diagnosis_gets_the_remedy_and_the_section_of_its_code() -> None:
     assert CATALOGUE.explain(Failed("TOY_WRONG", "It is wrong.", remedy="Look here.").diagnosis).remedy == "Look here."
     with pytest.raises(KeyError):
         CATALOGUE.explain(Failed("TOY_UNKNOWN", "What is this?").diagnosis)
+
+
+def test_a_layer_that_this_machine_cannot_check_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = [
+        Check("fits", "tpu_compile", "f", 1.0, "It fits.", "toy"),
+        Check("counts", "params", "f", 1.0, "It.", "toy"),
+    ]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    sentence = not_checked(checks)
+    assert sentence.startswith("Not checked: 1 check of the layer tpu_compile (toy), because libtpu is missing.")
+    assert "pip install -c constraints.txt -e '.[tpu]'" in sentence
+    assert not_checked(checks[1:]) == ""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert not_checked(checks) == ""
