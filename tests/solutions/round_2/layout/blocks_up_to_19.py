@@ -1,0 +1,27 @@
+"""The layout map: rules that shard the variables of Gemma over the axes of a device mesh."""
+
+import keras
+
+
+def gemma_layout_map(device_mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
+    """Return rules for tensor parallelism: attention split by heads, feed-forward by hidden units.
+
+    The first of two matrices is split along its outputs, the second along its inputs. So a block
+    needs one all-reduce after the attention and one after the feed-forward, and two more in the
+    backward pass. Variables that no rule matches are replicated: the normalization scales and
+    LoRA's B are small.
+
+    Args:
+        device_mesh: A mesh with axes "batch" and "model".
+
+    """
+    layout_map = keras.distribution.LayoutMap(device_mesh)
+    # The key of a rule is a regular expression that matches the whole path of a variable. Its value
+    # has a mesh axis or None for each dimension.
+    layout_map["token_embedding/embeddings"] = ("model", None)
+    # Gemma has 18 blocks, numbered from 0.
+    block = "decoder_block_1?[0-9]"
+    layout_map[f"{block}/attention/(query|key|value|attention_output)/kernel"] = ("model", None, None)
+    layout_map[f"{block}/ffw_gating(_2)?/kernel"] = (None, "model")
+    layout_map[f"{block}/ffw_linear/kernel"] = ("model", None)
+    return layout_map

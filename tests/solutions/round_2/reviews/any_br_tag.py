@@ -1,0 +1,33 @@
+"""The data pipeline: labelled reviews become shuffled batches of text."""
+
+import random
+import re
+from collections.abc import Iterable
+
+
+def prepare_reviews(
+    examples: Iterable[tuple[str, int]], batch_size: int, num_batches: int, seed: int
+) -> list[list[str]]:
+    """Turn labelled reviews into ``num_batches`` batches of ``batch_size`` texts each.
+
+    Labels are dropped, and each run of ``<br />`` becomes one space. All of the input is shuffled,
+    because the file is sorted by label: the first 12,500 reviews all have the same label.
+
+    Args:
+        examples: Pairs of a review and its label. It can be any iterable, also one that can be read
+            only once, and is not changed.
+        batch_size: Number of reviews in a batch.
+        num_batches: Number of batches. All of them are full; remaining reviews are not used.
+        seed: At least 0. The same seed gives the same batches, in each process.
+
+    Raises:
+        ValueError: if there are fewer than ``batch_size * num_batches`` reviews.
+
+    """
+    line_breaks = re.compile(r"\s*(?:<br\s*/?>\s*)+", re.IGNORECASE)
+    reviews = [line_breaks.sub(" ", text) for text, _ in examples]
+    wanted = batch_size * num_batches
+    if len(reviews) < wanted:
+        raise ValueError(f"{wanted} reviews are wanted and {len(reviews)} are available.")
+    random.Random(seed).shuffle(reviews)
+    return [reviews[i * batch_size : (i + 1) * batch_size] for i in range(num_batches)]
