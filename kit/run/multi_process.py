@@ -1,6 +1,7 @@
 """A model that several processes train, gathered on process 0 to generate text or to be saved."""
 
 import contextlib
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -63,6 +64,9 @@ def on_main_process(
     sharded = [(variable._value, variable._layout) for variable in variables]
     distribution = keras.distribution.distribution()
     functions = model.train_function, model.test_function, model.predict_function, model.generate_function
+    # What process 0 alone does, such as choosing its layout, may draw from Python's generator, from
+    # which Keras takes its seeds. LoRA's A must be the same in all processes.
+    random_state = random.getstate()
     own = _local_distribution(make_layout_map) if processes.is_main else None
     for variable in variables:
         whole = _gather(variable._value)
@@ -81,6 +85,7 @@ def on_main_process(
         # program.
         wait_for_all(name)
     finally:
+        random.setstate(random_state)
         keras.distribution.set_distribution(distribution)
         for variable, (value, layout) in zip(variables, sharded, strict=True):
             variable._value, variable._layout = value, layout
