@@ -81,8 +81,7 @@ def diagnose_layout(
     for path, patterns in rules.items():
         if len(patterns) > 1:
             continue
-        spec = layout_map[patterns[0]].axes if patterns else ()
-        shape = shapes[path]
+        spec, shape = layout_map[patterns[0]].axes if patterns else (), shapes[path]
         divides = all(not axis or size % axis_sizes[axis] == 0 for size, axis in zip(shape, spec, strict=False))
         if len(spec) > len(shape) or not divides:
             found.setdefault("does not fit", []).append(path)
