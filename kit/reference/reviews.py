@@ -27,7 +27,7 @@ def prepare_reviews(
     # region task 1
     #: Collect the texts in `reviews`, without labels. Replace each run of <br />, together
     #: with the white space around it, by one space.
-    reviews = [re.sub(r"\s*(<br\s*/?>\s*)+", " ", text).strip() for text, _ in examples]
+    reviews = [re.sub(r"\s*(<br />\s*)+", " ", text).strip() for text, _ in examples]
     # endregion
     wanted = batch_size * num_batches
     # region task 2

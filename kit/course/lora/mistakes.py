@@ -167,7 +167,8 @@ def _adapter(sizes: Mapping[str, Any], heads: int, rank: int, names: Names) -> i
 #: Name, configuration and rank of the models of ``count_parameters``; rank 0 is without LoRA.
 COUNT_CASES: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("a small Gemma", oracle.small_config(), 0),
-    ("a small Gemma with LoRA of rank 3", oracle.small_config(), 3),
+    # With dropout a model has variables that are no weights: the states of random numbers.
+    ("a small Gemma with dropout and LoRA of rank 3", oracle.small_config(dropout=0.1), 3),
     ("Gemma 2B with LoRA of rank 4", GEMMA_2B, 4),
     ("Gemma 7B with LoRA of rank 4", GEMMA_7B, 4),
 )
@@ -211,6 +212,11 @@ COUNTS = (
         "Count each weight once: `model.weights` already has those of the backbone and of all layers.",
     ),
     _mistake(
+        "variables_counted",
+        "The second number counts all variables: the states of random numbers, which dropout has, are no weights.",
+        "Take `model.weights`, and not `model.variables`.",
+    ),
+    _mistake(
         "all_for_trainable",
         "The first number counts all weights, and not the trainable ones.",
         "Take `model.trainable_weights` for the first number.",
@@ -222,7 +228,9 @@ COUNTS = (
     ),
     _mistake("numbers_exchanged", "The two numbers are exchanged.", "Return the trainable elements first."),
 )
-_OF_ALL = {"frozen_for_all", "adapters_left_out", "adapters_twice", "embedding_twice"}
+#: Elements of the states of random numbers in a block with dropout: three states of two.
+_STATES_OF_A_BLOCK = 6
+_OF_ALL = {"variables_counted", "frozen_for_all", "adapters_left_out", "adapters_twice", "embedding_twice"}
 _OF_TRAINABLE = {"all_for_trainable", "frozen_for_trainable"}
 _UNITS = {"weights_counted", "shapes_summed", "bytes_counted"}
 
@@ -264,6 +272,8 @@ def _counts(sizes: Mapping[str, Any], rank: int, names: Names) -> tuple[int, int
         second = everything + trainable
     elif "embedding_twice" in names:
         second = everything + count([embedding])
+    elif "variables_counted" in names and sizes.get("dropout"):
+        second = everything + _STATES_OF_A_BLOCK * sizes["num_layers"]
     first = trainable
     if "all_for_trainable" in names:
         first = everything

@@ -27,6 +27,7 @@ REVIEWS = (
     "Bad.<br /><br />Very bad.",
     "Bad. <br /> <br /> Very  bad.<br /><br /><br />So bad.",
     "A < B, and <b>bold</b> break > it",
+    "Other <br> markup <br/> and <BR />, &lt;br />",
     "Two  spaces,\ttabs, &amp; caf\u00e9s.",
 )
 GLOBAL_SEED = 12345

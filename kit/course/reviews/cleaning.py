@@ -78,6 +78,18 @@ MISTAKES = (
         "NOT_AS_EXPECTED",
     ),
     Cleaning(
+        "Other spellings, such as <br> or <BR />, are replaced as well, and not only <br />.",
+        "Search for <br /> itself, with these letters: other markup stays.",
+        lambda text: re.sub(r"\s*(<br\s*/?>\s*)+", " ", text, flags=re.IGNORECASE),
+        "NOT_AS_EXPECTED",
+    ),
+    Cleaning(
+        "Other spellings, such as <br> or <br/>, are replaced as well, and not only <br />.",
+        "Search for <br /> itself: other markup stays.",
+        lambda text: re.sub(r"\s*(<br\s*/?>\s*)+", " ", text),
+        "NOT_AS_EXPECTED",
+    ),
+    Cleaning(
         "The letters of the review are changed to lower case.",
         "Leave the other text unchanged.",
         lambda text: cleaned(text).lower(),
