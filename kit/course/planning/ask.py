@@ -14,9 +14,10 @@ from kit.formatting import format_bytes
 from kit.models.settings import DTYPES
 from kit.tpu.topologies import TOPOLOGIES, find_topology
 
-#: Decoder blocks of Gemma 7B, and the numbers of blocks that are compiled in their place: a straight
-#: line through both gives arguments, collectives and operations of all blocks. Temporaries are
-#: near the line with remat; without, the line gives more than the whole program needs.
+#: Decoder blocks of Gemma 7B, and the numbers of blocks that are compiled in their place: a
+#: straight line through both gives arguments, collectives and operations of all blocks.
+#: Temporaries are near the line with remat; without, the line gives more than the whole program
+#: needs.
 ALL, FEW = 28, (2, 4)
 
 
