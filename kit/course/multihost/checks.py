@@ -34,7 +34,7 @@ LOSS_TOLERANCE = 5e-6
 ADAPTER_TOLERANCE = 5e-5
 
 
-VALID_SETTINGS = (("10.0.0.1:1234", 2, 1), ("a:1,b:2,c:3", 3, 0), ("host:80", 1, 0))
+VALID_SETTINGS = (("10.0.0.1:1234", 2, 1), ("a:1,b:2,c:3", 3, 0), ("host:80", 1, 0), ("host:80", 16, 2))
 #: The variable that is wrong, its value (None if it is missing), and what is wrong with it.
 INVALID_SETTINGS = (
     (ADDRESSES, None, "it is missing"),
@@ -48,6 +48,7 @@ INVALID_SETTINGS = (
     (COUNT, "1_0", "it does not consist of digits, and `int` reads it as 10"),
     (NUMBER, "0_1", "it does not consist of digits, and `int` reads it as 1"),
     (NUMBER, "2", "there are 2 processes, with the numbers 0 and 1"),
+    (NUMBER, "10", "there are 2 processes, with the numbers 0 and 1"),
     (NUMBER, "-1", "it is below 0"),
 )
 
@@ -55,7 +56,13 @@ INVALID_SETTINGS = (
 def observe_settings(submission: Submission) -> tuple[list[Outcome[tuple[Any, ...]]], list[Outcome[str]]]:
     """What ``process_settings`` makes of valid and invalid environments; of these as ``repr``."""
     valid = [
-        submission.observe("process_settings", _environment(*case), reads=reading.read_settings, returns=(tuple, list))
+        submission.observe(
+            "process_settings",
+            _environment(*case),
+            reads=reading.read_settings,
+            returns=(tuple, list),
+            expects=ValueError,
+        )
         for case in VALID_SETTINGS
     ]
     invalid = []
@@ -76,6 +83,14 @@ def judge_settings(outcomes: tuple[list[Outcome[tuple[Any, ...]]], list[Outcome[
     """Valid settings are returned; for invalid ones, the error names the variable."""
     valid, invalid = outcomes
     for expected, outcome in zip(VALID_SETTINGS, valid, strict=True):
+        if isinstance(outcome, Raised):
+            _, count, number = expected
+            as_text = str(number) > str(count)
+            cause = f"`process_settings` refuses process {number} of {count}, which is valid"
+            cause += f': compared as text, "{number}" is not below "{count}".' if as_text else "."
+            remedy = "Turn both into integers before you compare them." if as_text else ""
+            rows = [(repr(expected), outcome.text)]
+            raise Failed("MULTIHOST_WRONG_SETTINGS", cause, ("valid settings", "your error"), rows, remedy)
         if returned(outcome) != expected:
             cause = "`process_settings` returned other settings than the environment has."
             rows = [("addresses, processes, this process", repr(expected), repr(returned(outcome)))]

@@ -111,12 +111,6 @@ FIT = (
         _OWN_BATCHES,
     ),
     Mistake(
-        "batches_repeated",
-        "TRAINING_BATCHES_CHANGED",
-        "Each batch is trained once per epoch before the next batch: 1, 1, 2, 2, and not 1, 2, 1, 2.",
-        "Call `fit` once with all batches; each epoch is a pass over all of them.",
-    ),
-    Mistake(
         "first_batch_alone",
         "TRAINING_BATCHES_CHANGED",
         "The first batch is trained in each step.",
@@ -140,7 +134,7 @@ _EXCLUSIVE = (
     {"state_lost", "moments_lost", "step_count_lost"},
     {"bias_not_corrected", "state_lost", "step_count_lost"},
     {"not_in_training_mode", "random_state_kept"},
-    {"batches_reversed", "batches_repeated", "first_batch_alone", "texts_rebatched"},
+    {"batches_reversed", "first_batch_alone", "texts_rebatched"},
     {"decay_ignored", "rate_default"},
 )
 
@@ -246,7 +240,7 @@ def _after_fit(names: Names) -> Values | None:
     if _cannot_be_made(names):
         return None
     given = batches_of_fit()
-    batches, epochs = given, EPOCHS
+    batches = given
     if "batches_reversed" in names:
         batches = given[::-1]
     elif "first_batch_alone" in names:
@@ -254,21 +248,20 @@ def _after_fit(names: Names) -> Values | None:
     elif "texts_rebatched" in names:
         texts, size = [text for batch in given for text in batch], len(given[0])
         batches = [texts[start : start + size] for start in range(0, len(texts), size)]
-    elif "batches_repeated" in names:
-        batches, epochs = [batch for batch in given for _ in range(EPOCHS)], 1
     mistaken, start = _run_of_fit()
-    run = mistaken.train([twin.tokenized(mistaken.model, batch) for batch in batches * epochs], names)
+    run = mistaken.train([twin.tokenized(mistaken.model, batch) for batch in batches * EPOCHS], names)
     # `fit` logs the mean over the texts of the epoch so far, in batches of the trained lengths.
-    logged = _means(run.losses, [len(batch) for batch in batches])
+    logged = _means(run.losses, [len(batch) for batch in batches * EPOCHS], len(given))
     return as_values(losses_of_steps(logged, [len(batch) for batch in given]), start, run.trainable)
 
 
-def _means(losses: Sequence[float], sizes: Sequence[int]) -> list[float]:
-    """The mean over the texts of the epoch so far, after each step."""
+def _means(losses: Sequence[float], sizes: Sequence[int], steps: int) -> list[float]:
+    """The mean over the texts of the epoch so far, after each step; an epoch has ``steps``."""
     found: list[float] = []
-    for start in range(0, len(losses), len(sizes)):
-        sums = itertools.accumulate(loss * size for loss, size in zip(losses[start:], sizes, strict=False))
-        found += [total / seen for total, seen in zip(sums, itertools.accumulate(sizes), strict=False)]
+    for start in range(0, len(losses), steps):
+        seen = sizes[start : start + steps]
+        sums = itertools.accumulate(loss * size for loss, size in zip(losses[start:], seen, strict=False))
+        found += [total / texts for total, texts in zip(sums, itertools.accumulate(seen), strict=False)]
     return found
 
 
