@@ -93,6 +93,11 @@ def build() -> None:
 @click.option("--whole-runs", is_flag=True, help="Also run the wrong solutions that only a whole run reveals.")
 @click.option("--without-reference", is_flag=True, help="Skip the reference, which `pytest --impl=reference` checks.")
 @click.option("--without-layer", "layers", multiple=True, type=click.Choice(list(LAYERS)), help="Skip this layer.")
+@click.option(
+    "--without-expensive-mistakes",
+    is_flag=True,
+    help="Skip recognised mistakes that take an expensive check; `kit dev mistakes` compares them.",
+)
 @click.option("--only", multiple=True, metavar="NAME", help="Check this wrong or right solution alone; repeatable.")
 @click.option(
     "--solutions",
@@ -107,6 +112,7 @@ def check(
     whole_runs: bool,
     without_reference: bool,
     layers: tuple[str, ...],
+    without_expensive_mistakes: bool,
     only: tuple[str, ...],
     solutions: Path,
 ) -> None:
@@ -122,7 +128,7 @@ def check(
     from kit.judge.catalogue import not_checked
 
     names = tuple(catalogue().find(name).name for name in exercises) or catalogue().names
-    options = ProofOptions(at_once, whole_runs, not without_reference, layers, only)
+    options = ProofOptions(at_once, whole_runs, not without_reference, layers, only, without_expensive_mistakes)
     with tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
         proof = prove(names, solutions, Path(folder), options, lambda trial: click.echo(trial.as_row()))
     for problem in proof.problems:

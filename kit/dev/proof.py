@@ -119,6 +119,15 @@ class ProofOptions:
     without_layers: tuple[str, ...] = ()
     #: Names of the solutions that are checked, without stubs and reference; empty for all.
     only: tuple[str, ...] = ()
+    #: Skip solutions whose recognised mistakes take an expensive check.
+    without_expensive_mistakes: bool = False
+
+    def tries(self, solution: Solution, checks: Sequence[Check]) -> bool:
+        """Whether a solution is checked."""
+        if self.only:
+            return solution.name in self.only
+        expensive = any(check.limit >= EXPENSIVE for check in checks)
+        return not (self.without_expensive_mistakes and solution.mistakes and expensive)
 
     def chosen(self, checks: Sequence[Check]) -> tuple[Check, ...]:
         """Those of the checks that are run."""
@@ -164,10 +173,9 @@ def prove(
             if options.with_reference:
                 yield REFERENCE, job(Trial(_SOLVED, exercise, (PASSES,)), checks, False)
         for solution in solutions:
-            if options.only and solution.name not in options.only:
-                continue
             chosen = solution.exercise in exercises or (options.whole_runs and solution.exercise == WHOLE_RUN)
-            if chosen and (checks := options.chosen(solution.checks)):
+            checks = options.chosen(solution.checks) if chosen else ()
+            if checks and options.tries(solution, checks):
                 folder = solution.write(scratch / f"{solution.exercise}-{solution.name}")
                 trial = Trial(solution.name, solution.exercise, solution.codes, solution.headline, solution.mistakes)
                 yield str(folder), job(trial, checks, not solution.passes)

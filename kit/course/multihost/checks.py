@@ -89,8 +89,13 @@ def judge_settings(outcomes: tuple[list[Outcome[tuple[Any, ...]]], list[Outcome[
             cause = f"`process_settings` refuses process {number} of {count}, which is valid"
             cause += f': compared as text, "{number}" is not below "{count}".' if as_text else "."
             remedy = "Turn both into integers before you compare them." if as_text else ""
-            rows = [(repr(expected), outcome.text)]
-            raise Failed("MULTIHOST_WRONG_SETTINGS", cause, ("valid settings", "your error"), rows, remedy)
+            raise Failed(
+                "MULTIHOST_WRONG_SETTINGS",
+                cause,
+                ("valid settings", "your error"),
+                [(repr(expected), outcome.text)],
+                remedy,
+            )
         if returned(outcome) != expected:
             cause = "`process_settings` returned other settings than the environment has."
             rows = [("addresses, processes, this process", repr(expected), repr(returned(outcome)))]
