@@ -59,8 +59,8 @@ def finetune(
 
     """
     # region task 3
-    #: Pass the batches to `fit`, unchanged and in order; their lengths may differ. `fit` does
-    #: not take a list of lists of strings: use a grain.MapDataset.source whose elements are
+    #: Pass the batches to `fit`, unchanged and in order; their lengths may differ. `fit`
+    #: does not take a list of lists of strings: use a grain.MapDataset.source whose elements are
     #: NumPy arrays with dtype=object. The kit blocks TensorFlow, and so tf.data.
     # One element is one batch. `fit` tokenizes it, cuts or pads it to the sequence length, and
     # shifts the targets.

@@ -25,7 +25,7 @@ INDEPENDENT = {
     "checkpoint": "right_numpy_files",
     "planning": "right_by_shapes",
     "clinic": "right_by_words",
-    "precision": "right_subclass_in_float32",
+    "precision": "right_subclass",
     "multihost": "right_process_allgather",
 }
 

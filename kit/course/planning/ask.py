@@ -98,7 +98,9 @@ def _answer(question: Question) -> Answer:
         question.remat,
     )
     few = FEW if question.layers == ALL else ()
-    plan = make_plan(with_layers(question.layers), topology, settings, tpu_step.right_parts(), few)
+    # Many texts on a device take minutes to compile with full effort.
+    effort = "quick" if few else "full"
+    plan = make_plan(with_layers(question.layers), topology, settings, tpu_step.right_parts(), few, effort=effort)
     found = Answer(plan.fits, plan.arguments, plan.temporaries, plan.peak, plan.usable)
     if plan.roofline is None or not plan.fits:
         return found

@@ -38,7 +38,8 @@ class LayersSeen:
     outputs: dict[str, OutputsSeen]
     #: Path of a layer -> whether its method `call` is still that of Keras' class.
     keras_call: dict[str, bool]
-    #: Of a model in mixed_bfloat16: path of a layer -> dtype that `call` returns for float32 inputs.
+    #: Of a model in mixed_bfloat16: path of a layer -> dtype that `call` returns for inputs in
+    #: float32.
     from_float32: dict[str, Outcome[str]]
 
 

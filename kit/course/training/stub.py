@@ -48,8 +48,8 @@ def finetune(
         callbacks: Passed to ``fit``.
 
     """
-    # Task 3: Pass the batches to `fit`, unchanged and in order; their lengths may differ. `fit` does
-    # not take a list of lists of strings: use a grain.MapDataset.source whose elements are
+    # Task 3: Pass the batches to `fit`, unchanged and in order; their lengths may differ. `fit`
+    # does not take a list of lists of strings: use a grain.MapDataset.source whose elements are
     # NumPy arrays with dtype=object. The kit blocks TensorFlow, and so tf.data.
     raise NotImplementedError("training, task 3")
 

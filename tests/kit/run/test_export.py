@@ -153,7 +153,8 @@ def test_half_the_bytes(trained: Any, preset: tuple[Path, list[str]], tmp_path: 
         ),
         (
             "lora",
-            "def enable_lora(model, rank):\n    model.backbone.enable_lora(rank, target_layer_names=['query', 'vaule'])\n",
+            "def enable_lora(model, rank):\n"
+            "    model.backbone.enable_lora(rank, target_layer_names=['query', 'vaule'])\n",
             "LoRA: no layer of this GemmaBackbone that takes adapters is called vaule; it has .*value",
         ),
         ("loading", "def load_distributed(preset, layout_map, **options):\n    raise OSError('gone')\n", "gone"),
