@@ -1,26 +1,30 @@
 """Which Gemma can be tuned on which TPU slice: the table in docs/planning.md.
 
 LoRA of rank 4, float32 and bfloat16, 8 examples of 128 and of 1,024 tokens. A cell is one such
-step. Where the arguments alone do not fit, nothing is compiled. Otherwise two models with few
-blocks are compiled and extrapolated, and the whole step as well if the peak is within a tenth of
-the usable memory, or if few blocks do not stand for all.
+step, computed in up to two passes:
+
+1. Two models with few blocks are compiled with `--effort quick`, and extrapolated: or all blocks,
+   if few do not stand for all. Where the arguments alone do not fit, nothing is compiled.
+2. If that peak is within a tenth of the usable memory, the whole step is compiled, with full effort.
 
 The mesh has the largest axis "model" that divides the devices and the query heads; the axis "batch"
 has the rest.
 
-Each finished cell is a line of every_gemma.jsonl: run the command again for the rest. It takes
-hours on 2 cores. Usage: python benchmarks/every_gemma.py [--minutes N] [--table] [MODEL...]
+Each finished pass is a line of every_gemma.jsonl: run the command again for the rest.
+Usage: python benchmarks/every_gemma.py [--minutes N] [--processes N] [--table] [MODEL...]
 """
 
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import math
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +46,10 @@ LENGTHS = (128, 1024)
 #: In the order of the table.
 COLUMNS = ("v5e-1", "v6e-1", "v5e-8", "v6e-8", "v5e-16", "v6e-16")
 MODELS_FIRST = ("gemma3_1b", "gemma3_270m", "gemma3_4b_text", "gemma4_26b_a4b", "gemma4_4b", "gemma4_2b")
-#: A peak this near to the usable memory is compiled with all blocks.
+#: A peak this near to the usable memory is compiled with all blocks and full effort.
 NEAR = 0.1
+#: Cells of one process, which saves imports. More of them would keep too much memory.
+CELLS_OF_A_PROCESS = 6
 
 
 @dataclass(frozen=True)
@@ -75,13 +81,26 @@ def cells(models: list[str]) -> Iterator[Cell]:
 
 
 def finished() -> dict[Cell, dict[str, Any]]:
-    """What the file has."""
+    """What the file has: of each cell its last line."""
     lines = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.is_file() else []
     found = [json.loads(line) for line in lines]
     return {Cell(one["model"], one["slice"], one["dtype"], one["length"]): one for one in found}
 
 
-def plan(cell: Cell, layers: str) -> dict[str, Any]:
+def missing(models: list[str]) -> list[tuple[Cell, bool]]:
+    """The cells to compute, and whether the whole step: first those without any line."""
+    found = finished()
+    first = [(cell, False) for cell in cells(models) if cell not in found]
+    second = [(cell, True) for cell in cells(models) if cell in found and needs_whole_step(found[cell])]
+    return first + second
+
+
+def needs_whole_step(line: dict[str, Any]) -> bool:
+    """Whether an estimate is too near to the usable memory to be trusted."""
+    return line["effort"] == "quick" and bool(line["compiled"]) and abs(line["peak"] / line["usable"] - 1) <= NEAR
+
+
+def plan(cell: Cell, layers: str, effort: str) -> dict[str, Any]:
     """The JSON of `kit plan` for a cell. All cells of a process have one number of devices."""
     from kit.cli.plan import command
 
@@ -92,7 +111,7 @@ def plan(cell: Cell, layers: str) -> dict[str, Any]:
         "--batch-size": BATCH_SIZE,
         "--sequence-length": cell.length,
         "--layers": layers,
-        "--effort": "full",
+        "--effort": effort,
     }
     words = [str(word) for pair in options.items() for word in pair]
     printed = io.StringIO()
@@ -101,22 +120,20 @@ def plan(cell: Cell, layers: str) -> dict[str, Any]:
     return json.loads(printed.getvalue())
 
 
-def compile_cell(cell: Cell) -> dict[str, Any]:
+def compile_cell(cell: Cell, whole: bool) -> dict[str, Any]:
     """What a cell's line has."""
     started, cpu = time.perf_counter(), time.process_time()
-    few, made = few_blocks(ARCHITECTURES[cell.model]), None
-    if few and not arguments_alone_are_too_much(cell):
-        made = plan(cell, f"{few[0]},{few[1]}")
-        device = made["per_device"]
-        share = device["peak_bytes"] / device["usable_bytes"]
-        if abs(share - 1) <= NEAR or (not made["fits"] and device["flops"] is None):
-            made = None
-    made = made or plan(cell, "all")
+    few, effort = few_blocks(ARCHITECTURES[cell.model]), "full" if whole else "quick"
+    if few and not whole and not arguments_alone_are_too_much(cell):
+        made = plan(cell, f"{few[0]},{few[1]}", effort)
+    else:
+        made = plan(cell, "all", effort)
     device = made["per_device"]
     return {
         **asdict(cell),
         "mesh": f"{cell.mesh[0]}x{cell.mesh[1]}",
         "fits": made["fits"],
+        "effort": effort,
         "compiled": made["layers"]["compiled"],
         "peak": device["peak_bytes"],
         "arguments": device["arguments_bytes"],
@@ -140,43 +157,60 @@ def arguments_alone_are_too_much(cell: Cell) -> bool:
     return weights > topology.devices * usable_nbytes(topology)
 
 
-def work(todo: list[Cell]) -> None:
-    """Compile cells with one number of devices, and write each as soon as it is done."""
-    for cell in todo:
-        line = json.dumps(compile_cell(cell))
+def work(todo: list[tuple[dict[str, Any], bool]]) -> None:
+    """Compute cells with one number of devices, and write each as soon as it is done."""
+    for fields, whole in todo:
+        line = json.dumps(compile_cell(Cell(**fields), whole))
         with RESULTS.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
 
 def main() -> None:
-    """Compile what is missing, then write the table."""
+    """Compute what is missing, then write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="*", default=list(ARCHITECTURES), metavar="MODEL")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no cell after this time")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no process after this time")
+    parser.add_argument("--processes", type=int, default=1, help="how many compile at a time")
     parser.add_argument("--table", action="store_true", help="compile nothing, only write the table")
     parser.add_argument("--cells", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if unknown := [model for model in options.models if model not in ARCHITECTURES]:
         parser.error(f"{unknown[0]}: choose from {', '.join(ARCHITECTURES)}")
     if options.cells:
-        work([Cell(**one) for one in json.loads(options.cells)])
+        work(json.loads(options.cells))
         return
-    started = time.perf_counter()
-    todo = [] if options.table else [cell for cell in cells(options.models) if cell not in finished()]
-    for number, cell in enumerate(todo, 1):
-        if time.perf_counter() - started > 60 * options.minutes:
-            break
-        print(f"{number} of {len(todo)}: {cell}", flush=True)
-        # A process of its own: the compiler keeps memory, and a process has one number of devices.
-        command = [sys.executable, __file__, "--cells", json.dumps([asdict(cell)])]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        if ended.returncode:
-            print(f"    failed: {ended.stderr.strip().splitlines()[-1]}", flush=True)
+    end = time.monotonic() + 60 * options.minutes
+    # The second pass is for what the first found.
+    for whole in () if options.table else (False, True):
+        compute([one for one in missing(options.models) if one[1] == whole], end, options.processes)
     before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
     if rest:
         after = rest.partition(END)[2]
         DOCUMENT.write_text(f"{before}{BEGIN}\n\n{table()}\n{END}{after}", encoding="utf-8")
     print(table())
+
+
+def compute(todo: list[tuple[Cell, bool]], end: float, processes: int) -> None:
+    """Compute these cells in processes of their own, until a time of ``time.monotonic``.
+
+    The compiler keeps memory, and a process has one number of devices.
+    """
+    groups: list[list[tuple[Cell, bool]]] = []
+    for _, same in itertools.groupby(todo, lambda one: find_topology(one[0].slice).devices):
+        part = list(same)
+        groups += [part[at : at + CELLS_OF_A_PROCESS] for at in range(0, len(part), CELLS_OF_A_PROCESS)]
+
+    def start(number: int, group: list[tuple[Cell, bool]]) -> None:
+        if time.monotonic() > end:
+            return
+        print(f"process {number} of {len(groups)}: from {group[0][0]}", flush=True)
+        words = [sys.executable, __file__, "--cells", json.dumps([(asdict(cell), whole) for cell, whole in group])]
+        ended = subprocess.run(words, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            print(f"    process {number} failed: {ended.stderr.strip().splitlines()[-1]}", flush=True)
+
+    with ThreadPoolExecutor(processes) as pool:
+        list(pool.map(start, range(1, len(groups) + 1), groups))
 
 
 def table() -> str:
@@ -196,12 +230,12 @@ def table() -> str:
 
 
 def _shown(cell: dict[str, Any] | None) -> str:
-    """A cell: "~" if it is extrapolated, bold if it does not fit, "?" if it is not computed."""
+    """A cell: "~" if it is an estimate, bold if it does not fit, "?" if it is not computed."""
     if cell is None:
         return "?"
     if not cell["compiled"]:
         return f"**> {cell['arguments'] / 1e9:.1f}**"
-    peak = f"{'~' if len(cell['compiled']) > 1 else ''}{cell['peak'] / 1e9:.2f}"
+    peak = f"{'~' if cell['effort'] == 'quick' else ''}{cell['peak'] / 1e9:.2f}"
     return peak if cell["fits"] else f"**{peak}**"
 
 
