@@ -61,6 +61,8 @@ class CompletionSeen:
     #: Whether the weights were changed since the calls before.
     changed_weights: bool
     texts: tuple[Outcome[str], ...]
+    #: Whether the tokenizer's end token is one that the model soon generates.
+    ends: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,12 +190,24 @@ def observe_completes(submission: Submission) -> list[CompletionSeen]:
     keras.distribution.set_distribution(None)
     small_models.set_distribution(*other_shape)
     model = small_models.bundled_model()
-    return [*completions, seen(other_shape, lengths[1])]
+    completions.append(seen(other_shape, lengths[1]))
+    model.preprocessor.tokenizer.end_token_id = _early_end(model, lengths[0])
+    text = _complete(submission, model, PROMPT, lengths[0])
+    return [*completions, CompletionSeen(other_shape, lengths[0], False, (text,), ends=True)]
+
+
+def _early_end(model: keras_hub.models.CausalLM, max_length: int) -> int:
+    """A token that the completion of the prompt has after some new ones, and not before."""
+    tokens = token_ids(model.preprocessor.tokenizer(greedy_completion(model, PROMPT, max_length)))
+    start = _length(model, PROMPT) - 1
+    return next(token for place, token in enumerate(tokens) if place > start + 2 and token not in tokens[:place])
 
 
 def judge_completes(completions: list[CompletionSeen]) -> None:
     """Each text is the prompt with its most probable continuation, of the requested length."""
+    *completions, ending = completions
     assert len(completions) == 4, "too few lengths and meshes were tried"
+    assert ending.ends, "no text ended early"
     first, shorter, *_ = completions
     texts = [_text(seen.texts[0], seen.mesh_shape) for seen in (first, shorter)]
     for seen in completions:
@@ -219,6 +233,27 @@ def judge_completes(completions: list[CompletionSeen]) -> None:
             cause = "complete returns the same text whatever max_length is."
             raise Failed("GENERATION_LENGTH_IGNORED", cause, ("call with", "tokens expected", "yours"), lengths)
         raise failed
+    _judge_end(ending)
+
+
+def _judge_end(seen: CompletionSeen) -> None:
+    """A text ends where the model ends it, with the end token or without."""
+    model = small_models.bundled_model()
+    tokenizer = model.preprocessor.tokenizer
+    end = _early_end(model, seen.max_length)
+    whole = greedy_completion(model, PROMPT, seen.max_length)
+    tokens = token_ids(tokenizer(whole))
+    place = tokens.index(end)
+    expected = [str(tokenizer.detokenize(np.asarray(tokens[:stop]))) for stop in (place, place + 1)]
+    found = _text(seen.texts[0], seen.mesh_shape)
+    if found.strip() not in [text.strip() for text in expected]:
+        raise Failed(
+            "GENERATION_LENGTH_IGNORED",
+            "The model ends its text with the end token, and complete returns more than that.",
+            ("", "text"),
+            [("until the end token", expected[0]), ("yours", found)],
+            "Let `generate` stop at the end token, as it does by default.",
+        )
 
 
 def observe_same_each_time(submission: Submission) -> list[CompiledSeen]:
