@@ -5,7 +5,7 @@ step, computed in up to two passes:
 
 1. Two models with few blocks are compiled with `--effort quick`, and extrapolated: or all blocks,
    if few do not stand for all. Where the arguments alone do not fit, nothing is compiled.
-2. If that peak is within a tenth of the usable memory, the whole step is compiled, with full effort.
+2. If that peak is within a tenth of the usable memory, the whole step is compiled with full effort.
 
 The mesh has the largest axis "model" that divides the devices and the query heads; the axis "batch"
 has the rest.

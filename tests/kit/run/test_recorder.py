@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from command_line import heed_interrupts
 from full_disk import small_disk
 from made_run import Listener
 
@@ -164,6 +165,8 @@ def test_keras_discards_ctrl_c_while_it_reads_logs() -> None:
 
 
 def test_ctrl_c_stops_after_the_step_with_a_checkpoint(tmp_path: Path) -> None:
+    heed_interrupts()
+
     class Pressed(StepRecorder):
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
             if self.done == 1:
