@@ -210,6 +210,12 @@ MERGE = (
         "Multiply A B by `lora_alpha / lora_rank`.",
     ),
     Mistake(
+        "scale_rounded_down",
+        _MERGE,
+        "The scale is rounded down to a whole number: // divides without a remainder.",
+        "Divide with /, which keeps the fraction.",
+    ),
+    Mistake(
         "subtracted",
         _MERGE,
         "The adapter is subtracted from the kernel.",
@@ -247,15 +253,23 @@ MERGE = (
     ),
 )
 _EXCLUSIVE_MERGES = (
-    {"nothing_merged", "nothing_added", "scale_forgotten", "scaled_twice", "rank_forgotten", "subtracted"},
+    {
+        "nothing_merged",
+        "nothing_added",
+        "scale_forgotten",
+        "scaled_twice",
+        "rank_forgotten",
+        "scale_rounded_down",
+        "subtracted",
+    },
     {"nothing_merged", "nothing_added", "added_twice"},
     {"nothing_merged", "nothing_added", "adapter_kept"},
     {"nothing_merged", "query_alone", "value_alone"},
     {"nothing_merged", "nothing_added", "rounded_sum"},
     {"subtracted", "added_twice"},
 )
-#: lora_alpha of the models to merge, whose scale is neither 1 nor its own square.
-ALPHA = 4.0
+#: lora_alpha of the models to merge, whose scale is no whole number, and more than 2.
+ALPHA = 8.0
 
 
 def merge_table() -> MistakeTable:
@@ -295,6 +309,7 @@ def _merged_with(names: Names) -> Values | None:
         "scale_forgotten": 1.0,
         "scaled_twice": scale**2,
         "rank_forgotten": ALPHA,
+        "scale_rounded_down": float(ALPHA // RANK),
         "subtracted": -scale,
     }
     added = next((multiple[name] for name in multiple if name in names), scale)

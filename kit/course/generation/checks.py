@@ -278,6 +278,8 @@ def judge_same_each_time(seen: list[CompiledSeen]) -> None:
         for text in texts:
             if failed := wrong_text(text, expectation):
                 raise _not_greedy(compiled, texts, expectation.text, failed)
+    # A wrong text says more than the state that causes it.
+    for compiled in seen:
         _judge_state(compiled)
     assert len(seen) == len(_samplers()), "not all samplers were tried"
 
