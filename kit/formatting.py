@@ -9,13 +9,18 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+def without_escapes(text: str) -> str:
+    """The text without a terminal's escape sequences, such as the colours in errors of Keras."""
+    return _ESCAPES.sub("", text)
+
+
 def without_control_codes(text: str) -> str:
     """What a terminal would show at the end: progress bars only in their last state.
 
     Escape sequences and other control characters are left out; tabs and ends of lines stay.
     """
     lines = []
-    for line in _ESCAPES.sub("", text).split("\n"):
+    for line in without_escapes(text).split("\n"):
         # A carriage return begins the line again, and so do backspaces, since Keras' bar writes as
         # many as it has characters.
         states = [state for state in re.split(r"\r|\x08+", line) if state.strip()]

@@ -1,16 +1,14 @@
 """A diagnosis: what is wrong with a solution, the evidence, and what to try."""
 
-import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from kit.checks.codes import COMMON_CODES
+from kit.formatting import without_escapes
 
 WIDTH = 112
-#: Colours that libraries put into their errors.
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,9 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
         common = COMMON_CODES.get(code)
         self.diagnosis = Diagnosis(
             code,
-            _COLOURS.sub("", cause),
+            without_escapes(cause),
             tuple(headings),
-            tuple(tuple(_COLOURS.sub("", str(value)) for value in row) for row in rows),
+            tuple(tuple(without_escapes(str(value)) for value in row) for row in rows),
             remedy or (common.remedy if common else ""),
             anchor or (common.anchor if common else ""),
             tuple(mistakes),

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kit.formatting import without_escapes
+
 #: Longest value and longest message that are shown.
 _VALUE, _MESSAGE = 60, 200
 #: Keras' first line names the layer; the error is in the next one.
 _KERAS_PREFIX = re.compile(r"Exception encountered when calling .*|.*<class '.*'> could not be .*:$")
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 #: Errors that have one cause: a pattern of "Class: message" -> what to do.
 FORESEEN: dict[str, str] = {
@@ -35,7 +36,7 @@ FORESEEN: dict[str, str] = {
 
 def remedy_for(error: BaseException, foreseen: Mapping[str, str]) -> str:
     """The remedy of a foreseen error, or an empty text. The exercise's own patterns go first."""
-    text = f"{type(error).__name__}: {_plain(error)}"
+    text = f"{type(error).__name__}: {without_escapes(str(error))}"
     for pattern, remedy in (*foreseen.items(), *FORESEEN.items()):
         if re.match(pattern, text):
             return remedy
@@ -44,7 +45,7 @@ def remedy_for(error: BaseException, foreseen: Mapping[str, str]) -> str:
 
 def described(error: BaseException) -> str:
     """Class and first line of an error's message, without the full stop at its end."""
-    lines = [line.strip() for line in _plain(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in without_escapes(str(error)).splitlines() if line.strip()]
     if len(lines) > 1 and _KERAS_PREFIX.fullmatch(lines[0]):
         lines = lines[1:]
     text = lines[0].rstrip(".") if lines else ""
@@ -106,7 +107,3 @@ def _shown_items(items: Sequence[Any], depth: int) -> str:
     kinds = {type(item).__name__ for item in items}
     of = f" {kinds.pop()}" if len(kinds) == 1 else " values"
     return f"<{kind} of {len(items)}{of}>"
-
-
-def _plain(error: BaseException) -> str:
-    return _COLOURS.sub("", str(error))

@@ -11,7 +11,7 @@ table.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kit.checks.diagnosis import Failed
@@ -47,18 +47,22 @@ class MistakeTable:
     """The mistakes that one check recognises."""
 
     mistakes: Sequence[Mistake]
-    #: The values that these mistakes give together; None if they cannot be made together.
+    #: The values that these mistakes give together; None if they cannot be made together for
+    #: another reason than ``exclusive``.
     compute: Callable[[Names], Values | None]
     #: Largest relative difference of equal values. Counts and bytes have 0.
     relative: float
     #: Largest absolute difference of equal values; it is added to the relative one.
     absolute: float = 0.0
+    #: Of each group at most one mistake can be made.
+    exclusive: Sequence[Collection[str]] = ()
     _computed: dict[Names, Values | None] = field(default_factory=dict, repr=False)
 
     def values(self, names: Names = RIGHT) -> Values | None:
         """What these mistakes give together, or None; computed once."""
         if names not in self._computed:
-            self._computed[names] = self.compute(names)
+            possible = all(len(names.intersection(group)) < 2 for group in self.exclusive)
+            self._computed[names] = self.compute(names) if possible else None
         return self._computed[names]
 
     @property
@@ -104,14 +108,18 @@ class MistakeTable:
 
         ``code``, ``cause`` and ``remedy`` are for values that no known mistake gives.
         """
+        if recognised := self.recognised_failure(found):
+            return recognised
+        number = len(self.mistakes)
+        cause = f"{cause} None of the {number} usual mistakes that this check knows gives these values."
+        rows = [(label, _shown(self.right.get(label)), _shown(found.get(label))) for label in {**self.right, **found}]
+        return Failed(code, cause, ("", "expected", "yours"), rows[:_ROWS], remedy)
+
+    def recognised_failure(self, found: Values) -> Failed | None:
+        """The diagnosis that names the mistakes; None if no known mistake gives these values."""
         matching = self.recognise(found)
         if not matching:
-            number = len(self.mistakes)
-            cause = f"{cause} None of the {number} usual mistakes that this check knows gives these values."
-            compared = [
-                (label, _shown(self.right.get(label)), _shown(found.get(label))) for label in {**self.right, **found}
-            ]
-            return Failed(code, cause, ("", "expected", "yours"), compared[:_ROWS], remedy)
+            return None
         by_name = {mistake.name: mistake for mistake in self.mistakes}
         # Where several explain the values, the first two are named: the others are rarer.
         made = [[by_name[name] for name in _in_order(names, by_name)] for names in matching[:2]]

@@ -17,6 +17,8 @@ import keras
 import keras_hub
 from keras.src.backend.jax import nn
 
+from kit.models.text_only import replaced
+
 #: As in Keras' own layer, for float32.
 MASKED = -1e9
 
@@ -193,12 +195,8 @@ def _call_with(
     **keywords: Any,
 ) -> Any:
     """Call a function while a name of a module, which it looks up, has a replacement."""
-    original = getattr(module, name)
-    setattr(module, name, functools.partial(replacement, original))
-    try:
+    with replaced(module, name, functools.partial(replacement, getattr(module, name))):
         return function(*arguments, **keywords)
-    finally:
-        setattr(module, name, original)
 
 
 def _attention_of_equal_heads(

@@ -1,11 +1,10 @@
 """Loading of a run's preset, by ``load_distributed`` of the part ``loading``."""
 
-import re
-
 import keras
 import keras_hub
 
 from kit.errors import UserError
+from kit.formatting import without_escapes
 from kit.models.presets import Preset
 from kit.models.text_only import text_only_presets
 from kit.models.transformers_format import text_models
@@ -20,7 +19,7 @@ def load_model(
         with text_models(), text_only_presets():
             return part.load_distributed(preset.location, layout_map, dtype=dtype)
     except (OSError, KeyError, ValueError) as error:
-        reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+        reason = without_escapes(str(error)).strip().splitlines()
         raise UserError(
             f"--preset {preset.name}: cannot load it ({type(error).__name__}: "
             f"{reason[0] if reason else 'no reason given'}); write the preset again with save_to_preset, or download "

@@ -259,8 +259,8 @@ def _judge_resumed(seen: SavedAndResumed, rank: int, mesh: tuple[int, int], tole
 def _recognise(saved: State, fresh: State, resumed: State) -> None:
     """Name the usual mistakes that leave this state, if there are any."""
     table, found = resume_table(saved, fresh), restored(saved, fresh, resumed)
-    if not table.is_right(found) and table.recognise(found):
-        raise table.failure(found, "CHECKPOINT_RESUME_OFF_TRAJECTORY", "")
+    if not table.is_right(found) and (recognised := table.recognised_failure(found)):
+        raise recognised
 
 
 def _judge_layout(resumed: Resumed) -> None:

@@ -113,9 +113,8 @@ def judge_merge(seen: MergeSeen) -> dict[str, float]:
 
 def _recognise(before: State, after: State) -> None:
     """Name the usual mistakes that leave these kernels and adapters, if there are any."""
-    table, found = merge_table(), multiples(before, after)
-    if table.recognise(found):
-        raise table.failure(found, "CHECKPOINT_MERGE_CHANGES_OUTPUTS", "")
+    if recognised := merge_table().recognised_failure(multiples(before, after)):
+        raise recognised
 
 
 def _judge_mixed(before: State, after: State) -> None:

@@ -100,13 +100,11 @@ def resume_table(saved: State, fresh: State) -> MistakeTable:
     has_adapters = any("lora_" in path for path in saved)
 
     def values(names: Names) -> Values | None:
-        if any(len(group & names) > 1 for group in _EXCLUSIVE):
-            return None
         if "saved_by_save_weights" in names and len(names) > 1:
             return None
         return restored(saved, fresh, _resumed_with(names, saved, fresh))
 
-    return MistakeTable(WITH_LORA if has_adapters else WITHOUT_LORA, values, relative=0.0)
+    return MistakeTable(WITH_LORA if has_adapters else WITHOUT_LORA, values, relative=0.0, exclusive=_EXCLUSIVE)
 
 
 def restored(saved: State, fresh: State, resumed: State) -> Values:
@@ -133,7 +131,7 @@ def restored(saved: State, fresh: State, resumed: State) -> Values:
 
 
 def _kind(path: str) -> str:
-    """Which kind of variable has this name; empty for the rate, which is the same in each model."""
+    """Which kind of variable has this name; empty for the rate, which no mistake here is about."""
     if not path.startswith("optimizer/"):
         return path.rpartition("/")[2] if "lora_" in path else "trainable variables"
     if path.endswith("_momentum"):
@@ -275,7 +273,7 @@ ALPHA = 8.0
 def merge_table() -> MistakeTable:
     """The mistakes that the check ``merge`` recognises."""
     # Rounding to bfloat16 moves the multiple of A B by less than 0.01.
-    return MistakeTable(MERGE, _merged_with, relative=0.0, absolute=0.02)
+    return MistakeTable(MERGE, _merged_with, relative=0.0, absolute=0.02, exclusive=_EXCLUSIVE_MERGES)
 
 
 def multiples(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> Values:
@@ -299,9 +297,7 @@ def multiples(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray])
     return found
 
 
-def _merged_with(names: Names) -> Values | None:
-    if any(len(group & names) > 1 for group in _EXCLUSIVE_MERGES):
-        return None
+def _merged_with(names: Names) -> Values:
     scale = ALPHA / RANK
     multiple = {
         "nothing_merged": 0.0,

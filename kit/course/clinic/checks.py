@@ -40,16 +40,7 @@ _RANK = 5
 
 def observe_rules(submission: Submission) -> list[Outcome[dict[str, list[str]]]]:
     """The rules of each path of each patient."""
-    return [
-        submission.observe(
-            "deciding_rules",
-            patient.layout_map(),
-            list(patient.shapes),
-            reads=lambda found: _read(submission, "deciding_rules", found),
-            returns=dict,
-        )
-        for patient in patients()
-    ]
+    return [_observe(submission, "deciding_rules", each.layout_map(), list(each.shapes)) for each in patients()]
 
 
 def judge_rules(outcomes: list[Outcome[dict[str, list[str]]]]) -> None:
@@ -72,16 +63,7 @@ def judge_rules(outcomes: list[Outcome[dict[str, list[str]]]]) -> None:
 
 def observe_causes(submission: Submission) -> list[Outcome[dict[str, list[str]]]]:
     """The diagnosis of each patient's layout map."""
-    return [
-        submission.observe(
-            "diagnose_layout",
-            patient.layout_map(),
-            dict(patient.shapes),
-            reads=lambda found: _read(submission, "diagnose_layout", found),
-            returns=dict,
-        )
-        for patient in patients()
-    ]
+    return [_observe(submission, "diagnose_layout", each.layout_map(), dict(each.shapes)) for each in patients()]
 
 
 def judge_causes(outcomes: list[Outcome[dict[str, list[str]]]]) -> None:
@@ -94,15 +76,7 @@ def judge_causes(outcomes: list[Outcome[dict[str, list[str]]]]) -> None:
 
 def observe_moments(submission: Submission) -> list[Outcome[dict[str, list[str]]]]:
     """The diagnosis of each optimizer's moments."""
-    return [
-        submission.observe(
-            "diagnose_moments",
-            *patient.arrays(),
-            reads=lambda found: _read(submission, "diagnose_moments", found),
-            returns=dict,
-        )
-        for patient in moments_patients()
-    ]
+    return [_observe(submission, "diagnose_moments", *each.arrays()) for each in moments_patients()]
 
 
 def judge_moments(outcomes: list[Outcome[dict[str, list[str]]]]) -> None:
@@ -160,12 +134,16 @@ def _judge_adapters_and_scales(model: str, sizes: Mapping[str, Any], call: Layou
         raise Failed("CLINIC_SCALE_SPLIT", cause, ("scale", "shape", "rule"), rows)
 
 
-def _read(submission: Submission, function: str, found: dict[Any, Any]) -> dict[str, list[str]]:
-    """A dictionary of names; the names can be in any collection."""
-    for names in found.values():
-        if isinstance(names, str) or not isinstance(names, Iterable):
-            submission.expect_type(f"A value of the dictionary of {function}", names, list)
-    return {str(key): [str(name) for name in names] for key, names in found.items()}
+def _observe(submission: Submission, function: str, *arguments: Any) -> Outcome[dict[str, list[str]]]:
+    """The dictionary of names that a function returns; the names can be in any collection."""
+
+    def read(found: dict[Any, Any]) -> dict[str, list[str]]:
+        for names in found.values():
+            if isinstance(names, str) or not isinstance(names, Iterable):
+                submission.expect_type(f"A value of the dictionary of {function}", names, list)
+        return {str(key): [str(name) for name in names] for key, names in found.items()}
+
+    return submission.observe(function, *arguments, reads=read, returns=dict)
 
 
 def _judge_diagnoses(

@@ -299,12 +299,7 @@ def _table(
     diagnose: Callable[[Any, Names], Mapping[str, Any]],
     made: Callable[[], list[Any]],
 ) -> MistakeTable:
-    def compute(names: Names) -> Values | None:
-        if any(len(group & names) > 1 for group in _EXCLUSIVE):
-            return None
-        return _counts(diagnose, made(), names)
-
-    return MistakeTable(mistakes, compute, relative=0)
+    return MistakeTable(mistakes, lambda names: _counts(diagnose, made(), names), relative=0, exclusive=_EXCLUSIVE)
 
 
 def matching_table() -> MistakeTable:

@@ -191,16 +191,17 @@ def observe_completes(submission: Submission) -> list[CompletionSeen]:
     small_models.set_distribution(*other_shape)
     model = small_models.bundled_model()
     completions.append(seen(other_shape, lengths[1]))
-    model.preprocessor.tokenizer.end_token_id = _early_end(model, lengths[0])
+    tokens, end = _tokens_and_end(lengths[0])
+    model.preprocessor.tokenizer.end_token_id = tokens[end]
     text = _complete(submission, model, PROMPT, lengths[0])
     return [*completions, CompletionSeen(other_shape, lengths[0], False, (text,), ends=True)]
 
 
-def _early_end(model: keras_hub.models.CausalLM, max_length: int) -> int:
-    """A token that the completion of the prompt has after some new ones, and not before."""
-    tokens = token_ids(model.preprocessor.tokenizer(greedy_completion(model, PROMPT, max_length)))
-    start = _length(model, PROMPT) - 1
-    return next(token for place, token in enumerate(tokens) if place > start + 2 and token not in tokens[:place])
+def _tokens_and_end(max_length: int) -> tuple[list[int], int]:
+    """The completion of the prompt, and the place of a token that it has only after new ones."""
+    tokens = token_ids(_model().preprocessor.tokenizer(_expectation(PROMPT, max_length).text))
+    new = range(_length(_model(), PROMPT) + 2, len(tokens))
+    return tokens, next(place for place in new if tokens[place] not in tokens[:place])
 
 
 def judge_completes(completions: list[CompletionSeen]) -> None:
@@ -238,13 +239,9 @@ def judge_completes(completions: list[CompletionSeen]) -> None:
 
 def _judge_end(seen: CompletionSeen) -> None:
     """A text ends where the model ends it, with the end token or without."""
-    model = small_models.bundled_model()
-    tokenizer = model.preprocessor.tokenizer
-    end = _early_end(model, seen.max_length)
-    whole = greedy_completion(model, PROMPT, seen.max_length)
-    tokens = token_ids(tokenizer(whole))
-    place = tokens.index(end)
-    expected = [str(tokenizer.detokenize(np.asarray(tokens[:stop]))) for stop in (place, place + 1)]
+    tokens, end = _tokens_and_end(seen.max_length)
+    tokenizer = _model().preprocessor.tokenizer
+    expected = [str(tokenizer.detokenize(np.asarray(tokens[:stop]))) for stop in (end, end + 1)]
     found = _text(seen.texts[0], seen.mesh_shape)
     if found.strip() not in [text.strip() for text in expected]:
         raise Failed(

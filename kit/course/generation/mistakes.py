@@ -121,7 +121,7 @@ _OF_SCORES = frozenset({"not_shifted", "shifted_twice", "raw_logits", "probabili
 def likelihood_table() -> MistakeTable:
     """The mistakes that the check ``likelihood`` recognises."""
     # float32 sums over hundreds of tokens in another order.
-    return MistakeTable(LIKELIHOOD, _likelihoods, relative=1e-5)
+    return MistakeTable(LIKELIHOOD, _likelihoods, relative=1e-5, exclusive=_EXCLUSIVE)
 
 
 def label(number: int) -> str:
@@ -129,9 +129,7 @@ def label(number: int) -> str:
     return f"{number} texts, nats per token"
 
 
-def _likelihoods(names: Names) -> Values | None:
-    if any(len(group & names) > 1 for group in _EXCLUSIVE):
-        return None
+def _likelihoods(names: Names) -> Values:
     return {label(number): _mean(number, names) for number in NUMBERS_OF_TEXTS}
 
 

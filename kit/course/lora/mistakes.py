@@ -117,11 +117,11 @@ _ALONE = {"tensors", "tutorials_number"}
 
 def formula_table() -> MistakeTable:
     """The mistakes that the check ``arithmetic`` recognises."""
-    return MistakeTable(FORMULA, _formula_values, relative=0.0)
+    return MistakeTable(FORMULA, _formula_values, relative=0.0, exclusive=_EXCLUSIVE)
 
 
 def _formula_values(names: Names) -> Values | None:
-    if any(len(group & names) > 1 for group in _EXCLUSIVE) or (len(names) > 1 and names & _ALONE):
+    if len(names) > 1 and names & _ALONE:
         return None
     return {label: lora_parameters(sizes, rank, names) for label, sizes, rank in FORMULA_CASES}
 
@@ -230,14 +230,18 @@ COUNTS = (
 )
 #: Elements of the states of random numbers in a block with dropout: three states of two.
 _STATES_OF_A_BLOCK = 6
-_OF_ALL = {"variables_counted", "frozen_for_all", "adapters_left_out", "adapters_twice", "embedding_twice"}
-_OF_TRAINABLE = {"all_for_trainable", "frozen_for_trainable"}
-_UNITS = {"weights_counted", "shapes_summed", "bytes_counted"}
+_EXCLUSIVE_COUNTS = (
+    {"variables_counted", "frozen_for_all", "adapters_left_out", "adapters_twice", "embedding_twice"},
+    {"all_for_trainable", "frozen_for_trainable"},
+    {"weights_counted", "shapes_summed", "bytes_counted"},
+    {"all_twice", "embedding_twice"},
+    {"all_twice", "adapters_twice"},
+)
 
 
 def counts_table() -> MistakeTable:
     """The mistakes that the check ``counts`` recognises."""
-    return MistakeTable(COUNTS, _count_values, relative=0.0)
+    return MistakeTable(COUNTS, _count_values, relative=0.0, exclusive=_EXCLUSIVE_COUNTS)
 
 
 def count_labels(name: str) -> tuple[str, str]:
@@ -245,11 +249,7 @@ def count_labels(name: str) -> tuple[str, str]:
     return f"{name}: trainable", f"{name}: all"
 
 
-def _count_values(names: Names) -> Values | None:
-    if any(len(group & names) > 1 for group in (_OF_ALL, _OF_TRAINABLE, _UNITS)):
-        return None
-    if {"all_twice", "embedding_twice"} <= names or {"all_twice", "adapters_twice"} <= names:
-        return None
+def _count_values(names: Names) -> Values:
     found: dict[str, float] = {}
     for name, config, rank in COUNT_CASES:
         found |= dict(zip(count_labels(name), _counts(config["config"], rank, names), strict=True))

@@ -284,12 +284,10 @@ def _table(
     relative: float,
     absolute: float = 0.0,
 ) -> MistakeTable:
-    def compute(names: Names) -> Values | None:
-        if any(len(group & names) > 1 for group in _EXCLUSIVE):
-            return None
+    def compute(names: Names) -> Values:
         return {label(case, part): value for case in cases for part, value in values(case, names).items()}
 
-    return MistakeTable(mistakes, compute, relative, absolute)
+    return MistakeTable(mistakes, compute, relative, absolute, _EXCLUSIVE)
 
 
 def label(case: Case, part: str = "") -> str:

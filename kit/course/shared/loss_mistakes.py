@@ -91,7 +91,7 @@ ACCURACY = (
     ),
 )
 #: At most one of each group can be made.
-_EXCLUSIVE = (
+EXCLUSIVE = (
     {"divided_by_weights", "summed", "summed_per_text"},
     {"divided_by_weights", "padding_counted"},
     {"shifted_twice_without_weights", "padding_counted"},
@@ -99,11 +99,6 @@ _EXCLUSIVE = (
     {"accuracy_counts_padding", "accuracy_of_best_five"},
 )
 LOSS_NAMES = tuple(mistake.name for mistake in LOSS)
-
-
-def are_exclusive(names: Names) -> bool:
-    """Whether two of these mistakes cannot be made together."""
-    return any(len(group & names) > 1 for group in _EXCLUSIVE)
 
 
 def mistaken_cross_entropy(logits: Any, x: Any, y: Any, sample_weight: Any, on: Mapping[str, Any]) -> Any:
@@ -142,9 +137,7 @@ def compile_table(logits: np.ndarray, x: Any, y: np.ndarray, sample_weight: np.n
     """The mistakes in what a model is compiled with, for these logits and targets."""
     loss = jax.jit(mistaken_cross_entropy)
 
-    def values(names: Names) -> Values | None:
-        if are_exclusive(names):
-            return None
+    def values(names: Names) -> Values:
         on = {name: name in names for name in LOSS_NAMES}
         return {
             "loss": float(loss(logits, x, y, sample_weight, on)),
@@ -152,4 +145,4 @@ def compile_table(logits: np.ndarray, x: Any, y: np.ndarray, sample_weight: np.n
         }
 
     # float32 sums over 24 positions in another order.
-    return MistakeTable((*LOSS, *ACCURACY), values, relative=1e-5)
+    return MistakeTable((*LOSS, *ACCURACY), values, relative=1e-5, exclusive=EXCLUSIVE)

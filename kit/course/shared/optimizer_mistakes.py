@@ -79,9 +79,7 @@ def optimizer_table(paths: Sequence[str]) -> MistakeTable:
     assert any(path.endswith("/scale") for path in paths), "the model has no scale"
     assert any(path.endswith("/kernel") for path in paths), "the model has no kernel"
 
-    def values(names: Names) -> Values | None:
-        if any(len(group & names) > 1 for group in _EXCLUSIVE):
-            return None
+    def values(names: Names) -> Values:
         rate, decay = RATE, DECAY
         if "rate_and_decay_swapped" in names:
             rate, decay = DECAY, RATE
@@ -94,7 +92,7 @@ def optimizer_table(paths: Sequence[str]) -> MistakeTable:
         return {"learning rate": rate} | decays
 
     # Weights change by rate x decay of their size and are rounded, so a decay has few digits.
-    return MistakeTable(OPTIMIZER, values, relative=1e-6, absolute=9e-5)
+    return MistakeTable(OPTIMIZER, values, relative=1e-6, absolute=9e-5, exclusive=_EXCLUSIVE)
 
 
 def gradients(number: int, shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:

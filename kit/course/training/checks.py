@@ -114,8 +114,8 @@ def judge_fit(outcome: Outcome[Fitted]) -> dict[str, float]:
             return expect_twin(losses, trainable, right, "fit")
     table = fit_table()
     for losses in (by_epoch, logged):
-        if table.recognise(found := as_values(losses, before, trainable)):
-            raise table.failure(found, "TRAINING_OFF_THE_TWIN", "")
+        if recognised := table.recognised_failure(as_values(losses, before, trainable)):
+            raise recognised
     _judge_order(model, before, by_epoch, right)
     return expect_twin(by_epoch, trainable, right, "fit")
 

@@ -88,9 +88,9 @@ def _recognise(losses: tuple[float, ...], before: Values, after: Values, right: 
     # Where a wrong loss has huge gradients, rounding moves the adapters, and not the losses.
     loss_is_off = not np.isclose(losses[0], right.losses[0], rtol=1e-4)
     for end in (after, {}) if loss_is_off else (after,):
-        table, found = step_table(losses[0], with_adapters=bool(end)), as_values(losses, before, end)
-        if table.recognise(found):
-            raise table.failure(found, "TRAINING_OFF_THE_TWIN", "")
+        table = step_table(losses[0], with_adapters=bool(end))
+        if recognised := table.recognised_failure(as_values(losses, before, end)):
+            raise recognised
 
 
 def _compiled_model() -> keras_hub.models.CausalLM:

@@ -11,7 +11,7 @@ import numpy as np
 from kit.course.shared import compiled_model, small_models
 from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.compiled_model import RANK
-from kit.course.shared.loss_mistakes import LOSS, LOSS_NAMES, are_exclusive
+from kit.course.shared.loss_mistakes import EXCLUSIVE, LOSS, LOSS_NAMES
 from kit.course.shared.meshes import mesh_with_batch_axis
 from kit.course.shared.optimizer_mistakes import DECAY, RATE
 from kit.course.training.mistaken_twin import Batch, MistakenTwin
@@ -130,6 +130,7 @@ FIT = (
     ),
 )
 _EXCLUSIVE = (
+    *EXCLUSIVE,
     {"decay_ignored", "decay_default", "decay_in_gradient"},
     {"state_lost", "moments_lost", "step_count_lost"},
     {"bias_not_corrected", "state_lost", "step_count_lost"},
@@ -147,8 +148,6 @@ def step_table(first_loss: float | None = None, with_adapters: bool = True) -> M
     """
 
     def after_steps(names: Names) -> Values | None:
-        if _cannot_be_made(names):
-            return None
         # The right values are shown beside those that were found.
         if names and first_loss is not None and not _has_first_loss(names, first_loss):
             return None
@@ -156,12 +155,12 @@ def step_table(first_loss: float | None = None, with_adapters: bool = True) -> M
         return as_values(run.losses, start, run.trainable if with_adapters else {})
 
     # The tolerance is larger than rounding, and ten times smaller than the least difference.
-    return MistakeTable(STEP, after_steps, relative=1e-4, absolute=1e-6)
+    return MistakeTable(STEP, after_steps, relative=1e-4, absolute=1e-6, exclusive=_EXCLUSIVE)
 
 
 def fit_table() -> MistakeTable:
     """The mistakes that the check ``fit`` recognises."""
-    return MistakeTable(FIT, _after_fit, relative=1e-4, absolute=1e-6)
+    return MistakeTable(FIT, _after_fit, relative=1e-4, absolute=1e-6, exclusive=_EXCLUSIVE)
 
 
 def as_values(losses: Sequence[float], start: Mapping[str, np.ndarray], end: Mapping[str, np.ndarray]) -> Values:
@@ -203,10 +202,6 @@ def losses_of_steps(logged: Sequence[float], sizes: Sequence[int]) -> list[float
     return found
 
 
-def _cannot_be_made(names: Names) -> bool:
-    return are_exclusive(names) or any(len(group & names) > 1 for group in _EXCLUSIVE)
-
-
 def _has_first_loss(names: Names, first_loss: float) -> bool:
     return bool(np.isclose(_first_loss(names & _IN_FIRST_LOSS), first_loss, rtol=1e-3))
 
@@ -236,9 +231,7 @@ def _run_of_fit() -> tuple[MistakenTwin, Mapping[str, np.ndarray]]:
     return MistakenTwin(model, RATE, DECAY), small_models.values(model.trainable_variables)
 
 
-def _after_fit(names: Names) -> Values | None:
-    if _cannot_be_made(names):
-        return None
+def _after_fit(names: Names) -> Values:
     given = batches_of_fit()
     batches = given
     if "batches_reversed" in names:
