@@ -4,7 +4,8 @@
 no exercise. ``runner`` runs checks, ``server`` is the warm parent process that forks,
 ``fresh_process`` is used where forking is not possible, ``check_process`` is what happens in the
 process of one check, ``submission`` calls a learner's functions, ``observation`` has the plain data
-that a check's ``observe`` returns to its ``judge``. ``properties`` tries generated data, and
-``new_process`` calls a function where strings have other hashes. Imports ``checks`` (diagnosis and
-codes), ``parts`` and ``runtime``; never ``course``.
+that a check's ``observe`` returns to its ``judge``. ``mistakes`` recognises values that usual
+mistakes give, ``crashes`` describes errors, ``properties`` tries generated data, and
+``second_process`` calls a function where strings have other hashes. Imports ``checks`` (diagnosis
+and codes), ``parts`` and ``runtime``; never ``course``.
 """

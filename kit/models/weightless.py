@@ -51,16 +51,11 @@ class DescribedModel(list[VariableInfo]):
 def fresh_names() -> Iterator[None]:
     """Let Keras count unnamed layers from 0, so that a second model has the same names."""
     counted = global_state.get_global_attribute("object_name_uids")
-    start_names_over()
+    global_state.set_global_attribute("object_name_uids", collections.defaultdict(int))
     try:
         yield
     finally:
         global_state.set_global_attribute("object_name_uids", counted)
-
-
-def start_names_over() -> None:
-    """Let Keras count unnamed layers from 0: within a process it counts on."""
-    global_state.set_global_attribute("object_name_uids", collections.defaultdict(int))
 
 
 @contextlib.contextmanager

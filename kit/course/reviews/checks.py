@@ -12,9 +12,9 @@ from hypothesis import strategies
 from kit.checks.diagnosis import Failed
 from kit.course.reviews.cleaning import MARK, Cleaning, cleaned, recognised, same
 from kit.course.reviews.order import order_fault
-from kit.judge.new_process import CallInNewProcess
 from kit.judge.observation import Outcome, Raised, Returned, Stopped, returned
 from kit.judge.properties import observe_property
+from kit.judge.second_process import CallInSecondProcess
 from kit.judge.submission import Submission
 
 FUNCTION = "prepare_reviews"
@@ -180,7 +180,7 @@ def _judge_refused(call: Call) -> None:
 def observe_order(submission: Submission) -> OrderSeen:
     """Batches for the same seed several times, and for other seeds."""
     reviews = _reviews(NUMBER_OF_REVIEWS)
-    other_process = CallInNewProcess(submission, FUNCTION, reviews, 2, 10, 3)
+    other_process = CallInSecondProcess(submission, FUNCTION, reviews, 2, 10, 3)
     states = random.getstate(), np.random.get_state()
 
     def call(seed: int, global_seed: int, iterator: bool = False) -> Call:

@@ -1,4 +1,4 @@
-"""A call of a solution's function in a new Python process, in which strings have other hashes.
+"""A call of a solution's function in a second process, in which strings have other hashes.
 
 ``hash`` of a string and the order of a set of strings differ from one process to the next.
 """
@@ -18,13 +18,14 @@ from kit.parts.implementation import REFERENCE, find_parts
 from kit.runtime.platform import prepare_environment
 
 
-class CallInNewProcess:
+class CallInSecondProcess:
     """A call that runs in the background; its arguments are plain data."""
 
     def __init__(self, submission: Submission, function: str, *arguments: Any, hash_seed: int = 1) -> None:
         """Start the process."""
         self._function = function
         self._arguments = arguments
+        self._hash_seed = hash_seed
         parts = submission.parts
         implementation = REFERENCE if parts.name == REFERENCE else str(parts.folder)
         self._process = subprocess.Popen(
@@ -45,11 +46,13 @@ class CallInNewProcess:
             return Returned(content["returned"])
         cause = f"{self._function} works, but fails in a second Python process: {content['error']}."
         columns = ("process", "PYTHONHASHSEED", "error")
-        return Stopped(Failed("EXERCISE_CRASHED", cause, columns, [("second", 1, content["error"])]).diagnosis)
+        return Stopped(
+            Failed("EXERCISE_CRASHED", cause, columns, [("second", self._hash_seed, content["error"])]).diagnosis
+        )
 
 
 def main() -> None:
-    """``python -m kit.judge.new_process IMPLEMENTATION EXERCISE FUNCTION``, arguments on stdin."""
+    """``python -m kit.judge.second_process IMPLEMENTATION EXERCISE FUNCTION``, arguments by pipe."""
     implementation, exercise, function = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # What the solution prints is no answer.

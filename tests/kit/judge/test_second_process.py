@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from kit.course.catalogue import catalogue
-from kit.judge.new_process import CallInNewProcess
 from kit.judge.observation import Returned, Stopped
+from kit.judge.second_process import CallInSecondProcess
 from kit.judge.submission import Submission
 from kit.parts.implementation import find_parts
 
@@ -25,7 +25,7 @@ def submission_in(folder: Path) -> Submission:
 def test_the_value_is_returned_and_hashes_differ(tmp_path: Path) -> None:
     submission = submission_in(tmp_path)
     calls = [
-        CallInNewProcess(submission, "prepare_reviews", [("good", 1), ("bad", 0)], 1, 2, 0, hash_seed=seed)
+        CallInSecondProcess(submission, "prepare_reviews", [("good", 1), ("bad", 0)], 1, 2, 0, hash_seed=seed)
         for seed in (1, 2)
     ]
     outcomes = [call.outcome() for call in calls]
@@ -34,6 +34,6 @@ def test_the_value_is_returned_and_hashes_differ(tmp_path: Path) -> None:
 
 
 def test_an_error_is_a_diagnosis(tmp_path: Path) -> None:
-    outcome = CallInNewProcess(submission_in(tmp_path), "prepare_reviews", [], 1, 2, 3).outcome()
+    outcome = CallInSecondProcess(submission_in(tmp_path), "prepare_reviews", [], 1, 2, 3).outcome()
     assert isinstance(outcome, Stopped)
     assert "fails in a second Python process: KeyError" in outcome.diagnosis.cause
