@@ -52,7 +52,10 @@ class CallInSecondProcess:
 
 
 def main() -> None:
-    """``python -m kit.judge.second_process IMPLEMENTATION EXERCISE FUNCTION``, arguments by pipe."""
+    """Call a function: ``kit.judge.second_process IMPLEMENTATION EXERCISE FUNCTION``.
+
+    Its arguments are read from standard input.
+    """
     implementation, exercise, function = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # What the solution prints is no answer.
