@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Literal
 
 from kit.errors import UserError
+from kit.runtime.freed_memory import keep_freed_memory
 from kit.runtime.keras_hub_texts import prepare_keras_hub
 from kit.runtime.processes import SINGLE_PROCESS, Processes, connect
 
@@ -269,6 +270,8 @@ def start(
     processes = processes or SINGLE_PROCESS
     chosen, simulated = choose_devices(platform, devices, processes)
     prepare_environment(chosen, simulated)
+    if chosen == "cpu" and simulated == 1:
+        keep_freed_memory()
     connect(processes)
     import jax
 
