@@ -4,10 +4,12 @@ Python raises KeyboardInterrupt in whatever the main thread executes next. While
 mostly waits for the device where Keras reads a step's loss, within an ``except:`` that discards all
 exceptions (``pythonify_logs`` in 3.15.1): of 12 interrupts 11 had no effect. And while the main
 thread is in XLA, for example to compile, Python raises nothing. So a thread of its own learns of
-the signal.
+the signal. In the callback of a weak reference or in ``__del__``, Python reports the exception and
+discards it: it is raised again a moment later.
 """
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -20,6 +22,8 @@ from typing import Any
 STOPPED = 130
 #: Seconds until the process ends itself, if KeyboardInterrupt has had no effect.
 PATIENCE = 5.0
+#: Seconds until a KeyboardInterrupt that Python has discarded is raised again.
+AGAIN = 0.05
 
 
 class RunStopped(KeyboardInterrupt):  # it is no error
@@ -35,6 +39,8 @@ class Interrupts:
     def _reset(self) -> None:
         self._is_handled = False
         self._count = 0
+        # Signals that were not a key pressed by the user.
+        self._repeated = 0
         # The main thread may know it before the thread that counts.
         self._received = False
         self._deferred = False
@@ -82,6 +88,8 @@ class Interrupts:
         os.set_blocking(writing, False)
         previous = signal.signal(signal.SIGINT, self._raise_unless_deferred)
         previous_descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        previous_hook = sys.unraisablehook
+        sys.unraisablehook = functools.partial(self._raise_again, previous_hook)
         threading.Thread(target=self._watch, args=(reading,), daemon=True).start()
         try:
             yield
@@ -92,6 +100,7 @@ class Interrupts:
             raise
         finally:
             self._caught.set()
+            sys.unraisablehook = previous_hook
             signal.set_wakeup_fd(previous_descriptor)
             signal.signal(signal.SIGINT, previous)
             os.close(writing)
@@ -111,10 +120,27 @@ class Interrupts:
         if not self._deferred:
             raise KeyboardInterrupt
 
+    def _raise_again(self, report: Callable[[Any], Any], discarded: Any) -> None:
+        if not issubclass(discarded.exc_type, KeyboardInterrupt):
+            report(discarded)
+            return
+
+        main_thread = threading.get_ident()
+
+        def interrupt() -> None:
+            if self._is_handled:
+                self._repeated += 1
+                # A real signal, which also ends a wait in C.
+                signal.pthread_kill(main_thread, signal.SIGINT)
+
+        threading.Timer(AGAIN, interrupt).start()
+
     def _watch(self, reading: int) -> None:
         with open(reading, "rb", buffering=0) as received:
             while numbers := received.read(1):
-                if numbers[0] == signal.SIGINT:
+                if self._repeated:
+                    self._repeated -= 1
+                elif numbers[0] == signal.SIGINT:
                     # A second Ctrl-C must not wait for the first.
                     threading.Thread(target=self.request, daemon=True).start()
 

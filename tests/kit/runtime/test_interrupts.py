@@ -9,7 +9,7 @@ import pytest
 from command_line import heed_interrupts
 
 PROGRAM = """
-import hashlib, sys, time
+import hashlib, sys, time, weakref
 from kit.runtime import interrupts
 from kit.runtime.interrupts import INTERRUPTS
 
@@ -24,6 +24,14 @@ def swallows():
             time.sleep(30)
         except KeyboardInterrupt:
             pass
+
+def is_in_a_callback():
+    class Referenced:
+        pass
+    referenced = Referenced()
+    reference = weakref.ref(referenced, lambda _: time.sleep(2))
+    del referenced
+    time.sleep(30)
 
 def makes_another_exception_of_it():
     try:
@@ -79,7 +87,7 @@ def press(what: str, times: int = 1) -> tuple[str, str, float]:
     return output, errors + rest, time.monotonic() - began
 
 
-@pytest.mark.parametrize("what", ["sleeps", "makes_another_exception_of_it"])
+@pytest.mark.parametrize("what", ["sleeps", "is_in_a_callback", "makes_another_exception_of_it"])
 def test_it_is_raised(what: str) -> None:
     output, errors, _ = press(what)
     assert (output, errors) == ("raised\n", "")
