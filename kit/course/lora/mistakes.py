@@ -187,6 +187,12 @@ COUNTS = (
         "bytes_counted", "These are bytes of float32, four for each element.", "Count elements, whatever their dtype."
     ),
     _mistake(
+        "int32_overflow",
+        "The numbers are added up in int32, which ends at 2,147,483,647: Gemma has more weights, and the number wraps "
+        "around.",
+        "Add Python's integers, as `math.prod(weight.shape)` returns them: those of JAX are int32.",
+    ),
+    _mistake(
         "frozen_for_all",
         "The second number counts the frozen weights, and not all weights.",
         "Take `model.weights` for the second number: it has the frozen and the trainable ones.",
@@ -234,6 +240,8 @@ _EXCLUSIVE_COUNTS = (
     {"variables_counted", "frozen_for_all", "adapters_left_out", "adapters_twice", "embedding_twice"},
     {"all_for_trainable", "frozen_for_trainable"},
     {"weights_counted", "shapes_summed", "bytes_counted"},
+    # These numbers are small.
+    {"int32_overflow", "weights_counted", "shapes_summed"},
     {"all_twice", "embedding_twice"},
     {"all_twice", "adapters_twice"},
 )
@@ -280,7 +288,14 @@ def _counts(sizes: Mapping[str, Any], rank: int, names: Names) -> tuple[int, int
     elif "frozen_for_trainable" in names:
         first = frozen
     times = 2 if "all_twice" in names else 1
-    return (times * second, times * first) if "numbers_exchanged" in names else (times * first, times * second)
+    numbers = times * first, times * second
+    if "int32_overflow" in names:
+        numbers = _as_int32(numbers[0]), _as_int32(numbers[1])
+    return numbers[::-1] if "numbers_exchanged" in names else numbers
+
+
+def _as_int32(number: int) -> int:
+    return (number + 2**31) % 2**32 - 2**31
 
 
 def _elements(shapes: Sequence[tuple[int, ...]], names: Names) -> int:
