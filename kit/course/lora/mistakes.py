@@ -164,11 +164,13 @@ def _adapter(sizes: Mapping[str, Any], heads: int, rank: int, names: Names) -> i
     return (0 if "a_left_out" in names else a) + (0 if "b_left_out" in names else b)
 
 
+#: The model that is counted again after it was compiled.
+COMPILED = "a small Gemma with dropout and LoRA of rank 3"
 #: Name, configuration and rank of the models of ``count_parameters``; rank 0 is without LoRA.
 COUNT_CASES: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("a small Gemma", oracle.small_config(), 0),
     # With dropout a model has other variables than weights: the states of random numbers.
-    ("a small Gemma with dropout and LoRA of rank 3", oracle.small_config(dropout=0.1), 3),
+    (COMPILED, oracle.small_config(dropout=0.1), 3),
     ("Gemma 2B with LoRA of rank 4", GEMMA_2B, 4),
     ("Gemma 7B with LoRA of rank 4", GEMMA_7B, 4),
 )
