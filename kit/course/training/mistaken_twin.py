@@ -59,8 +59,8 @@ class MistakenTwin:
         return twin.Trajectory(tuple(map(float, losses)), values)
 
     def _loss(self, trainable: list, rest: list, batch: Batch, on: Switches) -> tuple[Any, list]:
-        x, y, sample_weight = batch
-        sample_weight = jnp.where(on["mask_of_inputs"], x["padding_mask"], sample_weight)
+        x, y, given_weight = batch
+        sample_weight = jnp.where(on["mask_of_inputs"], x["padding_mask"], given_weight)
 
         def logits_in_mode(training: bool) -> Any:
             return self.model.stateless_call(trainable, rest, x, training=training)
