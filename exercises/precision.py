@@ -72,6 +72,8 @@ def _call(layer: keras.layers.EinsumDense, inputs: Any, training: bool | None = 
 def add_adapters_in_float32(model: keras_hub.models.CausalLM) -> None:
     """Let each layer with LoRA round its outputs only once; its variables do not change.
 
+    Functions that were compiled for the model before, such as that of ``predict``, are dropped.
+
     Args:
         model: A model with LoRA, of any dtype and under any distribution.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from kit.course.checkpoint.training_run import RANK, State, fresh_model, state_of
+from kit.course.checkpoint.training_run import OF_LAYERS, RANK, State, fresh_model, state_of
 from kit.judge.mistakes import Mistake, MistakeTable, Names, Values
 
 _OFF, _NEEDS = "CHECKPOINT_RESUME_OFF_TRAJECTORY", "checkpoint#What a step needs"
@@ -29,6 +29,14 @@ _OF_ANY_MODEL = (
     ),
     Mistake("first_moments_lost", _OFF, "The optimizer's first moments are not restored.", _STATE),
     Mistake("second_moments_lost", _OFF, "The optimizer's second moments are not restored.", _STATE),
+    Mistake(
+        "near_values_left",
+        _OFF,
+        "Variables whose saved values are near those of the fresh model are not assigned. `numpy.allclose` takes "
+        "numbers below 1e-8 for zero, and second moments are that small.",
+        "Assign all saved values, whatever the model's values are.",
+        _NEEDS,
+    ),
     Mistake(
         "cast_to_float16",
         _OFF,
@@ -89,6 +97,8 @@ _EXCLUSIVE = (
     {"nothing_assigned", "trainable_lost", "a_lost", "last_part_as_name", "last_two_parts_as_name"},
     {"nothing_assigned", "trainable_lost", "b_lost", "last_part_as_name", "last_two_parts_as_name"},
     {"nothing_assigned", "cast_to_float16"},
+    # float16 rounds to zero what is that near to it.
+    {"nothing_assigned", "optimizer_lost", "second_moments_lost", "cast_to_float16", "near_values_left"},
     # Each of these pairs is all that a run needs.
     {"optimizer_lost", "trainable_lost"},
     {"a_lost", "b_lost"},
@@ -164,7 +174,8 @@ def _resumed_with(names: Names, saved: State, fresh: State) -> State:
     }
     found = {}
     for path, value in saved.items():
-        if any(lost[name](path) for name in names & lost.keys()):
+        near = "near_values_left" in names and np.allclose(fresh[path], value)
+        if near or any(lost[name](path) for name in names & lost.keys()):
             found[path] = fresh[path]
         elif "saved_by_save_weights" in names:
             found[path] = np.zeros_like(value)
@@ -330,6 +341,9 @@ def _example(rank: int) -> MistakeTable:
         path: np.asarray(2, value.dtype) if value.dtype.kind in "iu" else random.normal(size=value.shape).astype("f4")
         for path, value in fresh.items()
     }
+    for path, value in saved.items():
+        if _kind(path) == "second moments" and OF_LAYERS.replace("/", "_") in path:
+            saved[path] = value * np.float32(1e-12)
     return resume_table(saved, fresh)
 
 

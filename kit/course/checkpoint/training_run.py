@@ -19,6 +19,10 @@ OTHER_VALUE = 0.01
 #: Of LoRA, where a model has it.
 RANK = 3
 
+#: The gradients of these layers are this small, as those of some layers of a large model are. Their
+#: second moments are below 1e-8, where ``numpy.allclose`` does not distinguish them from zero.
+SMALL_GRADIENTS, OF_LAYERS = 2.0**-8, "/value/"
+
 #: Of the learning rate, which is a variable of the optimizer.
 RATE_PATH = "optimizer/learning_rate"
 #: Variable path -> value.
@@ -123,6 +127,8 @@ def logits(model: keras_hub.models.CausalLM, x: dict[str, np.ndarray]) -> np.nda
 
 
 def _make_step(model: keras_hub.models.CausalLM) -> Callable[..., Any]:
+    factors = [SMALL_GRADIENTS if OF_LAYERS in variable.path else 1.0 for variable in model.trainable_variables]
+
     def compute_loss(trainable: list, non_trainable: list, x: Any, y: Any, sample_weight: Any) -> Any:
         logits, _ = model.stateless_call(trainable, non_trainable, x, training=True)
         return twin.cross_entropy(logits, y, sample_weight)
@@ -132,6 +138,7 @@ def _make_step(model: keras_hub.models.CausalLM) -> Callable[..., Any]:
         trainable: list, non_trainable: list, optimizer_variables: list, x: Any, y: Any, sample_weight: Any
     ) -> Any:
         loss, gradients = jax.value_and_grad(compute_loss)(trainable, non_trainable, x, y, sample_weight)
+        gradients = [factor * gradient for factor, gradient in zip(factors, gradients, strict=True)]
         trainable, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, gradients, trainable)
         return trainable, optimizer_variables, loss
 

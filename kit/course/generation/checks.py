@@ -20,11 +20,12 @@ from kit.course.generation.mistakes import (
     NUMBERS_OF_TEXTS,
     changed_likelihood,
     label,
+    likelihood_failure,
     likelihood_table,
     shift_table,
     style_shift,
 )
-from kit.course.generation.oracle import RAISED, change_weights, greedy_completion, raise_logits, token_ids
+from kit.course.generation.oracle import RAISED, change_weights, greedy_completion, raise_logits, sharpen, token_ids
 from kit.course.generation.texts import OTHER_TEXT, Expectation, wrong_text
 from kit.course.shared import small_models
 from kit.course.shared.meshes import mesh_shapes, mesh_with_batch_axis
@@ -367,8 +368,7 @@ def judge_likelihood(seen: LikelihoodSeen) -> None:
         _expect_divisible(outcome, mesh_with_batch_axis())
         found[label(number)] = returned(outcome)
     if not table.is_right(found):
-        cause = "mean_log_likelihood is not the mean over the tokens of the texts."
-        raise table.failure(found, "LIKELIHOOD_WRONG", cause)
+        raise likelihood_failure(found)
     if seen.lengths[0] != seen.lengths[1]:
         cause = "mean_log_likelihood changes the list of texts that it is given."
         remedy = "Append the fillers to a list of your own."
@@ -501,6 +501,7 @@ def _expect_divisible(outcome: Outcome[Any], mesh_shape: tuple[int, int]) -> Non
 def _model_for_texts() -> keras_hub.models.CausalLM:
     model = small_models.bundled_model()
     model.preprocessor.sequence_length = small_models.SEQUENCE_LENGTH
+    sharpen(model)
     return model
 
 

@@ -3,12 +3,13 @@
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import jax
 import numpy as np
 
-from kit.course.generation.oracle import change_weights, logits_of
+from kit.checks.diagnosis import Failed
+from kit.course.generation.oracle import change_weights, logits_of, sharpen
 from kit.course.shared import small_models
 from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.meshes import mesh_with_batch_axis
@@ -39,6 +40,29 @@ LIKELIHOOD = (
         _WRONG,
         "The fillers of the last batch are counted: they repeat its first text.",
         "Use only the first `chunk_size` rows of logits, targets and weights.",
+        _SECTION,
+    ),
+    Mistake(
+        "fillers_counted_as_tokens",
+        _WRONG,
+        "The fillers of the last batch are left out of the sum, and their tokens are counted in the number that it is "
+        "divided by.",
+        "Sum the weights of the first `chunk_size` rows alone.",
+        _SECTION,
+    ),
+    Mistake(
+        "first_token_left_out",
+        _WRONG,
+        "The first token of each text is left out: only the start token before it has no probability.",
+        "Count each position whose weight is not 0: `next_tokens` begins with the text's first token.",
+        _SECTION,
+    ),
+    Mistake(
+        "mask_of_inputs",
+        _PADDING,
+        "The mask of the inputs is used for the targets, which are one token further on: the padding after each text's "
+        "last token counts.",
+        "Use the third value that the preprocessor returns: it is the weight of the targets.",
         _SECTION,
     ),
     Mistake(
@@ -98,6 +122,15 @@ LIKELIHOOD = (
         "Average ln p, as the docstring says.",
         _SECTION,
     ),
+    Mistake(
+        "probabilities_clipped",
+        _WRONG,
+        "Before the logarithm a small number, such as 1e-12, is added to the probabilities, or they are clipped there: "
+        "tokens that are less probable count as if they were that probable.",
+        "Subtract the logarithm of the sum of exponentials from the logit: a logarithm of 0 cannot occur then, and "
+        "nothing has to be clipped.",
+        _SECTION,
+    ),
     Mistake("in_bits", _WRONG, "The logarithms have base 2.", "Use natural logarithms: the unit is nats.", _SECTION),
     Mistake(
         "negative",
@@ -109,19 +142,48 @@ LIKELIHOOD = (
 )
 #: At most one of each group can be made.
 _EXCLUSIVE = (
-    {"padding_counted", "divided_by_positions"},
+    {"padding_counted", "divided_by_positions", "mask_of_inputs"},
     {"mean_of_texts", "mean_of_batches", "sum_of_tokens", "sum_per_text"},
     {"sum_of_tokens", "sum_per_text", "divided_by_positions"},
+    {"mean_of_texts", "sum_of_tokens", "sum_per_text", "fillers_counted", "fillers_counted_as_tokens"},
     {"shifted_twice", "not_shifted"},
     {"raw_logits", "probabilities", "in_bits"},
+    {"raw_logits", "probabilities", "probabilities_clipped"},
 )
-_OF_SCORES = frozenset({"not_shifted", "shifted_twice", "raw_logits", "probabilities"})
+_OF_SCORES = frozenset({"not_shifted", "shifted_twice", "raw_logits", "probabilities", "mask_of_inputs"})
 
 
-def likelihood_table() -> MistakeTable:
-    """The mistakes that the check ``likelihood`` recognises."""
+@dataclass(frozen=True)
+class Clipping:
+    """How probabilities are kept above 0 before their logarithm is taken."""
+
+    least: float = 1e-12
+    #: Whether ``least`` is added; else smaller probabilities are replaced by it.
+    added: bool = False
+
+    def of(self, log_probabilities: np.ndarray) -> np.ndarray:
+        """The logarithms of the clipped probabilities."""
+        probabilities = np.exp(log_probabilities)
+        return np.log(probabilities + self.least if self.added else np.maximum(probabilities, self.least))
+
+
+_CLIPPINGS = [Clipping(10.0**exponent, added) for exponent in (-12, *range(-20, -5)) for added in (False, True)]
+
+
+def likelihood_table(clipping: Clipping | None = None) -> MistakeTable:
+    """The mistakes that the check ``likelihood`` recognises, of which one is this clipping."""
+    compute = functools.partial(_likelihoods, clipping=clipping or Clipping())
     # float32 sums over hundreds of tokens in another order.
-    return MistakeTable(LIKELIHOOD, _likelihoods, relative=1e-5, exclusive=_EXCLUSIVE)
+    return MistakeTable(LIKELIHOOD, compute, relative=1e-5, exclusive=_EXCLUSIVE)
+
+
+def likelihood_failure(found: Values) -> Failed:
+    """The diagnosis of wrong likelihoods."""
+    for clipping in _CLIPPINGS:
+        if recognised := likelihood_table(clipping).recognised_failure(found):
+            return recognised
+    cause = "mean_log_likelihood is not the mean over the tokens of the texts."
+    return likelihood_table().failure(found, "LIKELIHOOD_WRONG", cause)
 
 
 def label(number: int) -> str:
@@ -129,14 +191,15 @@ def label(number: int) -> str:
     return f"{number} texts, nats per token"
 
 
-def _likelihoods(names: Names) -> Values:
-    return {label(number): _mean(number, names) for number in NUMBERS_OF_TEXTS}
+def _likelihoods(names: Names, clipping: Clipping) -> Values:
+    return {label(number): _mean(number, names, clipping) for number in NUMBERS_OF_TEXTS}
 
 
 def changed_likelihood(number: int) -> float:
     """The mean log-likelihood after :func:`change_weights`."""
     model = small_models.bundled_model()
     model.preprocessor.sequence_length = small_models.SEQUENCE_LENGTH
+    sharpen(model)
     change_weights(model)
     x, y, weight = twin.tokenized(model, small_models.texts(number, seed=3))
     scores = np.asarray(jax.nn.log_softmax(logits_of(model, x)), "float64")
@@ -145,20 +208,23 @@ def changed_likelihood(number: int) -> float:
 
 
 @functools.cache
-def _predictions(number: int) -> tuple[np.ndarray, Any, np.ndarray, np.ndarray]:
-    """Logits, token ids, next tokens and weights of ``number`` texts, on one device."""
+def _predictions(number: int) -> tuple[np.ndarray, Mapping[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Logits, inputs, next tokens and weights of ``number`` texts, on one device."""
     model = small_models.bundled_model()
     model.preprocessor.sequence_length = small_models.SEQUENCE_LENGTH
+    sharpen(model)
     x, y, weight = twin.tokenized(model, small_models.texts(number, seed=3))
     assert 0.3 < weight.mean() < 0.95, "the texts have no padding, or nothing else"
-    return logits_of(model, x), x["token_ids"], y, weight.astype("float64")
+    return logits_of(model, x), x, y, weight.astype("float64")
 
 
 @functools.cache
 def _scores(number: int, names: Names) -> tuple[np.ndarray, np.ndarray]:
     """What is averaged, by these of ``_OF_SCORES``, and its weights: (text, position)."""
-    logits, token_ids, next_tokens, weight = _predictions(number)
-    targets = token_ids if "not_shifted" in names else next_tokens
+    logits, inputs, next_tokens, weight = _predictions(number)
+    if "mask_of_inputs" in names:
+        weight = inputs["padding_mask"].astype("float64")
+    targets = inputs["token_ids"] if "not_shifted" in names else next_tokens
     if "shifted_twice" in names:
         logits, targets, weight = logits[:, :-1], targets[:, 1:], weight[:, 1:]
     scores = logits if "raw_logits" in names else np.asarray(jax.nn.log_softmax(logits))
@@ -166,22 +232,35 @@ def _scores(number: int, names: Names) -> tuple[np.ndarray, np.ndarray]:
     return (np.exp(chosen) if "probabilities" in names else chosen), weight
 
 
-def _mean(number: int, names: Names) -> float:
+def _times(number: int, names: Names, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each text counts in the sum and in the number of tokens: (text, 1)."""
+    once, with_fillers = np.ones((number, 1)), np.ones((number, 1))
+    # The first text of the last chunk fills it up.
+    with_fillers[number // chunk * chunk] += -number % chunk
+    in_sum = "fillers_counted" in names
+    return (
+        with_fillers if in_sum else once,
+        with_fillers if in_sum or "fillers_counted_as_tokens" in names else once,
+    )
+
+
+def _mean(number: int, names: Names, clipping: Clipping) -> float:
     """The mean log-likelihood of texts, or what the mistakes give instead."""
     chosen, weight = _scores(number, names & _OF_SCORES)
+    if "probabilities_clipped" in names:
+        chosen = clipping.of(chosen)
     if "in_bits" in names:
         chosen = chosen / math.log(2)
     if "padding_counted" in names:
         weight = np.ones_like(weight)
+    if "first_token_left_out" in names:
+        weight = np.concatenate([np.zeros_like(weight[:, :1]), weight[:, 1:]], axis=1)
     tokens = np.full_like(weight, 1.0) if "divided_by_positions" in names else weight
-    # How often each text counts: the first text of the last chunk fills it up.
     chunk = 8 * mesh_with_batch_axis()[0]
-    times = np.ones((number, 1))
-    if "fillers_counted" in names:
-        times[number // chunk * chunk] += -number % chunk
-    sums, counts = (chosen * weight * times).sum(1), (tokens * times).sum(1)
+    times, times_of_tokens = _times(number, names, chunk)
+    sums, counts = (chosen * weight * times).sum(1), (tokens * times_of_tokens).sum(1)
     if "mean_of_texts" in names:
-        mean = float((sums / counts * times[:, 0]).sum() / times.sum())
+        mean = float(np.mean(sums / counts))
     elif "mean_of_batches" in names:
         starts = range(0, number, chunk)
         means = [sums[start : start + chunk].sum() / counts[start : start + chunk].sum() for start in starts]
@@ -189,7 +268,7 @@ def _mean(number: int, names: Names) -> float:
     elif "sum_of_tokens" in names:
         mean = float(sums.sum())
     elif "sum_per_text" in names:
-        mean = float(sums.sum() / times.sum())
+        mean = float(sums.sum() / number)
     else:
         mean = float(sums.sum() / counts.sum())
     return -mean if "negative" in names else mean

@@ -7,6 +7,7 @@ from kit.checks.diagnosis import Failed
 from kit.course.shared import layout_judgement
 from kit.course.shared import tensor_parallel as oracle
 from kit.course.shared.layout_faults import Layout
+from kit.course.shared.meshes import mesh_shapes
 from kit.evidence.rule_coverage import LayoutError
 from kit.formatting import format_bytes
 from kit.judge.submission import Submission
@@ -37,12 +38,17 @@ def judge_small_model(calls: list[layout_judgement.LayoutCall]) -> None:
 
 def judge_gemma_7b(calls: list[layout_judgement.LayoutCall]) -> None:
     """The sharding of Gemma 7B is that of tensor parallelism."""
-    layout_judgement.judge_layout(calls, "Gemma 7B", GEMMA_7B, rank=0)
+    layout_judgement.judge_layout(_over_all_devices(calls), "Gemma 7B", GEMMA_7B, rank=0)
 
 
 def judge_adapters(calls: list[layout_judgement.LayoutCall]) -> None:
     """The rules also fit a model with LoRA."""
-    layout_judgement.judge_layout(calls, "a small Gemma with LoRA", oracle.small_config(), rank=4)
+    layout_judgement.judge_layout(_over_all_devices(calls), "a small Gemma with LoRA", oracle.small_config(), rank=4)
+
+
+def _over_all_devices(calls: list[layout_judgement.LayoutCall]) -> list[layout_judgement.LayoutCall]:
+    """Without the mesh of half of the devices, which the small model is enough for."""
+    return [call for call in calls if (call.batch, call.model) in mesh_shapes()]
 
 
 def observe_v3_8(submission: Submission) -> layout_judgement.LayoutCall:

@@ -12,7 +12,7 @@ def gemma_layout_map(device_mesh: keras.distribution.DeviceMesh) -> keras.distri
     LoRA's B are small.
 
     Args:
-        device_mesh: A mesh with axes "batch" and "model".
+        device_mesh: A mesh with axes "batch" and "model", over all devices or some of them.
 
     """
     layout_map = keras.distribution.LayoutMap(device_mesh)

@@ -1,5 +1,6 @@
 """The checks of the exercise ``lora``: trainable variables and parameter counts."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -9,6 +10,7 @@ from hypothesis import strategies
 
 from kit.checks.diagnosis import Failed
 from kit.course.lora.mistakes import (
+    COMPILED,
     COUNT_CASES,
     FORMULA_CASES,
     TUTORIAL,
@@ -19,7 +21,7 @@ from kit.course.lora.mistakes import (
 )
 from kit.course.shared import small_models
 from kit.course.shared import tensor_parallel as oracle
-from kit.course.shared.meshes import mesh_shapes
+from kit.course.shared.meshes import mesh_shapes, mesh_with_batch_axis
 from kit.judge.observation import Outcome, Returned, returned
 from kit.judge.properties import observe_property
 from kit.judge.submission import Submission
@@ -56,11 +58,12 @@ class EnabledSeen:
 def observe_adapters(submission: Submission) -> dict[int, EnabledSeen]:
     """Rank -> the variables of a small model after ``enable_lora``.
 
-    The default names of the second model's backbone have a layer more.
+    The second model is on another mesh where the devices allow one, and the default names of its
+    backbone have a layer more.
     """
-    small_models.set_distribution(*mesh_shapes()[0])
     seen = {}
-    for rank in (4, 3):
+    for rank, mesh in ((4, mesh_shapes()[0]), (3, mesh_with_batch_axis())):
+        small_models.set_distribution(*mesh)
         model = small_models.small_model(rank=0)
         assert model.trainable_variables, "the small model has nothing to train"
         if rank == 3:
@@ -197,23 +200,47 @@ def _judge_nothing_trainable(
     raise Failed(code, cause, columns, rows, remedy, anchor)
 
 
-def observe_counts(submission: Submission) -> dict[str, Outcome[tuple[Any, ...]]]:
-    """Name -> ``count_parameters`` of a small model, and of Gemma 2B and 7B with LoRA."""
-    counts = {}
+Counts = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class CountsSeen:
+    """The pairs that ``count_parameters`` returned."""
+
+    #: By the name of the model.
+    counts: dict[str, Outcome[Counts]]
+    #: Of the model :data:`COMPILED`, after it was compiled and its optimizer was built.
+    compiled: Outcome[Counts]
+    #: Elements of this optimizer's variables.
+    optimizer: int
+
+
+def observe_counts(submission: Submission) -> CountsSeen:
+    """``count_parameters`` of small models, and of Gemma 2B and 7B with LoRA."""
+    counts: dict[str, Outcome[Counts]] = {}
+    compiled, optimizer = None, 0
     for name, config, rank in COUNT_CASES:
         with no_weights():
             model = build_language_model(config)
             if rank:
                 model.backbone.enable_lora(rank, target_layer_names=list(TARGETS))
-            counts[name] = submission.observe(
-                "count_parameters", model, reads=lambda counts: tuple(map(_plain, counts)), returns=tuple
-            )
-    return counts
+            counts[name] = _count(submission, model)
+        if name == COMPILED:
+            # `fit` builds the optimizer, too.
+            small_models.compile_model(model, 1e-3, 1e-2)
+            optimizer = sum(math.prod(variable.shape) for variable in model.optimizer.variables)
+            compiled = _count(submission, model)
+    assert compiled is not None, "no model was compiled"
+    return CountsSeen(counts, compiled, optimizer)
 
 
-def judge_counts(counts: dict[str, Outcome[tuple[Any, ...]]]) -> None:
+def _count(submission: Submission, model: Any) -> Outcome[Counts]:
+    return submission.observe("count_parameters", model, reads=lambda counts: tuple(map(_plain, counts)), returns=tuple)
+
+
+def judge_counts(seen: CountsSeen) -> None:
     """Both counts are those of the closed form, or of published sizes."""
-    table = counts_table()
+    table, counts = counts_table(), seen.counts
     # Counted by hand from the published sizes; the last is the number in Google's tutorial.
     assert list(table.right.values())[-4:] == [1_363_968, 2_506_172_416 + 1_363_968, TUTORIAL, 8_548_748_288]
     assert len(counts) == len(COUNT_CASES), "not all models were tried"
@@ -233,6 +260,25 @@ def judge_counts(counts: dict[str, Outcome[tuple[Any, ...]]]) -> None:
             "Count the elements of each weight, the product of its shape: once over the trainable weights, once over "
             "all weights.",
         )
+    _judge_compiled(returned(seen.compiled), returned(counts[COMPILED]), seen.optimizer)
+
+
+def _judge_compiled(found: Counts, right: Counts, optimizer: int) -> None:
+    """A model that was compiled has the same counts as before."""
+    if found == right:
+        return
+    cause = "After the model was compiled and its optimizer built, as by `fit`, count_parameters returns other numbers."
+    if found == (right[0], right[1] + optimizer):
+        cause = (
+            f"After the model was compiled and its optimizer built, as by `fit`, the second number also counts the "
+            f"{optimizer:,} elements of the optimizer's variables."
+        )
+    rows = [
+        (what, *(f"{number:,}" if isinstance(number, int) else number for number in numbers))
+        for what, *numbers in zip(("trainable", "all"), right, found, strict=False)
+    ]
+    remedy = "Count `model.trainable_weights` and `model.weights`: the optimizer's variables are not among them."
+    raise Failed("LORA_WRONG_COUNT", cause, ("elements", "before", "after"), rows, remedy)
 
 
 @dataclass(frozen=True)

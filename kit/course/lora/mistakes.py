@@ -164,11 +164,13 @@ def _adapter(sizes: Mapping[str, Any], heads: int, rank: int, names: Names) -> i
     return (0 if "a_left_out" in names else a) + (0 if "b_left_out" in names else b)
 
 
+#: The model that is counted again after it was compiled.
+COMPILED = "a small Gemma with dropout and LoRA of rank 3"
 #: Name, configuration and rank of the models of ``count_parameters``; rank 0 is without LoRA.
 COUNT_CASES: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("a small Gemma", oracle.small_config(), 0),
     # With dropout a model has other variables than weights: the states of random numbers.
-    ("a small Gemma with dropout and LoRA of rank 3", oracle.small_config(dropout=0.1), 3),
+    (COMPILED, oracle.small_config(dropout=0.1), 3),
     ("Gemma 2B with LoRA of rank 4", GEMMA_2B, 4),
     ("Gemma 7B with LoRA of rank 4", GEMMA_7B, 4),
 )
@@ -185,6 +187,12 @@ COUNTS = (
     ),
     _mistake(
         "bytes_counted", "These are bytes of float32, four for each element.", "Count elements, whatever their dtype."
+    ),
+    _mistake(
+        "int32_overflow",
+        "The numbers are added up in int32, which ends at 2,147,483,647: Gemma has more weights, and the number wraps "
+        "around.",
+        "Add Python's integers, as `math.prod(weight.shape)` returns them: those of JAX are int32.",
     ),
     _mistake(
         "frozen_for_all",
@@ -234,6 +242,8 @@ _EXCLUSIVE_COUNTS = (
     {"variables_counted", "frozen_for_all", "adapters_left_out", "adapters_twice", "embedding_twice"},
     {"all_for_trainable", "frozen_for_trainable"},
     {"weights_counted", "shapes_summed", "bytes_counted"},
+    # These numbers are small.
+    {"int32_overflow", "weights_counted", "shapes_summed"},
     {"all_twice", "embedding_twice"},
     {"all_twice", "adapters_twice"},
 )
@@ -280,7 +290,14 @@ def _counts(sizes: Mapping[str, Any], rank: int, names: Names) -> tuple[int, int
     elif "frozen_for_trainable" in names:
         first = frozen
     times = 2 if "all_twice" in names else 1
-    return (times * second, times * first) if "numbers_exchanged" in names else (times * first, times * second)
+    numbers = times * first, times * second
+    if "int32_overflow" in names:
+        numbers = _as_int32(numbers[0]), _as_int32(numbers[1])
+    return numbers[::-1] if "numbers_exchanged" in names else numbers
+
+
+def _as_int32(number: int) -> int:
+    return (number + 2**31) % 2**32 - 2**31
 
 
 def _elements(shapes: Sequence[tuple[int, ...]], names: Names) -> int:

@@ -168,7 +168,7 @@ def expect_outputs(seen: OutputsSeen, layer: AdaptedLayer, dtype: str, wrong_cod
 def _wrong_forms(layer: AdaptedLayer) -> dict[str, np.ndarray]:
     """What the usual mistakes compute instead."""
     base, change, scale = layer.base, layer.change, layer.scale
-    return {
+    forms = {
         "x W: the adapter is missing": base,
         "x W + (x A) B: the scale is missing": base + change / scale,
         "x W + scale² (x A) B: the scale is applied twice": base + scale * change,
@@ -176,6 +176,12 @@ def _wrong_forms(layer: AdaptedLayer) -> dict[str, np.ndarray]:
         "x W + 2 scale (x A) B: the adapter is added twice": base + 2 * change,
         "scale (x A) B: x W is missing": change,
     }
+    if layer.kernel.ndim == 3:
+        # The first dimension of Gemma's attention kernels is that of the heads.
+        averaged = replace(layer, lora_a=np.broadcast_to(layer.lora_a.mean(0), layer.lora_a.shape))
+        forms["A is averaged over the heads, which have one A each"] = base + averaged.change
+        forms["the adapter is the mean over the heads, and not their sum"] = base + change / len(layer.kernel)
+    return forms
 
 
 def _expect_array(found: np.ndarray, layer: AdaptedLayer, dtype: str, wrong_code: str) -> None:

@@ -1,11 +1,13 @@
 """The checks of the exercise ``precision``."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import keras
+import keras_hub
 import numpy as np
 from hypothesis import strategies
 
@@ -26,6 +28,10 @@ ADD_ADAPTERS = "add_adapters_in_float32"
 COSINE, LENGTH = 0.999, 0.02
 
 
+#: What Keras and KerasHub compile for a model, and use again.
+COMPILED_FUNCTIONS = ("train_function", "test_function", "predict_function", "generate_function")
+
+
 @dataclass(frozen=True)
 class LayersSeen:
     """A model with LoRA before and after a call of ``add_adapters_in_float32``."""
@@ -33,6 +39,8 @@ class LayersSeen:
     call: Outcome[None]
     #: Path -> variable.
     before: dict[str, lora.VariableSeen]
+    #: Names of the compiled functions that the model had before and still has.
+    kept_functions: list[str]
     after: dict[str, lora.VariableSeen]
     #: Path of a layer -> its outputs. Empty if the variables are not the same as before.
     outputs: dict[str, OutputsSeen]
@@ -200,7 +208,11 @@ def observe_layers(submission: Submission) -> LayersSeen:
     model = lora.lora_model()
     with_lora = lora.layers_with_lora(model)
     before = lora.variables_of(model)
+    # As if all of them were compiled before.
+    functions = {name: _compiled_before(model) for name in COMPILED_FUNCTIONS}
+    vars(model).update(functions)
     call = submission.observe(ADD_ADAPTERS, model, reads=lambda _: None)
+    kept_functions = [name for name, function in functions.items() if getattr(model, name) is function]
     after = lora.variables_of(model)
     outputs, keras_call = {}, {}
     from_float32: dict[str, Outcome[str]] = {}
@@ -224,7 +236,12 @@ def observe_layers(submission: Submission) -> LayersSeen:
     for layer in lora.layers_with_lora(mixed):
         stopped = isinstance(mixed_call, Stopped)
         from_float32[layer.path] = mixed_call if stopped else _dtype_of_call(submission, layer, lora.described(layer))
-    return LayersSeen(call, before, after, outputs, keras_call, from_float32)
+    return LayersSeen(call, before, kept_functions, after, outputs, keras_call, from_float32)
+
+
+def _compiled_before(model: keras_hub.models.CausalLM) -> Any:
+    """A function in the place of one that was compiled with the layers of before."""
+    return functools.partial(model.call)
 
 
 def _dtype_of_call(submission: Submission, layer: keras.layers.EinsumDense, described: AdaptedLayer) -> Outcome[str]:
@@ -246,6 +263,15 @@ def judge_layers(seen: LayersSeen) -> dict[str, float]:
         cause = f"{ADD_ADAPTERS} changes {len(changed)} variables of the model."
         rows = [(path, seen.before.get(path, "none"), seen.after.get(path, "none")) for path in changed[:4]]
         raise Failed("PRECISION_VARIABLES_CHANGED", cause, ("variable", "before", "after"), rows)
+    if seen.kept_functions:
+        raise Failed(
+            "NOT_AS_EXPECTED",
+            f"{ADD_ADAPTERS} keeps functions that were compiled before: a model that has predicted or trained still "
+            "computes with the old layers.",
+            ("the model's", "expected", "yours"),
+            [(name, "None, or a new one", "the old one") for name in seen.kept_functions],
+            "Keep the last line of the stub, which sets them to None.",
+        )
     lost = []
     for layer in lora.layers_with_lora(lora.lora_model()):
         _expect_own_call(seen, layer.path)

@@ -176,6 +176,14 @@ EFFECTS = (
         _EFFECTS,
     ),
     Mistake(
+        "with_intercept",
+        _EFFECT,
+        "This is the slope of a line with an intercept, as `numpy.polyfit` fits it: what all outputs have in common is "
+        "left out of the fit.",
+        _FIT,
+        _EFFECTS,
+    ),
+    Mistake(
         "mean_of_quotients",
         _EFFECT,
         "This is the mean of quotients, in which the smallest changes count most.",
@@ -227,6 +235,7 @@ _MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], "float | np.floating"]] 
     "squared_norms": lambda seen, change: np.vdot(seen, seen) / np.vdot(change, change),
     "mean_sizes": lambda seen, change: np.abs(seen).mean() / np.abs(change).mean(),
     "correlation": lambda seen, change: np.vdot(seen, change) / (np.linalg.norm(seen) * np.linalg.norm(change)),
+    "with_intercept": lambda seen, change: np.polyfit(change.ravel(), seen.ravel(), 1)[0],
     "mean_of_quotients": lambda seen, change: np.mean(seen / change),
     "median_of_quotients": lambda seen, change: np.median(seen / change),
     "sums_divided": lambda seen, change: seen.sum() / change.sum(),

@@ -81,7 +81,7 @@ class LayoutMapSeen:
 
 @dataclass(frozen=True)
 class LayoutCall:
-    """A call with a mesh of shape (batch, model) over all devices, and its result."""
+    """A call with a mesh of shape (batch, model), and its result."""
 
     batch: int
     model: int
@@ -122,8 +122,13 @@ def observe_layout_map(submission: Submission, function: str, batch: int, model:
 
 
 def observe_layout_maps(submission: Submission, function: str) -> list[LayoutCall]:
-    """The layout maps for all meshes that shard weights, also with more rows than columns."""
-    return [observe_layout_map(submission, function, *shape) for shape in mesh_shapes() if shape[1] > 1]
+    """The layout maps for all meshes that shard weights.
+
+    Some have more rows than columns. One has half of the devices, if these shard weights.
+    """
+    shapes = mesh_shapes()
+    half = (1, shapes[0][1] // 2)
+    return [observe_layout_map(submission, function, *shape) for shape in (*shapes, half) if shape[1] > 1]
 
 
 def judge_layout(calls: Sequence[LayoutCall], model: str, config: Mapping[str, Any], rank: int) -> None:

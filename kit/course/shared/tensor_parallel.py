@@ -89,8 +89,9 @@ def small_config(**sizes: Any) -> dict[str, Any]:
 
 
 def device_mesh(batch: int, model: int) -> keras.distribution.DeviceMesh:
-    """A mesh over all devices, with axes "batch" and "model"."""
-    return keras.distribution.DeviceMesh((batch, model), ["batch", "model"], keras.distribution.list_devices())
+    """A mesh with axes "batch" and "model": over all devices, or over the first ones."""
+    names = keras.distribution.list_devices()[: batch * model]
+    return keras.distribution.DeviceMesh((batch, model), ["batch", "model"], names)
 
 
 def model_parallel(layout_map: keras.distribution.LayoutMap) -> keras.distribution.ModelParallel:

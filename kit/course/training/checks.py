@@ -1,5 +1,6 @@
 """The checks of the exercise ``training``: what compile, fit and step do, and how it is judged."""
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from kit.course.training import hand_written_step
 from kit.course.training.mistakes import EPOCHS, as_values, batches_of_fit, fit_table, losses_of_steps, model_of_fit
 from kit.course.training.twin_comparison import Values, expect_trained, expect_twin, is_like_twin, loss_of
 from kit.formatting import format_bytes
-from kit.judge.observation import Outcome, returned
+from kit.judge.observation import Outcome, Returned, Stopped, returned
 from kit.judge.submission import Submission
 
 if TYPE_CHECKING:
@@ -120,23 +121,47 @@ def judge_fit(outcome: Outcome[Fitted]) -> dict[str, float]:
     return expect_twin(by_epoch, trainable, right, "fit")
 
 
-def observe_learns(submission: Submission) -> Outcome[dict[str, np.ndarray]]:
+@dataclass(frozen=True)
+class Learned:
+    """The bundled model after ``finetune`` with batches and callbacks that can be read once."""
+
+    values: Outcome[dict[str, np.ndarray]]
+    #: Where nothing was trained: the same with lists.
+    with_lists: Outcome[dict[str, np.ndarray]] | None
+
+
+def observe_learns(submission: Submission) -> Learned:
     """The values of the bundled model after twelve steps on one batch."""
     small_models.set_distribution(*mesh_shapes()[0])
+    values = _learn(submission, iter)
+    if isinstance(values, Returned) and values.data.pop(_STEPS) == LEARNING_STEPS:
+        return Learned(values, None)
+    return Learned(values, _learn(submission, list))
+
+
+#: The name of the optimizer's step count among the values.
+_STEPS = "steps"
+
+
+def _learn(submission: Submission, given: Callable[[Sequence[Any]], Iterable[Any]]) -> Outcome[dict[str, np.ndarray]]:
+    """The values after ``finetune``, and the number of steps; ``given`` makes its arguments."""
     model = _bundled_model_with_lora()
-    given = model.optimizer
+    before = model.optimizer
 
     def finetune(_: Any) -> dict[str, np.ndarray]:
-        compiled_model.expect_compiled(model, given, COMPILE)
-        submission.call("finetune", model, small_models.batches(1) * LEARNING_STEPS)
-        return small_models.values(model.variables)
+        compiled_model.expect_compiled(model, before, COMPILE)
+        batches = given(small_models.batches(1) * LEARNING_STEPS)
+        submission.call("finetune", model, batches, callbacks=given([_Recorder()]))
+        return small_models.values(model.variables) | {_STEPS: np.asarray(model.optimizer.iterations.value)}
 
     return submission.observe(COMPILE, model, 5e-3, 0.01, reads=finetune)
 
 
-def judge_learns(outcome: Outcome[dict[str, np.ndarray]]) -> dict[str, float]:
+def judge_learns(seen: Learned) -> dict[str, float]:
     """The adapters have changed, and the loss of the batch has gone down."""
-    after = returned(outcome)
+    if seen.with_lists is not None and isinstance(seen.with_lists, Returned):
+        _judge_read_once(seen.values, int(seen.with_lists.data[_STEPS]))
+    after = returned(seen.values)
     model = _bundled_model_with_lora()
     before, (batch,) = small_models.values(model.variables), small_models.batches(1)
     expect_trained(before, after, LEARNING_STEPS)
@@ -148,6 +173,23 @@ def judge_learns(outcome: Outcome[dict[str, np.ndarray]]) -> dict[str, float]:
         rows = [(f"{first:.4f}", f"below {0.9 * first:.4f}", f"{last:.4f}")]
         raise Failed("TRAINING_LOSS_FLAT", cause, ("loss before", "expected after", "yours"), rows)
     return {"loss after / before": last / first}
+
+
+def _judge_read_once(outcome: Outcome[dict[str, np.ndarray]], steps_with_lists: int) -> None:
+    """Batches and callbacks that can be read only once are trained like lists of them."""
+    error = outcome.diagnosis.cause if isinstance(outcome, Stopped) else ""
+    steps = 0 if isinstance(outcome, Stopped) else int(returned(outcome)[_STEPS])
+    if steps == steps_with_lists:
+        return
+    raise Failed(
+        "NOT_AS_EXPECTED",
+        f"`finetune` trains lists of batches and callbacks, and fails if they are iterators, which can be read once: "
+        f"{error or f'it trains {steps} of {steps_with_lists} batches.'}",
+        ("batches and callbacks are", "steps expected", "yours"),
+        [("lists", LEARNING_STEPS, steps_with_lists), ("iterators", LEARNING_STEPS, steps)],
+        "Make a list of the batches first, and one of the callbacks: the stub promises any Iterable.",
+        "training#fit",
+    )
 
 
 def observe_v3_8(submission: Submission) -> "Plan":

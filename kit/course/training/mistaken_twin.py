@@ -16,8 +16,10 @@ from kit.judge.mistakes import Names
 
 #: Mistakes of the step, besides those of the loss.
 _OF_THE_STEP = (
+    "mask_of_inputs",
     "not_in_training_mode",
     "random_state_kept",
+    "two_forward_passes",
     "gradient_reversed",
     "rate_default",
     "decay_ignored",
@@ -57,7 +59,8 @@ class MistakenTwin:
         return twin.Trajectory(tuple(map(float, losses)), values)
 
     def _loss(self, trainable: list, rest: list, batch: Batch, on: Switches) -> tuple[Any, list]:
-        x, y, sample_weight = batch
+        x, y, given_weight = batch
+        sample_weight = jnp.where(on["mask_of_inputs"], x["padding_mask"], given_weight)
 
         def logits_in_mode(training: bool) -> Any:
             return self.model.stateless_call(trainable, rest, x, training=training)
@@ -69,7 +72,13 @@ class MistakenTwin:
 
     def _one_step(self, state: tuple, number: Any, batch: Batch, on: Switches) -> tuple[tuple, Any]:
         trainable, rest, first, second = state
-        (loss, new_rest), gradients = jax.value_and_grad(self._loss, has_aux=True)(trainable, rest, batch, on)
+        first_loss, rest_of_pass = jax.lax.cond(
+            on["two_forward_passes"],
+            lambda: self._loss(trainable, rest, batch, on),
+            lambda: (jnp.zeros((), "float32"), rest),
+        )
+        (loss, new_rest), gradients = jax.value_and_grad(self._loss, has_aux=True)(trainable, rest_of_pass, batch, on)
+        loss = jnp.where(on["two_forward_passes"], first_loss, loss)
         rest = [jnp.where(on["random_state_kept"], old, new) for old, new in zip(rest, new_rest, strict=True)]
         forgets = jnp.logical_or(on["state_lost"], on["moments_lost"])
         number = jnp.where(jnp.logical_or(on["state_lost"], on["step_count_lost"]), 1.0, number)

@@ -20,12 +20,19 @@ from kit.judge.mistakes import Mistake, MistakeTable, Names, Values
 #: Steps of the check ``step``, and epochs of the check ``fit``.
 STEPS, EPOCHS = 5, 2
 #: The mistakes that change the first loss.
-_IN_FIRST_LOSS = frozenset({*LOSS_NAMES, "not_in_training_mode"})
+_IN_FIRST_LOSS = frozenset({*LOSS_NAMES, "mask_of_inputs", "not_in_training_mode"})
 _OFF, _STEP = "TRAINING_OFF_THE_TWIN", "training#The step by hand"
 _OPTIMIZER, _TWIN = "training#The optimizer", "training#The twin"
 
 STEP = (
     *LOSS,
+    Mistake(
+        "mask_of_inputs",
+        "TRAINING_COUNTS_PADDING",
+        "The loss is weighted with the mask of the inputs. The targets are one token further on, so the padding after "
+        "each text's last token counts.",
+        "Pass `sample_weight`, which is 0 where the target is padding.",
+    ),
     Mistake(
         "not_in_training_mode",
         _OFF,
@@ -39,6 +46,14 @@ STEP = (
         "The first loss is right, and each later step drops out the same entries again: the step returns the old "
         "non_trainable, which has the state of the random numbers.",
         "Return the second output of `model.stateless_call` as the new non_trainable.",
+        _STEP,
+    ),
+    Mistake(
+        "two_forward_passes",
+        _OFF,
+        "The loss comes from one forward pass, and the gradients from a second one, which drops out other entries: the "
+        "model is called twice in a step.",
+        "Take both from `jax.value_and_grad`, which calls the model once.",
         _STEP,
     ),
     Mistake(
@@ -131,10 +146,11 @@ FIT = (
 )
 _EXCLUSIVE = (
     *EXCLUSIVE,
+    {"mask_of_inputs", "padding_counted"},
     {"decay_ignored", "decay_default", "decay_in_gradient"},
     {"state_lost", "moments_lost", "step_count_lost"},
     {"bias_not_corrected", "state_lost", "step_count_lost"},
-    {"not_in_training_mode", "random_state_kept"},
+    {"not_in_training_mode", "random_state_kept", "two_forward_passes"},
     {"batches_reversed", "first_batch_alone", "texts_rebatched"},
     {"decay_ignored", "rate_default"},
 )

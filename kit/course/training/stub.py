@@ -45,7 +45,8 @@ def finetune(
         model: A compiled model with a preprocessor.
         batches: Lists of texts. The size of the mesh's batch axis divides the length of each.
         epochs: Number of passes over the batches.
-        callbacks: Passed to ``fit``.
+        callbacks: Passed to ``fit``. Batches and callbacks can be iterators, which can be read
+            only once.
 
     """
     # Task 3: Pass the batches to `fit`, unchanged and in order; their lengths may differ. `fit`
