@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kit.course.board import CheckRun
 from kit.course.catalogue import catalogue
 from kit.errors import UserError
 from kit.judge.catalogue import INSTALL_LIBTPU, LAYERS, Check, Judge
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parent
 KIT_TESTS = ROOT / "tests" / "kit"
 EXERCISE_TESTS = ROOT / "tests" / "exercises"
 RUNNER = pytest.StashKey[Runner]()
+CHECK_RUN = pytest.StashKey[CheckRun]()
 #: The beginning of the reason of a skipped check.
 WITHOUT_LIBTPU = "needs the TPU compiler, which is in libtpu"
 
@@ -138,6 +140,17 @@ def _begin_to_import(config: pytest.Config) -> None:
             return
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not session.config.getoption("collectonly"):
+        session.config.stash[CHECK_RUN] = CheckRun(session.config.getoption("--impl"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the results, before the summary reads them; with `-n`, each worker does."""
+    if CHECK_RUN in session.config.stash:
+        session.config.stash[CHECK_RUN].close()
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if RUNNER in config.stash:
         config.stash[RUNNER].close()
@@ -156,8 +169,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say that a layer was not checked: pytest counts its tests as skipped, without a reason."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was learned and what to do next, and which layer was not checked.
+
+    pytest counts the tests of such a layer as skipped, without a reason.
+    """
+    judged = {
+        Path(report.nodeid.partition("::")[0]).stem.removeprefix("test_")
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        if "tests/exercises/" in report.nodeid
+    }
+    if CHECK_RUN in config.stash:
+        for line in config.stash[CHECK_RUN].closing_lines(judged):
+            terminalreporter.write_line(line)
     skipped = terminalreporter.stats.get("skipped", [])
     left_out = [report for report in skipped if WITHOUT_LIBTPU in str(report.longrepr)]
     if left_out:
@@ -184,6 +209,7 @@ def judge(request: pytest.FixtureRequest, _shown: dict[object, str]) -> Judge:
         if not check.is_available:
             pytest.skip(f"{WITHOUT_LIBTPU}. {INSTALL_LIBTPU}")
         verdict = request.config.stash[RUNNER].run(request.config.getoption("--impl"), check)
+        request.config.stash[CHECK_RUN].add(verdict)
         if verdict.diagnosis is None:
             return
         diagnosis = verdict.diagnosis

@@ -47,10 +47,21 @@ class LazyCommands(click.Group):
             formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
 
 
-@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True
+)
 @click.version_option(__version__, prog_name="kit")
-def cli() -> None:
-    """Learn and verify distributed fine-tuning of Gemma with Keras."""
+@click.option("--folder", default="exercises", show_default=True, help="Without a command: whose exercises to show.")
+@click.pass_context
+def cli(context: click.Context, folder: str) -> None:
+    """Learn and verify distributed fine-tuning of Gemma with Keras.
+
+    Without a command, `kit` shows your exercises, their state, and the next step.
+    """
+    if context.invoked_subcommand is None:
+        from kit.cli.board import show_board
+
+        show_board(folder)
 
 
 def main() -> None:

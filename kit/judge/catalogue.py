@@ -122,6 +122,8 @@ class Exercise:
     foreseen: dict[str, str] = field(default_factory=dict)
     #: Whether it comes after the core exercises, which `kit run` is made of.
     advanced: bool = False
+    #: What a learner knows who has passed it, in one sentence.
+    learned: str = ""
 
     @functools.cached_property
     def checks(self) -> tuple[Check, ...]:

@@ -14,6 +14,7 @@ EXERCISE = Exercise(
     minutes=30,
     prerequisites=("lora", "training"),
     contract=CheckpointPart,
+    learned="Training resumes exactly only if the optimizer's state is saved too, under names that stay the same.",
     hints=(
         'Look at the formulas of a step (`kit lesson training "The twin"`). Which values in them differ between a '
         "fresh model and a model after a hundred steps? Save all of those values, and nothing else.",

@@ -43,6 +43,7 @@ EXERCISE = Exercise(
     prerequisites=("layout", "training"),
     contract=ClinicExercise,
     advanced=True,
+    learned="A wrong layout shows in rules, specs and shards, and not in the loss.",
     hints=(
         "Work like a doctor: what can you see without a machine? The keys and the paths are text. For each cause of "
         "the "

@@ -14,6 +14,7 @@ EXERCISE = Exercise(
     minutes=35,
     prerequisites=("loading",),
     contract=GenerationPart,
+    learned="A style shift is a difference of log-likelihoods per token, beside a control, and not an impression.",
     hints=(
         "Task 1: leave the model unchanged. Whatever you change for the call, restore it afterwards, also if an error "
         "is raised. Task 2: which positions count, what do you divide by, and when do you divide? Task 3: what would "

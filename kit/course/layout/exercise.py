@@ -11,6 +11,7 @@ EXERCISE = Exercise(
     minutes=25,
     prerequisites=("mesh",),
     contract=LayoutPart,
+    learned="Tensor parallelism splits two matrices that follow each other so that the devices exchange only sums.",
     hints=(
         "Follow one token through a block. Take two matrices that are applied one after the other. Split the first so "
         "that each device computes some of its outputs. Split the second so that each device takes exactly these as "

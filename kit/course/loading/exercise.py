@@ -11,6 +11,7 @@ EXERCISE = Exercise(
     minutes=15,
     prerequisites=("mesh", "layout"),
     contract=LoadingPart,
+    learned="Keras places a variable when it is created, so the distribution must be set before the model is loaded.",
     hints=(
         "When does Keras decide where a variable is placed? It decides once, at one moment. Which of the first two "
         "tasks must come first, so that Keras finds the distribution at that moment?",

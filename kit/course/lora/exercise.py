@@ -11,6 +11,7 @@ EXERCISE = Exercise(
     minutes=15,
     prerequisites=("loading",),
     contract=LoraPart,
+    learned="LoRA trains two thin matrices beside a kernel, and you can count their parameters before a model exists.",
     hints=(
         "LoRA freezes the model and adds two thin matrices to some kernels. Keras raises no error for a name that no "
         "layer has. How can you find out whether LoRA is enabled? The second and the third function calculate the "

@@ -11,6 +11,7 @@ EXERCISE = Exercise(
     minutes=5,
     prerequisites=(),
     contract=MeshPart,
+    learned="A device mesh is a grid with named axes: the batch is split over one of them, the weights over the other.",
     hints=(
         "Draw the devices as a grid on paper. Each row is a group that gets its own part of the batch. Each column "
         "holds its own slice of the weights. Which sizes can you not draw with the devices that are available? Raise "

@@ -43,6 +43,7 @@ EXERCISE = Exercise(
     prerequisites=("mesh", "checkpoint"),
     contract=MultihostExercise,
     advanced=True,
+    learned="Each process feeds its own rows, all run the same collectives in the same order, and one writes.",
     hints=(
         "Draw the mesh, and label each cell with its process number, not with the device's. Which rows of the drawing "
         "contain a 1? For the last two functions, imagine both processes side by side, line by line: at which line "

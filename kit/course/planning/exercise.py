@@ -44,6 +44,7 @@ EXERCISE = Exercise(
     prerequisites=("layout", "lora"),
     contract=PlanningExercise,
     advanced=True,
+    learned="Shapes, dtypes and the mesh decide what a device holds and sends, before anybody pays for it.",
     hints=(
         "For each function, write down three things: how many elements there are in all, among how many devices they "
         "are "

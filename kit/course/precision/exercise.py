@@ -36,6 +36,7 @@ EXERCISE = Exercise(
     prerequisites=("lora",),
     contract=PrecisionExercise,
     advanced=True,
+    learned="bfloat16 loses a small number that is added to a large one: add in float32, and round once.",
     hints=(
         "For each sum ask three questions. How large are the two sides? In which dtype is the sum stored? Was the "
         "large side rounded before? For the effect, ask what your measure returns if the noise is a hundred times as "

@@ -11,6 +11,7 @@ EXERCISE = Exercise(
     minutes=10,
     prerequisites=(),
     contract=ReviewsPart,
+    learned="Data that is sorted by label must be shuffled as a whole, with a seed, before batches are taken from it.",
     hints=(
         "The file is sorted by label. What does the first batch contain if you take reviews first and shuffle then? "
         "What if you shuffle first? And can you know the number of examples before you have read all of them?",

@@ -11,6 +11,7 @@ EXERCISE = Exercise(
     minutes=40,
     prerequisites=("reviews", "lora"),
     contract=TrainingPart,
+    learned="A training step is a function of its state: what it does not return, the next step does not see.",
     hints=(
         "A step computes logits, the loss, gradients and new weights. Write down the inputs and outputs of each. What "
         "changes in a step, and how does it reach the next step? The next step does not see what your step does not "
