@@ -9,9 +9,12 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from _pytest._code.code import ExceptionChainRepr, ReprFileLocation
 
+from kit.checks.diagnosis import Diagnosis
 from kit.course.board import CheckRun
 from kit.course.catalogue import catalogue
+from kit.course.workspace import shown
 from kit.errors import UserError
 from kit.judge.catalogue import INSTALL_LIBTPU, LAYERS, Check, Judge
 from kit.judge.runner import Runner
@@ -23,6 +26,7 @@ KIT_TESTS = ROOT / "tests" / "kit"
 EXERCISE_TESTS = ROOT / "tests" / "exercises"
 RUNNER = pytest.StashKey[Runner]()
 CHECK_RUN = pytest.StashKey[CheckRun]()
+FAILED = pytest.StashKey[Diagnosis]()
 #: The beginning of the reason of a skipped check.
 WITHOUT_LIBTPU = "needs the TPU compiler, which is in libtpu"
 
@@ -82,20 +86,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave long tests out unless they are selected, and sort the tests.
 
-    First the kit's own tests, then the exercises, the advanced ones after the others, and last the
-    whole runs: what takes longest runs in other processes meanwhile.
+    First the kit's own tests, then the exercises in the order of the course, and last the whole
+    runs: what takes longest runs in other processes meanwhile.
     """
     named = any("::" in argument for argument in config.args)
     if not (named or "long" in config.getoption("markexpr")):
         long = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in long]
         config.hook.pytest_deselected(items=long)
-    advanced = [exercise.name for exercise in catalogue().exercises if exercise.advanced]
+    order = {exercise.name: exercise.number for exercise in catalogue().everything}
     items.sort(
         key=lambda item: (
             item.get_closest_marker("style") is not None,
             KIT_TESTS not in item.path.parents,
-            item.path.parent == EXERCISE_TESTS and item.path.stem.removeprefix("test_") in advanced,
+            order.get(item.path.stem.removeprefix("test_"), 0) if item.path.parent == EXERCISE_TESTS else 0,
         )
     )
 
@@ -158,22 +162,40 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Give the summary the first line of a diagnostic.
+    """Give a failed check the line of the learner, and the summary the first line of a diagnostic.
 
     With CI set in the environment, pytest would repeat all of it.
     """
     report = yield
-    crash = getattr(report.longrepr, "reprcrash", None)
-    if crash is not None and "check" in getattr(item, "fixturenames", ()):
-        crash.message = crash.message.partition("\n")[0]
+    diagnosis = item.stash.get(FAILED, None)
+    if diagnosis is None or not isinstance(report.longrepr, ExceptionChainRepr):
+        return report
+    crash = report.longrepr.reprcrash
+    crash.message = crash.message.removeprefix("Failed: ").partition("\n")[0]
+    if diagnosis.location:
+        file, _, line = diagnosis.location.rpartition(":")
+        crash.path, crash.lineno = shown(find_parts(item.config.getoption("--impl")).folder / file), int(line)
+        if diagnosis.code != "NOT_IMPLEMENTED":
+            (entry,) = report.longrepr.reprtraceback.reprentries
+            entry.reprfileloc = ReprFileLocation(crash.path, crash.lineno, diagnosis.code)
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what was learned and what to do next, and which layer was not checked.
+# After pytest's own summary, so that what to do next is read last.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> Generator[None]:
+    """Say which layer was not checked, what was learned, and what to do next.
 
     pytest counts the tests of such a layer as skipped, without a reason.
     """
+    yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    left_out = [report for report in skipped if WITHOUT_LIBTPU in str(report.longrepr)]
+    if left_out:
+        number = f"{len(left_out)} checks" if len(left_out) > 1 else "1 check"
+        terminalreporter.write_line(
+            f"Not checked: {number} of the layer tpu_compile, because libtpu is missing. {INSTALL_LIBTPU}", yellow=True
+        )
     judged = {
         Path(report.nodeid.partition("::")[0]).stem.removeprefix("test_")
         for outcome in ("passed", "failed")
@@ -183,13 +205,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if CHECK_RUN in config.stash:
         for line in config.stash[CHECK_RUN].closing_lines(judged):
             terminalreporter.write_line(line)
-    skipped = terminalreporter.stats.get("skipped", [])
-    left_out = [report for report in skipped if WITHOUT_LIBTPU in str(report.longrepr)]
-    if left_out:
-        number = f"{len(left_out)} checks" if len(left_out) > 1 else "1 check"
-        terminalreporter.write_line(
-            f"Not checked: {number} of the layer tpu_compile, because libtpu is missing. {INSTALL_LIBTPU}", yellow=True
-        )
 
 
 @pytest.fixture(scope="session")
@@ -213,11 +228,10 @@ def judge(request: pytest.FixtureRequest, _shown: dict[object, str]) -> Judge:
         if verdict.diagnosis is None:
             return
         diagnosis = verdict.diagnosis
+        request.node.stash[FAILED] = diagnosis
         first = _shown.setdefault((check.exercise, diagnosis), request.node.nodeid)
         if diagnosis.code == "NOT_IMPLEMENTED" or first == request.node.nodeid:
-            text = diagnosis.as_text(check.exercise)
-            if verdict.output.strip() and diagnosis.code != "NOT_IMPLEMENTED":
-                text += "\n\nprinted:\n" + verdict.output.strip()
+            text = verdict.as_text()
         else:
             text = f"{diagnosis.code}: same as in {first}"
         pytest.fail(text, pytrace=False)

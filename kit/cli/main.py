@@ -16,6 +16,7 @@ COMMANDS = {
     "report": ("kit.cli.report", "Regenerate the report of a finished run: one page to read and to share."),
     "plan": ("kit.cli.plan", "Compile a training step for a TPU, without a TPU: memory and collectives."),
     "lesson": ("kit.cli.lesson", "List the exercises and your progress, or show a lesson."),
+    "check": ("kit.cli.check", "Check an exercise, and show what to do next."),
     "watch": ("kit.cli.watch", "Check an exercise whenever you save it."),
     "hint": ("kit.cli.hint", "Show the next hint for an exercise."),
     "reset": ("kit.cli.reset", "Start an exercise over, and keep a copy of yours."),

@@ -196,13 +196,17 @@ def _before(results: list[Result]) -> str:
     return f"before: {failed[0]}" if failed else "it passed before"
 
 
+def option(impl: str) -> str:
+    """What a command needs so that it takes this folder, with a space before it."""
+    return "" if impl == EXERCISES else f" --impl={impl}"
+
+
 def _next_step(workspace: Workspace, rows: Sequence[Row], impl: str) -> Step:
-    option = "" if impl == EXERCISES else f" --impl={impl}"
     at_work = [row for row in rows if row.state not in ("passed", "not started", "missing")]
     if at_work:
         # The file that was saved last is the one that the learner was busy with.
         row = max(at_work, key=lambda row: workspace.file_of(row.exercise).stat().st_mtime)
-        return Step(_about(row), f"kit check {row.exercise}{option}")
+        return Step(_about(row), f"kit check {row.exercise}{option(impl)}")
     run = f"kit run --impl {impl}"
     to_start = [row for row in rows if row.state != "passed"]
     if not to_start:

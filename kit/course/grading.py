@@ -11,7 +11,7 @@ from kit import __version__
 from kit.checks.diagnosis import Diagnosis
 from kit.course.catalogue import catalogue
 from kit.course.workspace import Workspace
-from kit.errors import UserError
+from kit.errors import UserError, unknown_name
 from kit.files import write_json
 from kit.judge.catalogue import LAYERS, WHOLE_RUN, Check, available
 from kit.judge.runner import Job, Runner, Verdict
@@ -147,7 +147,7 @@ def exercises_to_ask(names: Sequence[str], layers: Sequence[str]) -> tuple[str, 
     for given, known, what in ((names, (*catalogue().names, WHOLE_RUN), "exercise"), (layers, tuple(LAYERS), "layer")):
         for name in given:
             if name not in known:
-                raise UserError(f"There is no {what} {name!r}: choose one of {', '.join(known)}.")
+                raise unknown_name(what, name, known)
     chosen = tuple(
         exercise
         for exercise in (*catalogue().names, WHOLE_RUN)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kit.checks.codes import COMMON_CODES, Code
 from kit.checks.diagnosis import Diagnosis
-from kit.errors import UserError
+from kit.errors import UserError, unknown_name
 from kit.parts.protocols import functions_of
 
 #: Layers of checks, cheap ones first.
@@ -210,10 +210,9 @@ class Catalogue:
         for exercise in self.exercises:
             if exercise.name == name:
                 return exercise
-        there_is = ", ".join(self.names)
         if name is None:
-            raise UserError(f"Which exercise? Choose one of {there_is}.")
-        raise UserError(f"There is no exercise {name!r}: choose one of {there_is}.")
+            raise UserError(f"Which exercise? Choose one of {', '.join(self.names)}.")
+        raise unknown_name("exercise", name, self.names)
 
     def checks_of(self, name: str) -> tuple[Check, ...]:
         """The checks of an exercise or of the whole run, cheap layers first."""
