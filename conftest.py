@@ -7,6 +7,7 @@ out otherwise.
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprFileLocation
@@ -26,6 +27,9 @@ KIT_TESTS = ROOT / "tests" / "kit"
 EXERCISE_TESTS = ROOT / "tests" / "exercises"
 RUNNER = pytest.StashKey[Runner]()
 CHECK_RUN = pytest.StashKey[CheckRun]()
+#: Why results were not kept: the key of a worker's sentence, and the sentences of all workers.
+PROBLEM = "kit_problem"
+PROBLEMS: list[str] = []
 FAILED = pytest.StashKey[Diagnosis]()
 #: The beginning of the reason of a skipped check.
 WITHOUT_LIBTPU = "needs the TPU compiler, which is in libtpu"
@@ -153,6 +157,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the results, before the summary reads them; with `-n`, each worker does."""
     if CHECK_RUN in session.config.stash:
         session.config.stash[CHECK_RUN].close()
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput[PROBLEM] = session.config.stash[CHECK_RUN].problem
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Keep what a worker of `-n` could not write."""
+    PROBLEMS.append(getattr(node, "workeroutput", {}).get(PROBLEM, ""))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -203,8 +215,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if "tests/exercises/" in report.nodeid
     }
     if CHECK_RUN in config.stash:
-        for line in config.stash[CHECK_RUN].closing_lines(judged):
-            terminalreporter.write_line(line)
+        check_run = config.stash[CHECK_RUN]
+        for line in dict.fromkeys([*check_run.closing_lines(judged), check_run.problem, *PROBLEMS]):
+            if line:
+                terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -50,9 +50,12 @@ def command(exercise: str | None, layers: tuple[str, ...], everything: bool, imp
         for answer in answers(runner, checks, impl, check_run, begins, everything):
             screen.add(answer)
     check_run.close()
+    if check_run.problem:
+        click.echo(check_run.problem, err=True)
     if screen.failed:
         console.print(Text(what_to_do(screen.failed[0], impl)), soft_wrap=True)
         sys.exit(1)
+    console.print()
     for line in check_run.closing_lines(list(checks)):
         console.print(Text(line), soft_wrap=True)
 

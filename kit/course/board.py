@@ -104,11 +104,16 @@ class CheckRun:
         """Write what has not been written yet."""
         self._recorder.flush()
 
+    @property
+    def problem(self) -> str:
+        """Why results are not kept, or what happened to their file; empty if all is well."""
+        return self._recorder.problem
+
     def closing_lines(self, judged: Collection[str]) -> list[str]:
         """What to read after the checks of these exercises, for which all verdicts are written.
 
         What was learned, for a single exercise and for those that have just been passed; how many
-        are passed; the next command; and why results were not kept, if they were not.
+        are passed; and the next command.
         """
         if self._workspace is None or not judged:
             return []
@@ -120,7 +125,6 @@ class CheckRun:
             *(f"{name}: passed. {catalogue().find(name).learned}" for name in passed),
             f"{len(board.passed)} of {len(board.rows)} exercises passed. {board.next_step.sentence}",
             f"Next: {board.next_step.command}",
-            *filter(None, [self._recorder.problem]),
         ]
 
 

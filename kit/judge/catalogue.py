@@ -53,7 +53,7 @@ class Check:
     #: Seconds of CPU time until it is stopped, without the TPU compiler's; many times what the
     #: reference takes.
     limit: float
-    #: What it asks, in one sentence.
+    #: What must be so, in one sentence: a condition, which holds for a check that fails too.
     asks: str
     exercise: str
 
@@ -82,6 +82,12 @@ class Function:
     required: int
     #: Arguments that are passed by name.
     by_name: tuple[str, ...]
+
+    @property
+    def arguments(self) -> str:
+        """The arguments that a function must accept, as text."""
+        names = [*self.positional, *self.by_name]
+        return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names) or "no arguments"
 
     @property
     def calls(self) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
@@ -130,14 +136,14 @@ class Exercise:
         """An interface check for each function and its own checks, cheap layers first."""
         found = [
             Check(
-                f"interface_of_{name}",
+                f"interface_of_{function.name}",
                 "interface",
-                name,
+                function.name,
                 15,
-                f"{name} exists, and can be called as the stub says.",
+                f"{function.name} must exist and accept {function.arguments}.",
                 self.name,
             )
-            for name in (function.name for function in self.functions)
+            for function in self.functions
         ]
         for (layer, function, limit), asks in self.questions.items():
             found += [Check(name, layer, function, limit, text, self.name) for name, text in asks.items()]

@@ -27,9 +27,9 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "make_device_mesh", 15): {
-            "refuses": "Sizes that do not fit the devices raise a ValueError that names both numbers.",
-            "shape": "The mesh has the requested sizes, and its axes are named batch and model.",
-            "devices": "The mesh uses the given devices in their order, and all devices by default.",
+            "refuses": "Sizes that do not fit the devices must raise a ValueError that names both numbers.",
+            "shape": "The mesh must have the requested sizes, and axes named batch and model.",
+            "devices": "The mesh must use the given devices in their order, and all devices by default.",
         }
     },
     remedies={

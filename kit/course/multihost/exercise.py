@@ -60,22 +60,23 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "process_settings", 30): {
-            "settings": "Valid settings are returned; for invalid ones, a ValueError names the variable."
+            "settings": "Valid settings must be returned; for invalid ones, a ValueError must name the variable."
         },
         ("spec", "own_rows", 30): {
-            "rows": "On each mesh, each process feeds the rows that JAX places on its devices, in JAX' order."
+            "rows": "On each mesh, each process must feed the rows that JAX places on its devices, in JAX' order."
         },
         ("spec", "rows_of_whole_batch", 30): {
-            "counts": "The rows of the whole batch follow from the rows that one process feeds."
+            "counts": "The rows of the whole batch must follow from the rows that one process feeds."
         },
         ("spec", "whole_value", 30): {
-            "whole": "In one process: arrays that are sharded over either axis, both or none, or have no mesh."
+            "whole": "In one process, arrays must be read that are sharded over either axis, both or none, or have no "
+            "mesh."
         },
         ("spec", "save_once", 30): {
-            "saves": "All processes gather the same arrays in the same order, and only process 0 writes."
+            "saves": "All processes must gather the same arrays in the same order, and only process 0 may write."
         },
         ("train", "whole_value", 240): {
-            "two_processes": "Two processes of four devices train as an unsharded twin does, and finish."
+            "two_processes": "Two processes of four devices must train as an unsharded twin does, and finish."
         },
     },
     remedies={
