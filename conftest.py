@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprFileLocation
 
+from kit.checks.codes import NOT_IMPLEMENTED
 from kit.checks.diagnosis import Diagnosis
 from kit.course.board import CheckRun
 from kit.course.catalogue import catalogue
@@ -187,7 +188,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if diagnosis.location:
         file, _, line = diagnosis.location.rpartition(":")
         crash.path, crash.lineno = shown(find_parts(item.config.getoption("--impl")).folder / file), int(line)
-        if diagnosis.code != "NOT_IMPLEMENTED":
+        if diagnosis.code != NOT_IMPLEMENTED:
             (entry,) = report.longrepr.reprtraceback.reprentries
             entry.reprfileloc = ReprFileLocation(crash.path, crash.lineno, diagnosis.code)
     return report
@@ -244,7 +245,7 @@ def judge(request: pytest.FixtureRequest, _shown: dict[object, str]) -> Judge:
         diagnosis = verdict.diagnosis
         request.node.stash[FAILED] = diagnosis
         first = _shown.setdefault((check.exercise, diagnosis), request.node.nodeid)
-        if diagnosis.code == "NOT_IMPLEMENTED" or first == request.node.nodeid:
+        if diagnosis.code == NOT_IMPLEMENTED or first == request.node.nodeid:
             text = verdict.as_text()
         else:
             text = f"{diagnosis.code}: same as in {first}"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kit.checks.codes import COMMON_CODES
+from kit.checks.codes import COMMON_CODES, NOT_IMPLEMENTED
 from kit.formatting import without_escapes
 
 WIDTH = 112
@@ -56,7 +56,7 @@ class Diagnosis:
 
         Without an exercise the section is left out. Sentences are wrapped at ``width`` characters.
         """
-        if self.code == "NOT_IMPLEMENTED":
+        if self.code == NOT_IMPLEMENTED:
             return f"{self.code}: {self.cause}"
         lines = textwrap.wrap(f"{self.code}: {self.cause}", width, break_on_hyphens=False, break_long_words=False)
         if self.rows:

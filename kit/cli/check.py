@@ -1,6 +1,7 @@
 """``kit check``."""
 
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 import click
@@ -53,11 +54,18 @@ def command(exercise: str | None, layers: tuple[str, ...], everything: bool, imp
     if check_run.problem:
         click.echo(check_run.problem, err=True)
     if screen.failed:
-        console.print(Text(what_to_do(screen.failed[0], impl)), soft_wrap=True)
+        # What is wrong comes before what is not written yet.
+        first = min(screen.failed, key=lambda verdict: verdict.is_open)
+        _say(console, what_to_do(first, impl))
         sys.exit(1)
     console.print()
     for line in check_run.closing_lines(list(checks)):
-        console.print(Text(line), soft_wrap=True)
+        _say(console, line)
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line, wrapped between words on a terminal."""
+    console.print(Text(line), soft_wrap=not console.is_terminal)
 
 
 class _Screen:
@@ -68,25 +76,36 @@ class _Screen:
         self.failed: list[Verdict] = []
         self._console = console
         self._one_exercise = one_exercise
-        self._passed = 0
+        self._passed = self._open = 0
 
     def add(self, answer: "Answer") -> None:
         """Print a verdict."""
         verdict = answer.verdict
-        self._passed = verdict.passed + (self._passed if answer.number > 1 else 0)
-        if self._one_exercise or not verdict.passed:
+        if answer.number == 1:
+            self._passed = self._open = 0
+        self._passed += verdict.passed
+        self._open += verdict.is_open
+        if self._one_exercise or not (verdict.passed or verdict.is_open):
             self._line(verdict)
         if not verdict.passed:
             self.failed.append(verdict)
-            if not answer.is_repeated:
+            if not answer.is_repeated and not verdict.is_open:
                 width = min(self._console.width, WIDTH)
                 self._console.print(Text(f"\n{verdict.as_text(width)}\n"), soft_wrap=True)
         if answer.number == answer.checks and not self._one_exercise:
-            self._console.print(f"{verdict.check.exercise}: {self._passed} of {answer.checks} checks passed")
+            to_do = f", {self._open} to do" if self._open else ""
+            self._console.print(f"{verdict.check.exercise}: {self._passed} of {answer.checks} checks passed{to_do}")
 
     def _line(self, verdict: "Verdict") -> None:
-        state, style = ("passed", "green") if verdict.passed else ("FAILED", "red")
+        state, style = ("FAILED", "red")
+        if verdict.passed or verdict.is_open:
+            state, style = ("passed", "green") if verdict.passed else ("to do ", "yellow")
         exercise = "" if self._one_exercise else f"{verdict.check.exercise}: "
-        line = Text(no_wrap=True, overflow="ellipsis")
-        line.append(state, style).append(f"  {exercise}{verdict.check.asks}")
-        self._console.print(line, soft_wrap=not self._console.is_terminal)
+        asks = f"{exercise}{verdict.check.asks}"
+        if self._console.is_terminal:
+            # The condition that is not met is shown in full; of the others the beginning will do.
+            width = self._console.width - len(state) - 2
+            is_short = verdict.passed or verdict.is_open
+            lines = [textwrap.shorten(asks, width, placeholder=" …")] if is_short else textwrap.wrap(asks, width)
+            asks = f"\n{' ' * (len(state) + 2)}".join(lines)
+        self._console.print(Text.assemble((state, style), "  ", asks), soft_wrap=True)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from kit.checks.codes import NOT_IMPLEMENTED
 from kit.course.catalogue import catalogue
 from kit.course.results import Recorder, Result, Results, ResultsFile, current, module_hash
 from kit.course.workspace import Workspace, workspace_of
@@ -181,7 +182,7 @@ def _state(
     if written == "to do":
         return "not started", ""
     failed = [found[check] for check in checks if check in found and not found[check].passed]
-    mistakes = [result for result in failed if result.code != "NOT_IMPLEMENTED"]
+    mistakes = [result for result in failed if result.code != NOT_IMPLEMENTED]
     if mistakes:
         return "failing", f"{mistakes[0].code}: {mistakes[0].cause}"
     if failed:

@@ -64,8 +64,9 @@ def answers(
     begins: Callable[[Check, int, int], None],
     everything: bool = False,
 ) -> Iterator[Answer]:
-    """Run checks and keep their verdicts, up to the first diagnostic, or ``everything``.
+    """Run checks and keep their verdicts, up to the first mistake, or ``everything``.
 
+    A function that is not written yet is no mistake: what is written is checked all the same.
     ``begins`` is called before each with its number and the number of the exercise's checks.
     """
     seen: set[tuple[str, Diagnosis]] = set()
@@ -82,9 +83,11 @@ def answers(
             diagnosis = verdict.diagnosis
             yield Answer(verdict, number, len(of_exercise), (check.exercise, diagnosis) in seen)
             if diagnosis is not None:
-                if not everything:
-                    return
                 seen.add((check.exercise, diagnosis))
+                if not everything and not verdict.is_open:
+                    return
+        if seen and not everything:
+            return
 
 
 def what_to_do(failed: Verdict, impl: str) -> str:
@@ -96,7 +99,7 @@ def what_to_do(failed: Verdict, impl: str) -> str:
         return f"Next: {diagnosis.remedy or 'write all parts'} Then run `{again}` again."
     file, _, line = diagnosis.location.rpartition(":")
     place = shown(find_parts(impl).folder / (file or f"{exercise}.py")) + (line and f":{line}")
-    if diagnosis.code == "NOT_IMPLEMENTED":
+    if failed.is_open:
         return f"Next: write {failed.check.function} ({place}); `kit lesson {exercise}` explains what it is about."
     return f"Next: look at {place}, then run `{again}`; `kit hint {exercise}` has a hint."
 

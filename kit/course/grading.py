@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kit import __version__
+from kit.checks.codes import NOT_IMPLEMENTED
 from kit.checks.diagnosis import Diagnosis
 from kit.course.catalogue import catalogue
 from kit.course.workspace import Workspace
@@ -93,7 +94,7 @@ class ClassGrades:
             for exercise, grade in grades.items():
                 for finding in grade.findings:
                     key = (exercise, finding.diagnosis.code)
-                    if finding.diagnosis.code != "NOT_IMPLEMENTED" and learner not in found.setdefault(key, []):
+                    if finding.diagnosis.code != NOT_IMPLEMENTED and learner not in found.setdefault(key, []):
                         found[key].append(learner)
                         examples.setdefault(key, finding.diagnosis)
         order = {exercise: number for number, exercise in enumerate(self.exercises)}

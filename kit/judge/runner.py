@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from kit.checks.codes import NOT_IMPLEMENTED
 from kit.checks.diagnosis import WIDTH, Diagnosis, Failed
 from kit.errors import UserError
 from kit.formatting import without_control_codes
@@ -40,13 +41,18 @@ class Verdict:
         """Whether the check passes."""
         return self.diagnosis is None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the function is not written yet, which is no mistake."""
+        return self.diagnosis is not None and self.diagnosis.code == NOT_IMPLEMENTED
+
     def as_text(self, width: int = WIDTH) -> str:
         """The diagnostic, and the end of what the solution printed; empty if the check passes."""
         if self.diagnosis is None:
             return ""
         text = self.diagnosis.as_text(self.check.exercise, width)
         printed = self.output.strip()
-        return f"{text}\n\nprinted:\n{printed}" if printed and self.diagnosis.code != "NOT_IMPLEMENTED" else text
+        return f"{text}\n\nprinted:\n{printed}" if printed and not self.is_open else text
 
 
 Job = Generator[Check, Verdict, None]
@@ -191,7 +197,7 @@ class Runner:
             except UserError as error:
                 return Verdict(check, Failed("EXERCISE_DOES_NOT_IMPORT", str(error)).diagnosis)
             cause = f"not implemented yet: {', '.join(missing)}."
-            return Verdict(check, Failed("NOT_IMPLEMENTED", cause).diagnosis) if missing else None
+            return Verdict(check, Failed(NOT_IMPLEMENTED, cause).diagnosis) if missing else None
         file = parts.file_of(check.exercise)
         if file.is_file():
             try:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kit.checks.codes import NOT_IMPLEMENTED
 from kit.checks.diagnosis import Failed
 from kit.judge.catalogue import Exercise, Function
 from kit.judge.crashes import described, remedy_for, shown_call, shown_value
@@ -216,7 +217,7 @@ def not_implemented(
     """The one line about a function that is not implemented yet."""
     which = f"task {task[1]}, " if task else ""
     return Failed(
-        "NOT_IMPLEMENTED",
+        NOT_IMPLEMENTED,
         f"{shown}::{function} ({which}line {line}) is not implemented yet; see `kit hint {exercise}`.",
         location=location,
     )
