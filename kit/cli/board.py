@@ -38,7 +38,8 @@ def board_lines(board: Board, width: int | None, colour: bool) -> list[str]:
     """The board as lines of at most this width; None shortens nothing."""
     checks = sum(row.passed for row in board.rows)
     lines = [f"{len(board.passed)} of {len(board.rows)} exercises passed, {checks} checks"]
-    lines += ["", f"    {'exercise':<12}{'min':>3}  {'state':<15}{'checks':<7}layers passed, or what fails"]
+    header = f"    {'exercise':<12}{'min':>3}  {'state':<15}{'checks':<7}"
+    lines += ["", header + _shortened("layers passed, or what fails", width)]
     for previous, row in zip((None, *board.rows), board.rows, strict=False):
         if row.advanced and not (previous and previous.advanced):
             lines.append("    advanced")
@@ -60,7 +61,12 @@ def _line(row: Row, width: int | None, colour: bool) -> str:
     if colour and row.state in COLOURS:
         state = click.style(state, fg=COLOURS[row.state])
     count = "" if row.state in ("not started", "missing") else f"{row.passed}/{row.checks}"
-    note = row.note or ", ".join(row.layers)
-    if width is not None and len(note) > (space := max(width - _BEFORE_THE_NOTE, 20)):
-        note = note[: space - 1] + "…"
+    note = _shortened(row.note or ", ".join(row.layers), width)
     return f"{row.number:>2}  {row.exercise:<12}{row.minutes:>3}  {state}{count:<7}{note}".rstrip()
+
+
+def _shortened(note: str, width: int | None) -> str:
+    """A text of the last column, cut where the line would be wider than the terminal."""
+    if width is None or len(note) <= (space := max(width - _BEFORE_THE_NOTE, 20)):
+        return note
+    return note[: space - 1] + "…"
