@@ -19,7 +19,7 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def similar_names(name: str, known: Iterable[str]) -> list[str]:
-    """At most three names that a user may have meant: those that begin like it, else similar ones."""
+    """At most three names that a user may have meant: completions, else similar ones."""
     import difflib
 
     by_text = {candidate.casefold(): candidate for candidate in known}

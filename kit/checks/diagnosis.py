@@ -28,7 +28,7 @@ class Diagnosis:
     anchor: str = ""
     #: Names of the recognised mistakes that give the values of this submission.
     mistakes: tuple[str, ...] = ()
-    #: File in the solution's folder and line, for example ``mesh.py:17``; empty if neither is known.
+    #: File in the solution's folder and line, for example ``mesh.py:17``; empty if unknown.
     location: str = field(default="", compare=False)
 
     def as_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import os
 import sys
 
 import click
+from click.core import ParameterSource
 
 from kit import __version__
 from kit.errors import UserError, similar_names
@@ -75,6 +76,8 @@ def cli(context: click.Context, folder: str) -> None:
 
     Without a command, `kit` shows your exercises, their state, and the next step.
     """
+    if context.invoked_subcommand and context.get_parameter_source("folder") is ParameterSource.COMMANDLINE:
+        raise UserError(f"--folder is for `kit` without a command: see `kit {context.invoked_subcommand} --help`.")
     if context.invoked_subcommand is None:
         from kit.cli.board import show_board
 

@@ -5,12 +5,14 @@ It reads files and results, and judges nothing. Imports no framework.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kit.checks.codes import NOT_IMPLEMENTED
 from kit.course.catalogue import catalogue
 from kit.course.results import Recorder, Result, Results, ResultsFile, current, module_hash
 from kit.course.workspace import Workspace, workspace_of
+from kit.errors import UserError
 from kit.judge.catalogue import LAYERS, Check, Exercise, available
 from kit.parts.implementation import EXERCISES
 
@@ -176,7 +178,10 @@ def _state(
 ) -> tuple[State, str]:
     if checks and len(found) == len(checks) and all(result.passed for result in found.values()):
         return "passed", ""
-    written = workspace.state(exercise.name)
+    try:
+        written = workspace.state(exercise.name)
+    except UserError as error:
+        return "not checked", str(error)
     if written == "missing":
         return "missing", f"`kit reset {exercise.name}` writes the stub"
     if written == "to do":
@@ -210,7 +215,7 @@ def _next_step(workspace: Workspace, rows: Sequence[Row], impl: str) -> Step:
     at_work = [row for row in rows if row.state not in ("passed", "not started", "missing")]
     if at_work:
         # The file that was saved last is the one that the learner was busy with.
-        row = max(at_work, key=lambda row: workspace.file_of(row.exercise).stat().st_mtime)
+        row = max(at_work, key=lambda row: _saved(workspace.file_of(row.exercise)))
         return Step(_about(row), f"kit check {row.exercise}{option(impl)}")
     run = f"kit run --impl {impl}"
     to_start = [row for row in rows if row.state != "passed"]
@@ -223,6 +228,14 @@ def _next_step(workspace: Workspace, rows: Sequence[Row], impl: str) -> Step:
     if row.advanced and all(other.advanced or other.state == "passed" for other in rows):
         return Step(f"`{run}` runs what you wrote as one program.", f"kit lesson {row.exercise}")
     return Step(f"{row.exercise} takes about {row.minutes} minutes.", f"kit lesson {row.exercise}")
+
+
+def _saved(file: Path) -> float:
+    """When a file was saved; 0 if that is not known."""
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _about(row: Row) -> str:

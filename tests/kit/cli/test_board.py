@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from command_line import Kit, kit, run_python
+from command_line import Kit, expect_one_sentence, kit, run_python
 from exercise_folder import source_of
 
 from kit.checks.diagnosis import Failed
@@ -73,6 +73,9 @@ def test_another_folder(failing: Path, kit: Kit) -> None:
     assert code == 0
     assert "there is no such folder here" in output
     assert "`kit run`" in output
+    code, output, message = kit("--folder", "mine", "lesson")
+    assert (code, output) == (2, "")
+    expect_one_sentence(message, "--folder is for `kit` without a command")
 
 
 def test_a_command_that_does_not_exist(tmp_path: Path) -> None:

@@ -151,6 +151,13 @@ def test_a_damaged_file_is_no_obstacle(workspace: Workspace) -> None:
     assert board.row("mesh").state == "not started"
 
 
+def test_a_file_that_cannot_be_read_is_no_obstacle(workspace: Workspace) -> None:
+    workspace.file_of("mesh").unlink()
+    workspace.file_of("mesh").mkdir()
+    assert row(workspace, "mesh").state == "not checked"
+    assert "mesh.py cannot be read" in row(workspace, "mesh").note
+
+
 def test_each_exercise_says_what_is_learned() -> None:
     learned = [exercise.learned for exercise in catalogue().exercises]
     assert len(set(learned)) == len(catalogue().names)

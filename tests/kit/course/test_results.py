@@ -1,4 +1,4 @@
-"""Results are kept beside the exercises, whatever happens to the file and to those that write it."""
+"""Results are kept beside the exercises, also if the file is damaged or many write it."""
 
 import json
 import os
