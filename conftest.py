@@ -5,33 +5,25 @@
 out otherwise.
 """
 
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from _pytest._code.code import ExceptionChainRepr, ReprFileLocation
 
 from kit.checks.codes import NOT_IMPLEMENTED
-from kit.checks.diagnosis import Diagnosis
-from kit.course.board import CheckRun
 from kit.course.catalogue import catalogue
-from kit.course.workspace import shown
+from kit.course.pytest_results import keep
 from kit.errors import UserError
 from kit.judge.catalogue import INSTALL_LIBTPU, LAYERS, Check, Judge
 from kit.judge.runner import Runner
 from kit.parts.implementation import EXERCISES, REFERENCE, find_parts
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform, choose_platform_of_checks, prepare_environment
 
+pytest_plugins = ["kit.course.pytest_results"]
+
 ROOT = Path(__file__).parent
 KIT_TESTS = ROOT / "tests" / "kit"
 EXERCISE_TESTS = ROOT / "tests" / "exercises"
 RUNNER = pytest.StashKey[Runner]()
-CHECK_RUN = pytest.StashKey[CheckRun]()
-#: Why results were not kept: the key of a worker's sentence, and the sentences of all workers.
-PROBLEM = "kit_problem"
-PROBLEMS: list[str] = []
-FAILED = pytest.StashKey[Diagnosis]()
 #: The beginning of the reason of a skipped check.
 WITHOUT_LIBTPU = "needs the TPU compiler, which is in libtpu"
 
@@ -149,59 +141,13 @@ def _begin_to_import(config: pytest.Config) -> None:
             return
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    if not session.config.getoption("collectonly"):
-        session.config.stash[CHECK_RUN] = CheckRun(session.config.getoption("--impl"))
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the results, before the summary reads them; with `-n`, each worker does."""
-    if CHECK_RUN in session.config.stash:
-        session.config.stash[CHECK_RUN].close()
-        if hasattr(session.config, "workeroutput"):
-            session.config.workeroutput[PROBLEM] = session.config.stash[CHECK_RUN].problem
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Keep what a worker of `-n` could not write."""
-    PROBLEMS.append(getattr(node, "workeroutput", {}).get(PROBLEM, ""))
-
-
 def pytest_unconfigure(config: pytest.Config) -> None:
     if RUNNER in config.stash:
         config.stash[RUNNER].close()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Give a failed check the line of the learner, and the summary the first line of a diagnostic.
-
-    With CI set in the environment, pytest would repeat all of it.
-    """
-    report = yield
-    diagnosis = item.stash.get(FAILED, None)
-    if diagnosis is None or not isinstance(report.longrepr, ExceptionChainRepr):
-        return report
-    crash = report.longrepr.reprcrash
-    crash.message = crash.message.removeprefix("Failed: ").partition("\n")[0]
-    if diagnosis.location:
-        file, _, line = diagnosis.location.rpartition(":")
-        crash.path, crash.lineno = shown(find_parts(item.config.getoption("--impl")).folder / file), int(line)
-        if diagnosis.code != NOT_IMPLEMENTED:
-            (entry,) = report.longrepr.reprtraceback.reprentries
-            entry.reprfileloc = ReprFileLocation(crash.path, crash.lineno, diagnosis.code)
-    return report
-
-
-# After pytest's own summary, so that what to do next is read last.
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> Generator[None]:
-    """Say which layer was not checked, what was learned, and what to do next.
-
-    pytest counts the tests of such a layer as skipped, without a reason.
-    """
-    yield
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say that a layer was not checked: pytest counts its tests as skipped, without a reason."""
     skipped = terminalreporter.stats.get("skipped", [])
     left_out = [report for report in skipped if WITHOUT_LIBTPU in str(report.longrepr)]
     if left_out:
@@ -209,17 +155,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(
             f"Not checked: {number} of the layer tpu_compile, because libtpu is missing. {INSTALL_LIBTPU}", yellow=True
         )
-    judged = {
-        Path(report.nodeid.partition("::")[0]).stem.removeprefix("test_")
-        for outcome in ("passed", "failed")
-        for report in terminalreporter.stats.get(outcome, [])
-        if "tests/exercises/" in report.nodeid
-    }
-    if CHECK_RUN in config.stash:
-        check_run = config.stash[CHECK_RUN]
-        for line in dict.fromkeys([*check_run.closing_lines(judged), check_run.problem, *PROBLEMS]):
-            if line:
-                terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -239,11 +174,10 @@ def judge(request: pytest.FixtureRequest, _shown: dict[object, str]) -> Judge:
         if not check.is_available:
             pytest.skip(f"{WITHOUT_LIBTPU}. {INSTALL_LIBTPU}")
         verdict = request.config.stash[RUNNER].run(request.config.getoption("--impl"), check)
-        request.config.stash[CHECK_RUN].add(verdict)
+        keep(request.node, verdict)
         if verdict.diagnosis is None:
             return
         diagnosis = verdict.diagnosis
-        request.node.stash[FAILED] = diagnosis
         first = _shown.setdefault((check.exercise, diagnosis), request.node.nodeid)
         if diagnosis.code == NOT_IMPLEMENTED or first == request.node.nodeid:
             text = verdict.as_text()
