@@ -4,7 +4,7 @@ from kit.course.catalogue import catalogue
 from kit.course.lessons import REFERENCE_FOLDER
 from kit.course.regions import cut
 from kit.course.workspace import Workspace
-from kit.init.files import path_of_tests, tests_of
+from kit.init.files import content_of_tests, path_of_tests
 from kit.judge.catalogue import WHOLE_RUN
 from kit.parts.implementation import EXERCISES, KIT_FOLDER
 
@@ -31,5 +31,5 @@ def build_stubs() -> list[str]:
     for name in (*catalogue().names, WHOLE_RUN):
         tests = KIT_FOLDER.parent / path_of_tests(name)
         tests.parent.mkdir(parents=True, exist_ok=True)
-        tests.write_text(tests_of(name), encoding="utf-8")
+        tests.write_text(content_of_tests(name), encoding="utf-8")
     return [*lines, f"{len(catalogue().names)} stubs in {workspace.folder} and {catalogue().folder}"]

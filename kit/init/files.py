@@ -25,7 +25,7 @@ SETTINGS = {"conftest.py": "conftest.py.txt", "pytest.ini": "pytest.ini"}
 def course_files() -> dict[str, str]:
     """The content of each file of a new folder, by its path there."""
     files = {f"{EXERCISES}/{name}.py": catalogue().stub(name) for name in catalogue().names}
-    files |= {path_of_tests(name): tests_of(name) for name in (*catalogue().names, WHOLE_RUN)}
+    files |= {path_of_tests(name): content_of_tests(name) for name in (*catalogue().names, WHOLE_RUN)}
     files |= {path: _template(template) for path, template in (SETTINGS | EXTRAS).items()}
     files[".vscode/settings.json"] = _with_interpreter(files[".vscode/settings.json"])
     return files
@@ -46,7 +46,7 @@ def path_of_tests(exercise: str) -> str:
     return f"tests/exercises/test_{exercise}.py"
 
 
-def tests_of(exercise: str) -> str:
+def content_of_tests(exercise: str) -> str:
     """The content of that file."""
     title = (
         "All parts together: the tutorial end to end, its control, and the tutorial on a TPU."
