@@ -12,7 +12,7 @@ import pytest
 
 from kit.course.catalogue import catalogue
 from kit.errors import UserError
-from kit.judge.catalogue import INSTALL_LIBTPU, LAYERS, Check, Judge
+from kit.judge.catalogue import LAYERS, Check, Judge, install_libtpu
 from kit.judge.runner import Runner
 from kit.parts.implementation import EXERCISES, find_parts
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform, choose_platform_of_checks, prepare_environment
@@ -155,7 +155,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if left_out:
         number = f"{len(left_out)} checks" if len(left_out) > 1 else "1 check"
         terminalreporter.write_line(
-            f"Not checked: {number} of the layer tpu_compile, because libtpu is missing. {INSTALL_LIBTPU}", yellow=True
+            f"Not checked: {number} of the layer tpu_compile, because libtpu is missing. {install_libtpu()}",
+            yellow=True,
         )
 
 
@@ -174,7 +175,7 @@ def judge(request: pytest.FixtureRequest, _shown: dict[object, str]) -> Judge:
         if check.layer == "tpu" and platform_of(request.config) != "tpu":
             pytest.skip("needs a TPU, and this machine has none: this check runs the tutorial itself with gemma_7b_en")
         if not check.is_available:
-            pytest.skip(f"{WITHOUT_LIBTPU}. {INSTALL_LIBTPU}")
+            pytest.skip(f"{WITHOUT_LIBTPU}. {install_libtpu()}")
         verdict = request.config.stash[RUNNER].run(request.config.getoption("--impl"), check)
         if verdict.diagnosis is None:
             return
