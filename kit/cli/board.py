@@ -26,11 +26,11 @@ def show_board(folder: str) -> None:
 
     try:
         board = read_board(find_workspace(folder), folder)
-    except UserError:
+    except UserError as error:
         if folder != EXERCISES:
             raise
         # Without exercises this is the first thing that a person types, and no mistake.
-        click.echo("There is no folder exercises/ here, so there is no progress to show.")
+        click.echo(str(error))
         click.echo("`kit run` runs the tutorial with the kit's own parts, and `kit --help` lists the commands.")
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None

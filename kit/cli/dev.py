@@ -77,9 +77,9 @@ def pretrain(packages: Path, output: Path, steps: int | None, seed: int) -> None
 
 @command.command("build")
 def build() -> None:
-    """Cut the stubs from the reference.
+    """Cut the stubs from the reference, and write the test files of the exercises.
 
-    They are written to exercises/ and to kit/course/<exercise>/stub.py.
+    The stubs are written to exercises/ and to kit/course/<exercise>/stub.py.
     """
     from kit.dev.stubs import build_stubs
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "export": ("kit.cli.export", "Write the tuned model of a run as a preset that loads without the kit."),
     "report": ("kit.cli.report", "Regenerate the report of a finished run: one page to read and to share."),
     "plan": ("kit.cli.plan", "Compile a training step for a TPU, without a TPU: memory and collectives."),
+    "init": ("kit.cli.init", "Write the course into a folder: the exercises and their tests."),
     "lesson": ("kit.cli.lesson", "List the exercises and your progress, or show a lesson."),
     "check": ("kit.cli.check", "Check an exercise, and show what to do next."),
     "watch": ("kit.cli.watch", "Check an exercise whenever you save it."),
@@ -31,7 +32,7 @@ COMMANDS = {
 #: The commands in groups, as `kit --help` lists them.
 GROUPS = {
     "Run": ("run", "report", "export"),
-    "Learn": ("lesson", "check", "watch", "hint", "reset", "solution"),
+    "Learn": ("init", "lesson", "check", "watch", "hint", "reset", "solution"),
     "Teach": ("grade", "bundle"),
     "Plan": ("plan", "doctor"),
     "Author": ("dev",),

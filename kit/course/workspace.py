@@ -117,6 +117,11 @@ def find_workspace(folder: str = EXERCISES) -> Workspace:
     try:
         found = find_parts(folder).folder
     except UserError:
+        if folder == EXERCISES:
+            raise UserError(
+                f"There is no folder {EXERCISES}/ here: change to the folder that contains it, or write the course "
+                "into this folder with `kit init`."
+            ) from None
         raise UserError(
             f"--folder {folder}: there is no such folder here. Name the folder with your exercises, or change to the "
             f"folder that contains {EXERCISES}/."

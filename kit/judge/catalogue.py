@@ -15,6 +15,7 @@ from pathlib import Path
 from kit.checks.codes import COMMON_CODES, Code
 from kit.checks.diagnosis import Diagnosis
 from kit.errors import UserError, unknown_name
+from kit.installation import install_command
 from kit.parts.protocols import functions_of
 
 #: Layers of checks, cheap ones first.
@@ -28,11 +29,6 @@ LAYERS = {
     "style": "the shift of what the model writes, and the control",
     "tpu": "the tutorial itself with gemma_7b_en; needs a TPU and access to Kaggle",
 }
-
-#: What a machine needs for the layer tpu_compile.
-INSTALL_LIBTPU = (
-    "`pip install -c constraints.txt -e '.[tpu]'` installs it (Linux on x86-64). You need the TPU compiler, and no TPU."
-)
 
 #: All parts together, as `kit run` runs them. It has checks and no function, lesson or stub of its
 #: own.
@@ -258,6 +254,11 @@ class Catalogue:
         )
 
 
+def install_libtpu() -> str:
+    """A sentence about how to install what the layer tpu_compile needs."""
+    return f"`{install_command('tpu')}` installs it (Linux on x86-64). You need the TPU compiler, and no TPU."
+
+
 def available(checks: Iterable[Check]) -> tuple[Check, ...]:
     """The checks that this machine can make."""
     return tuple(check for check in checks if check.is_available)
@@ -270,4 +271,4 @@ def not_checked(checks: Iterable[Check]) -> str:
         return ""
     number = f"{len(left_out)} checks" if len(left_out) > 1 else "1 check"
     names = ", ".join(dict.fromkeys(check.exercise for check in left_out))
-    return f"Not checked: {number} of the layer tpu_compile ({names}), because libtpu is missing. {INSTALL_LIBTPU}"
+    return f"Not checked: {number} of the layer tpu_compile ({names}), because libtpu is missing. {install_libtpu()}"

@@ -167,7 +167,10 @@ def find_parts(impl: str, filled: bool = False) -> Parts:
     if impl == EXERCISES and not folder.is_dir() and beside_the_kit.is_dir():
         folder = beside_the_kit
     if not folder.is_dir():
-        raise UserError(
-            f"--impl {impl}: there is no such folder here; `--impl reference` runs the parts that come with the kit."
+        remedy = (
+            "`kit init` writes the exercises"
+            if impl == EXERCISES
+            else "`--impl reference` runs the parts that come with the kit"
         )
+        raise UserError(f"--impl {impl}: there is no such folder here; {remedy}.")
     return Parts(impl, folder, filled)

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Literal
 
 from kit.errors import UserError
+from kit.installation import install_command
 from kit.runtime.freed_memory import keep_freed_memory
 from kit.runtime.keras_hub_texts import prepare_keras_hub
 from kit.runtime.processes import SINGLE_PROCESS, Processes, connect
@@ -109,12 +110,12 @@ def choose_platform(wanted: str = "auto") -> Platform:
     if wanted == "tpu" and not tpu_is_attached():
         raise UserError(
             "--platform tpu: this machine has no TPU that jax can use (a /dev/accel or /dev/vfio device, and the "
-            "package libtpu from `pip install jax[tpu]`); `--platform cpu` simulates 8 devices."
+            f"package libtpu, which `{install_command('tpu')}` installs); `--platform cpu` simulates 8 devices."
         )
     if wanted == "gpu" and not gpu_is_attached():
         raise UserError(
-            "--platform gpu: this machine has no NVIDIA GPU that jax can use (the driver, and a plugin from "
-            "`pip install jax[cuda12]`); `--platform cpu` simulates 8 devices."
+            "--platform gpu: this machine has no NVIDIA GPU that jax can use (the driver, and a plugin of "
+            f"jax, which `{install_command('gpu')}` installs); `--platform cpu` simulates 8 devices."
         )
     if wanted not in ("cpu", "gpu", "tpu"):
         raise UserError(f"--platform {wanted}: choose one of auto, cpu, gpu, tpu.")

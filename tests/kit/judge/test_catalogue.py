@@ -8,6 +8,7 @@ import pytest
 
 from kit.checks.diagnosis import Failed
 from kit.errors import UserError
+from kit.installation import install_command
 from kit.judge.catalogue import WHOLE_RUN, Catalogue, Check, Exercise, Function, not_checked
 
 
@@ -79,7 +80,7 @@ def test_a_layer_that_this_machine_cannot_check_is_named(monkeypatch: pytest.Mon
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     sentence = not_checked(checks)
     assert sentence.startswith("Not checked: 1 check of the layer tpu_compile (toy), because libtpu is missing.")
-    assert "pip install -c constraints.txt -e '.[tpu]'" in sentence
+    assert install_command("tpu") in sentence
     assert not_checked(checks[1:]) == ""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     assert not_checked(checks) == ""
