@@ -116,9 +116,9 @@ def command(preset: str, topologies: bool, picture: Path | None, as_json: bool, 
         _show_topologies()
         return
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), _progress(as_json) as report:
-        request = _request(preset, **options)
         if picture is not None:
             _check_picture(picture)
+        request = _request(preset, **options)
         plans = [_plan(request, candidate, report) for candidate in request.candidates]
     if picture is not None:
         from kit.report.plan_picture import draw
@@ -183,13 +183,13 @@ def _request(
     candidates = tuple(_candidate(name, layout, mesh, topology) for name in compare or (impl,))
     for candidate in candidates:
         _check_mesh(candidate, topology, batch_size)
+        _check_layout_is_written(candidate.impl)
     if dtype not in DTYPES:
         raise UserError(f"--dtype {dtype}: choose one of {', '.join(DTYPES)}.")
     require_libtpu()
     prepare_environment("cpu", topology.devices)
     from kit.models.architectures import find_architecture
-    from kit.tpu.plan import check_extrapolation
-    from kit.tpu.step import StepSettings
+    from kit.models.blocks import check_extrapolation
 
     config = find_architecture(preset)
     blocks = config["config"]["num_layers"]
@@ -197,6 +197,8 @@ def _request(
         raise UserError(f"--layers {','.join(map(str, layers))}: {preset} has {blocks} decoder blocks.")
     if len(layers) > 1:
         check_extrapolation(config, layers)
+    from kit.tpu.step import StepSettings
+
     settings = StepSettings(candidates[0].mesh, rank, batch_size, sequence_length, dtype, remat)
     return _Request(preset, config, topology, settings, layers, effort, candidates)
 
@@ -226,14 +228,17 @@ def _check_mesh(candidate: _Candidate, topology: Topology, batch_size: int) -> N
         )
 
 
+def _check_layout_is_written(impl: str) -> None:
+    parts = find_parts(impl, filled=True)
+    if impl != REFERENCE and (not parts.file_of("layout").is_file() or parts.is_open("layout", "gemma_layout_map")):
+        raise UserError(f"--impl {impl}: implement layout.gemma_layout_map first: a plan needs a layout.")
+
+
 def _plan(request: _Request, candidate: _Candidate, report: Callable[[str], None]) -> "Plan":
     from kit.tpu.plan import make_plan
 
     impl, parts = candidate.impl, find_parts(candidate.impl, filled=True)
     settings = replace(request.settings, mesh=candidate.mesh)
-    layout_is_open = not parts.file_of("layout").is_file() or parts.is_open("layout", "gemma_layout_map")
-    if impl != REFERENCE and layout_is_open:
-        raise UserError(f"--impl {impl}: implement layout.gemma_layout_map first: a plan needs a layout.")
     try:
         return make_plan(
             request.config,

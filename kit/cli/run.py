@@ -179,13 +179,15 @@ def _refuse_other_options(context: click.Context, resume: str) -> None:
 
 
 def _run(request: _Request, platform: str, resume: str | None, processes: Processes) -> RunResult | None:
-    from kit.run.options import check_options_agree, prepare_options
+    from kit.run.options import check_options_agree, fitting_mesh, prepare_options
     from kit.runtime import platform as runtime_platform
 
     if resume is not None:
         request = _request_of_interrupted_run(request, platform, resume, processes)
     chosen, simulated = runtime_platform.choose_devices(platform, request.devices, processes)
     runtime_platform.prepare_environment(chosen, simulated, deterministic=request.deterministic)
+    if chosen == "cpu":
+        fitting_mesh(request.mesh, simulated * processes.count, request.layout)
     parts = _parts(request, processes)
     options = prepare_options(
         request.preset,

@@ -80,9 +80,11 @@ def keep_optional_libraries_out() -> None:
 def _slicing_without_pandas(module: ModuleType, execute: Callable[[ModuleType], None]) -> None:
     """Execute the module of Keras' data adapters that recognises Series and DataFrames."""
     _AbsentModules().execute_without("pandas", module, execute)
-    if module.pandas is None:
-        module.pandas = SimpleNamespace(Series=_class_of_pandas("Series"), DataFrame=_class_of_pandas("DataFrame"))
-        module.ARRAY_TYPES = (*module.ARRAY_TYPES, module.pandas.Series, module.pandas.DataFrame)
+    names = vars(module)
+    if names["pandas"] is None:
+        series, frame = _class_of_pandas("Series"), _class_of_pandas("DataFrame")
+        names["pandas"] = SimpleNamespace(Series=series, DataFrame=frame)
+        names["ARRAY_TYPES"] = (*names["ARRAY_TYPES"], series, frame)
 
 
 def _class_of_pandas(name: str) -> type:
