@@ -66,10 +66,13 @@ def make_console(file: TextIO | None = None) -> Console:
     )
 
 
-def wrap(text: str, width: int) -> list[str]:
-    """The lines of a text. A command in backticks and a path stay whole, so that they can be copied."""
+def wrap(text: str, width: int, indent: str = "") -> list[str]:
+    """The lines of a text, of which all but the first begin with ``indent``.
+
+    A command in backticks and a path stay whole, so that they can be copied.
+    """
     whole = re.sub("`[^`]+`", lambda command: command[0].replace(" ", _SPACE_IN_COMMAND), text)
-    lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(whole, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return [line.replace(_SPACE_IN_COMMAND, " ") for line in lines]
 
 
@@ -202,8 +205,14 @@ class ConsoleNarrator(Narrator):
     def _start(self) -> None:
         self._stopped = threading.Event()
         if self._redraws:
+            # What a command prints itself appears above the line, unless it goes somewhere else.
             self._live = Live(
-                console=self._console, get_renderable=self._current_line, refresh_per_second=8, transient=True
+                console=self._console,
+                get_renderable=self._current_line,
+                refresh_per_second=8,
+                transient=True,
+                redirect_stdout=sys.stdout is self._console.file or sys.stdout.isatty(),
+                redirect_stderr=sys.stderr is self._console.file or sys.stderr.isatty(),
             )
             self._live.start(refresh=True)
         else:
@@ -223,6 +232,12 @@ class ConsoleNarrator(Narrator):
                 announced = work
                 count = f" {work.done:,} of {work.total:,}" if work.total else ""
                 self.print(Text(f"    {describe(work)}{count} … {seconds_of(work)}"), soft_wrap=True)
+
+    def paragraph(self, text: str, before: str = "", indent: str = "") -> None:
+        """Print a text of one line, wrapped on a terminal only, so that a pipe can be searched."""
+        lines = wrap(before + text, self._console.width, indent) if self._redraws else [before + text]
+        for line in lines:
+            self.print(Text(line), soft_wrap=True)
 
     def _lines(self, text: str, style: str = "") -> None:
         for line in wrap(text, self._console.width - 4):

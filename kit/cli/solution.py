@@ -1,5 +1,7 @@
 """``kit solution``."""
 
+import sys
+
 import click
 
 from kit.errors import UserError
@@ -23,6 +25,7 @@ def command(exercise: str | None, give_up: bool, folder: str) -> None:
 
 
 def _require_passed(exercise: str, folder: str) -> None:
+    from kit.cli.console import ConsoleNarrator
     from kit.course.catalogue import catalogue
     from kit.course.workspace import find_workspace
     from kit.judge.catalogue import available, not_checked
@@ -38,8 +41,9 @@ def _require_passed(exercise: str, folder: str) -> None:
     # The runner takes the folder, as `pytest --impl` does.
     workspace = find_workspace(folder)
     impl = folder if folder == EXERCISES else str(workspace.folder)
-    with Runner(catalogue()) as runner:
-        for check in checks:
+    with ConsoleNarrator(sys.stderr).working("checking yours") as work, Runner(catalogue()) as runner:
+        for number, check in enumerate(checks):
+            work.count(number, len(checks), check.asks)
             diagnosis = runner.run(impl, check).diagnosis
             # Standard output has only the solution, so that it can be redirected to a file.
             click.echo(f"{'passed' if diagnosis is None else 'FAILED'}  {check.asks}", err=True)
