@@ -50,12 +50,12 @@ def can_redraw(file: TextIO) -> bool:
     return file.isatty() and not (plain or in_notebook or any(map(environment.get, _NOTEBOOKS)))
 
 
-def make_console(file: TextIO | None = None) -> Console:
+def make_console(file: TextIO | None = None, plain: bool = False) -> Console:
     """A console that is as wide as the terminal, and prints plain text where it should."""
     file = file or sys.stdout
     terminals = (stream for stream in (sys.__stdout__, sys.__stderr__) if stream is not None and stream.isatty())
     known_width = "COLUMNS" in os.environ or next(terminals, None) is not None
-    redraws = can_redraw(file)
+    redraws = can_redraw(file) and not plain
     return Console(
         file=file,
         highlight=False,
@@ -122,10 +122,10 @@ def seconds_of(work: Work) -> str:
 class ConsoleNarrator(Narrator):
     """Prints each step as it begins, its evidence as it is found, and what takes long meanwhile."""
 
-    def __init__(self, file: TextIO | None = None) -> None:
-        """Print to a file, by default the present standard output."""
+    def __init__(self, file: TextIO | None = None, plain: bool = False) -> None:
+        """Print to a file, by default the present standard output; ``plain`` redraws no line there."""
         super().__init__()
-        self._console = make_console(file)
+        self._console = make_console(file, plain)
         self._redraws = self._console.is_terminal
         #: What is being done, the outermost first.
         self._works: list[Work] = []
@@ -233,11 +233,11 @@ class ConsoleNarrator(Narrator):
                 count = f" {work.done:,} of {work.total:,}" if work.total else ""
                 self.print(Text(f"    {describe(work)}{count} … {seconds_of(work)}"), soft_wrap=True)
 
-    def paragraph(self, text: str, before: str = "", indent: str = "") -> None:
+    def paragraph(self, text: str, before: str = "", indent: str = "", style: str = "") -> None:
         """Print a text of one line, wrapped on a terminal only, so that a pipe can be searched."""
         lines = wrap(before + text, self._console.width, indent) if self._redraws else [before + text]
         for line in lines:
-            self.print(Text(line), soft_wrap=True)
+            self.print(Text(line, style=style), soft_wrap=True)
 
     def _lines(self, text: str, style: str = "") -> None:
         for line in wrap(text, self._console.width - 4):
