@@ -14,6 +14,7 @@ from kit.course.catalogue import catalogue
 from kit.errors import UserError
 from kit.judge.catalogue import INSTALL_LIBTPU, LAYERS, Check, Judge
 from kit.judge.runner import Runner
+from kit.judge.waiting import waiting_line
 from kit.parts.implementation import EXERCISES, REFERENCE, find_parts
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform, choose_platform_of_checks, prepare_environment
 
@@ -183,13 +184,15 @@ def judge(request: pytest.FixtureRequest, _shown: dict[object, str]) -> Judge:
             pytest.skip("needs a TPU, and this machine has none: this check runs the tutorial itself with gemma_7b_en")
         if not check.is_available:
             pytest.skip(f"{WITHOUT_LIBTPU}. {INSTALL_LIBTPU}")
-        verdict = request.config.stash[RUNNER].run(request.config.getoption("--impl"), check)
+        runner = request.config.stash[RUNNER]
+        with waiting_line(request.config, runner):
+            verdict = runner.run(request.config.getoption("--impl"), check)
         if verdict.diagnosis is None:
             return
         diagnosis = verdict.diagnosis
         first = _shown.setdefault((check.exercise, diagnosis), request.node.nodeid)
         if diagnosis.code == "NOT_IMPLEMENTED" or first == request.node.nodeid:
-            text = diagnosis.as_text(check.exercise)
+            text = diagnosis.for_terminal(check.exercise)
             if verdict.output.strip() and diagnosis.code != "NOT_IMPLEMENTED":
                 text += "\n\nprinted:\n" + verdict.output.strip()
         else:

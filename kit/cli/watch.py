@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from kit.cli.console import ConsoleNarrator
     from kit.course.watched import Outcome, Watched
     from kit.judge.runner import Runner
-    from kit.narrator import Narrator
 
 
 @click.command("watch")
@@ -50,7 +50,7 @@ def command(exercises: tuple[str, ...], impl: str, plain: bool, once: bool) -> N
             _print_lines(runner, watched, narrator, once)
 
 
-def _print_lines(runner: "Runner", watched: "Watched", narrator: "Narrator", once: bool) -> None:
+def _print_lines(runner: "Runner", watched: "Watched", narrator: "ConsoleNarrator", once: bool) -> None:
     from kit.judge.runner import Stopped
 
     if not once:
@@ -63,7 +63,7 @@ def _print_lines(runner: "Runner", watched: "Watched", narrator: "Narrator", onc
             try:
                 with narrator.working(f"checking {exercise}") as work:
                     outcome = watched.check(exercise, lambda done, total, check: work.count(done, total))
-                _print(outcome)
+                _print(outcome, narrator)
             except Stopped:
                 watched.stop()
                 click.echo(f"{exercise}: stopped, because a file was saved.\n")
@@ -79,13 +79,13 @@ def _print_lines(runner: "Runner", watched: "Watched", narrator: "Narrator", onc
         waiting = watched.take_saved()
 
 
-def _print(outcome: "Outcome") -> None:
+def _print(outcome: "Outcome", narrator: "ConsoleNarrator") -> None:
     failed = outcome.failed
     if failed is not None and failed.diagnosis is not None:
         click.echo(outcome.as_line())
         click.echo(failed.diagnosis.for_terminal(outcome.exercise) + "\n")
         return
-    click.secho(outcome.as_line(), fg="green")
+    narrator.paragraph(outcome.as_line(), style="green")
     if outcome.left_out:
         click.echo(left_out(outcome))
     click.echo()
