@@ -5,18 +5,15 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.text import Text
 
+from kit.cli.console import ConsoleNarrator, can_redraw, wrap
 from kit.parts.implementation import EXERCISES
 
 if TYPE_CHECKING:
     from kit.course.checking import Answer
     from kit.judge.catalogue import Check
     from kit.judge.runner import Verdict
-
-#: Columns of a diagnostic where standard output is not a terminal, and at most.
-WIDTH = 112
 
 
 @click.command("check", context_settings={"show_default": True})
@@ -31,7 +28,6 @@ def command(exercise: str | None, layers: tuple[str, ...], everything: bool, imp
     The checks are those of pytest. Without EXERCISE, `kit check` takes those that you have begun
     and that have not passed, in the order of the course. The exit code is 1 if a check fails.
     """
-    from kit.cli.console import clock
     from kit.course.board import CheckRun
     from kit.course.catalogue import catalogue
     from kit.course.checking import answers, checks_to_run, what_to_do
@@ -42,14 +38,15 @@ def command(exercise: str | None, layers: tuple[str, ...], everything: bool, imp
     chosen_platform = choose_platform_of_checks(platform)
     checks = checks_to_run(exercise, layers, everything, impl, chosen_platform)
     check_run = CheckRun(impl, list(checks))
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-    screen = _Screen(console, one_exercise=len(checks) == 1)
+    narrator = ConsoleNarrator()
+    screen = _Screen(narrator, one_exercise=len(checks) == 1)
     # In a pipe, standard output has only the verdicts.
-    progress = console if console.is_terminal else Console(file=sys.stderr, highlight=False)
-    with Runner(catalogue(), chosen_platform) as runner, clock(progress, "importing the libraries") as shown:
+    progress = narrator if can_redraw(sys.stdout) else ConsoleNarrator(sys.stderr)
+    with Runner(catalogue(), chosen_platform) as runner, progress.working("checking") as work:
 
         def begins(check: "Check", number: int, of: int) -> None:
-            shown.change(f"checking {check.exercise}, {number} of {of}")
+            work.what = f"checking {check.exercise}"
+            work.count(number - 1, of)
 
         for answer in answers(runner, checks, impl, check_run, begins, everything):
             screen.add(answer)
@@ -59,28 +56,23 @@ def command(exercise: str | None, layers: tuple[str, ...], everything: bool, imp
     if screen.failed:
         # What is wrong comes before what is not written yet.
         first = min(screen.failed, key=lambda verdict: verdict.is_open)
-        _say(console, what_to_do(first, impl))
+        narrator.paragraph(what_to_do(first, impl))
         sys.exit(1)
-    console.print()
+    narrator.print()
     every = [check for name in checks for check in catalogue().checks_of(name) if not layers or check.layer in layers]
     if left_out := not_checked(every):
-        _say(console, left_out)
+        narrator.paragraph(left_out)
     for line in check_run.closing_lines(list(checks)):
-        _say(console, line)
-
-
-def _say(console: Console, line: str) -> None:
-    """Print a line, wrapped between words on a terminal."""
-    console.print(Text(line), soft_wrap=not console.is_terminal)
+        narrator.paragraph(line)
 
 
 class _Screen:
     """Prints verdicts as they come: a line for each check of one exercise, or for each exercise."""
 
-    def __init__(self, console: Console, one_exercise: bool) -> None:
-        """Print to a console."""
+    def __init__(self, narrator: ConsoleNarrator, one_exercise: bool) -> None:
+        """Print above the line about what is being done."""
         self.failed: list[Verdict] = []
-        self._console = console
+        self._narrator = narrator
         self._one_exercise = one_exercise
         self._passed = self._open = 0
 
@@ -96,11 +88,10 @@ class _Screen:
         if not verdict.passed:
             self.failed.append(verdict)
             if not answer.is_repeated and not verdict.is_open:
-                width = min(self._console.width, WIDTH)
-                self._console.print(Text(f"\n{verdict.as_text(width)}\n"), soft_wrap=True)
+                self._narrator.print(Text(f"\n{verdict.for_terminal()}\n"), soft_wrap=True)
         if answer.number == answer.checks and not self._one_exercise:
             to_do = f", {self._open} to do" if self._open else ""
-            self._console.print(f"{verdict.check.exercise}: {self._passed} of {answer.checks} checks passed{to_do}")
+            self._narrator.print(f"{verdict.check.exercise}: {self._passed} of {answer.checks} checks passed{to_do}")
 
     def _line(self, verdict: "Verdict") -> None:
         state, style = ("FAILED", "red")
@@ -108,10 +99,10 @@ class _Screen:
             state, style = ("passed", "green") if verdict.passed else ("to do ", "yellow")
         exercise = "" if self._one_exercise else f"{verdict.check.exercise}: "
         asks = f"{exercise}{verdict.check.asks}"
-        if self._console.is_terminal:
+        if sys.stdout.isatty():
             # The condition that is not met is shown in full; of the others the beginning will do.
-            width = self._console.width - len(state) - 2
+            width = self._narrator.console.width - len(state) - 2
             is_short = verdict.passed or verdict.is_open
-            lines = [textwrap.shorten(asks, width, placeholder=" …")] if is_short else textwrap.wrap(asks, width)
+            lines = [textwrap.shorten(asks, width, placeholder=" …")] if is_short else wrap(asks, width)
             asks = f"\n{' ' * (len(state) + 2)}".join(lines)
-        self._console.print(Text.assemble((state, style), "  ", asks), soft_wrap=True)
+        self._narrator.print(Text.assemble((state, style), "  ", asks), soft_wrap=True)

@@ -19,13 +19,16 @@ def command(exercise: str | None, heading: tuple[str, ...], folder: str) -> None
     from kit.course.lessons import lesson, section
 
     text = section(exercise, " ".join(heading)) if heading else lesson(exercise)
+    from kit.cli.console import can_redraw
+
     if sys.stdout.isatty():
-        _show(text)
+        _show(text, in_pager=can_redraw(sys.stdout) and sys.stdin.isatty())
     else:
         click.echo(text, nl=False)
 
 
-def _show(text: str) -> None:
+def _show(text: str, in_pager: bool) -> None:
+    """Print a lesson, with a pager if it is longer than the terminal."""
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.markdown import CodeBlock, Markdown
     from rich.text import Text
@@ -39,7 +42,13 @@ def _show(text: str) -> None:
     class Lesson(Markdown):
         elements = {**Markdown.elements, "fence": CodeToCopy, "code_block": CodeToCopy}  # noqa: RUF012 -- as in Rich
 
-    Console(file=sys.stdout, highlight=False).print(Lesson(text))
+    console = Console(file=sys.stdout, highlight=False)
+    with console.capture() as captured:
+        console.print(Lesson(text))
+    if in_pager and captured.get().count("\n") >= console.height:
+        click.echo_via_pager(captured.get(), color=True)
+    else:
+        click.echo(captured.get(), nl=False, color=True)
 
 
 def _list(folder: str) -> None:

@@ -1,6 +1,7 @@
 """``kit solution``."""
 
 import contextlib
+import sys
 
 import click
 
@@ -25,6 +26,7 @@ def command(exercise: str | None, give_up: bool, folder: str) -> None:
 
 
 def _require_passed(exercise: str, folder: str) -> None:
+    from kit.cli.console import ConsoleNarrator
     from kit.course.board import CheckRun, option
     from kit.course.catalogue import catalogue
     from kit.course.results import ResultsFile, current, module_hash
@@ -45,8 +47,10 @@ def _require_passed(exercise: str, folder: str) -> None:
     results, _ = ResultsFile(workspace).read()
     module = module_hash(workspace.folder, exercise)
     check_run = CheckRun(impl, [exercise])
-    with Runner(catalogue()) as runner, contextlib.closing(check_run):
-        for check in checks:
+    working = ConsoleNarrator(sys.stderr).working("checking yours")
+    with working as work, Runner(catalogue()) as runner, contextlib.closing(check_run):
+        for number, check in enumerate(checks):
+            work.count(number, len(checks), check.asks)
             kept = current(results, check, module)
             code = ""
             if kept is None or not kept.passed:

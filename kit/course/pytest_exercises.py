@@ -14,6 +14,7 @@ from kit.course.pytest_results import keep
 from kit.errors import UserError
 from kit.judge.catalogue import LAYERS, Check, Judge, install_libtpu
 from kit.judge.runner import Runner
+from kit.judge.waiting import waiting_line
 from kit.parts.implementation import EXERCISES, find_parts
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform, choose_platform_of_checks, prepare_environment
 
@@ -166,14 +167,16 @@ def judge(request: pytest.FixtureRequest, _shown: dict[object, str]) -> Judge:
             pytest.skip("needs a TPU, and this machine has none: this check runs the tutorial itself with gemma_7b_en")
         if not check.is_available:
             pytest.skip(f"{WITHOUT_LIBTPU}. {install_libtpu()}")
-        verdict = request.config.stash[RUNNER].run(request.config.getoption("--impl"), check)
+        runner = request.config.stash[RUNNER]
+        with waiting_line(request.config, runner):
+            verdict = runner.run(request.config.getoption("--impl"), check)
         keep(request.node, verdict)
         if verdict.diagnosis is None:
             return
         diagnosis = verdict.diagnosis
         first = _shown.setdefault((check.exercise, diagnosis), request.node.nodeid)
         if verdict.is_open or first == request.node.nodeid:
-            text = verdict.as_text()
+            text = verdict.for_terminal()
         else:
             text = f"{diagnosis.code}: same as in {first}"
         pytest.fail(text, pytrace=False)
