@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from terminals import COLUMNS, Terminal
@@ -86,7 +87,7 @@ def row(name: str, folder: Path) -> str:
             return f"{name:<30} did not end within 400 s"
     ended = terminal.seconds
     moments = [0.0, *terminal.times, ended]
-    silence, since = max((after - before, before) for before, after in zip(moments, moments[1:], strict=False))
+    silence, since = max((after - before, before) for before, after in pairwise(moments))
     after_key = f", {ended - pressed:.2f} s after the key" if pressed else ""
     return (
         f"{name:<30} {moments[1]:>6.2f} s {silence:>8.2f} s at {since:>5.1f} s {ended:>8.1f} s {len(terminal.printed):>8,} "

@@ -28,13 +28,19 @@ Example = tuple[str, int]
 
 Split = Literal["pretraining", "tuning", "held_out"]
 
-_MARKUP = re.compile(r"\s*<br\s*/?>(?:\s*<br\s*/?>)*\s*")
+_MARKUP = re.compile(r"<br\s*/?>")
 
 
 def without_markup(text: str) -> str:
-    """The text with each run of ``<br />`` replaced by one space."""
-    # Most reviews have no markup, and the pattern is slow on them.
-    return _MARKUP.sub(" ", text).strip() if "<br" in text else text.strip()
+    """The text with each run of ``<br />``, and the white space around it, replaced by one space."""
+    if "<br" not in text:
+        return text.strip()
+    # A pattern with the white space would take five times as long.
+    first, *others = _MARKUP.split(text)
+    if not others:
+        return text.strip()
+    middle = [part.strip() for part in others[:-1]]
+    return " ".join([first.rstrip(), *filter(None, middle), others[-1].lstrip()]).strip()
 
 
 def split_of(text: str) -> Split:

@@ -21,9 +21,10 @@ _SAVE, _RESTORE, _CLEAR = "\x1b7", "\x1b8", "\x1b[K"
 def waiting_line(config: "pytest.Config", runner: Runner) -> Iterator[None]:
     """Show how long a check takes, if pytest prints to a terminal."""
     writer = config.get_terminal_writer()
-    capture = config.pluginmanager.getplugin("capturemanager")
-    # The colours of pytest say whether escape sequences are welcome.
-    if not (writer.hasmarkup and writer._file.isatty()) or capture is None:
+    capture, reporter = map(config.pluginmanager.getplugin, ("capturemanager", "terminalreporter"))
+    # The colours of pytest say whether escape sequences are welcome. A worker of xdist has no
+    # reporter.
+    if not (writer.hasmarkup and getattr(reporter, "isatty", False)) or capture is None:
         yield
         return
     started, shown = time.monotonic(), 0.0
