@@ -4,23 +4,17 @@ For each moment: before training, in it, and after it. Takes about a quarter of 
 two runs at a time. Usage: python benchmarks/interrupts.py [HOW_MANY] [FIRST]
 """
 
-import contextlib
-import fcntl
 import os
-import pty
 import random
 import re
-import select
-import signal
 import subprocess
 import sys
 import tempfile
-import termios
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from runs import KIT, largest_difference, losses, only_run, print_rows, steps_done
+from terminals import Terminal
 
 STEPS = 24
 OPTIONS = ["--batches", str(STEPS), "--save-every", "6", "--sequence-length", "64", "--max-length", "16"]
@@ -28,55 +22,6 @@ OPTIONS = ["--batches", str(STEPS), "--save-every", "6", "--sequence-length", "6
 OPTIONS += ["--devices", "2", "--evidence", "quick"]
 CTRL_C = b"\x03"
 STOPPED = 130
-
-
-@dataclass
-class Terminal:
-    """A command with a terminal of its own."""
-
-    command: list[str]
-    printed: bytes = b""
-    returncode: int | None = None
-    _reading: int = field(init=False)
-    _process: subprocess.Popen = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Start the command."""
-        self._reading, other = pty.openpty()
-        self._process = subprocess.Popen(
-            self.command, stdin=other, stdout=other, stderr=other, start_new_session=True, preexec_fn=_own_terminal
-        )
-        os.close(other)
-
-    def read(self, seconds: float) -> bool:
-        """Read what is printed within this time; False if the command has ended."""
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            if select.select([self._reading], [], [], left)[0]:
-                content = b""
-                with contextlib.suppress(OSError):  # the other side is closed
-                    content = os.read(self._reading, 1 << 16)
-                if not content:
-                    self.returncode = self._process.wait()
-                    return False
-                self.printed += content
-        return True
-
-    def press(self, keys: bytes) -> None:
-        """Press keys."""
-        os.write(self._reading, keys)
-
-    def close(self) -> None:
-        """End the command, if it has not ended."""
-        self._process.kill()
-        self._process.wait()
-        os.close(self._reading)
-
-
-def _own_terminal() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    # A shell's background processes ignore it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def reach(terminal: Terminal, runs: Path, moment: str, chance: random.Random) -> str:

@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 #: ``tests/kit/test_imports.py`` holds all imports to this order, also those within functions.
 PACKAGE_ORDER = (
     "errors",
+    "installation",
     "files",
     "narrator",
     "formatting",
@@ -26,7 +27,9 @@ PACKAGE_ORDER = (
     "course",
     "report",
     "doctor",
+    "init",
     "bundle",
     "dev",
     "cli",
+    "__main__",
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kit.course.catalogue import catalogue
 from kit.errors import UserError
+from kit.init.files import tutor_files
 from kit.parts.implementation import EXERCISES
 
 #: Files and folders that work in the tree creates, and that do not belong to it.
@@ -57,16 +58,17 @@ def _listed_by_git(root: Path, *options: str) -> list[Path] | None:
 def pack(root: Path, archive: Path, top: str) -> None:
     """Write the tree into an archive, with fresh stubs as exercises.
 
-    The same tree gives the same bytes. ``archive`` is a .tar.gz, in which everything is in the
-    folder ``top``.
+    It also gets the instructions for coding assistants that `kit init` writes. The same tree gives
+    the same bytes. ``archive`` is a .tar.gz, in which everything is in the folder ``top``.
     """
+    contents = {path: _content(root, path) for path in tracked_files(root)}
+    contents = {Path(path): text.encode() for path, text in tutor_files().items()} | contents
     with (
         archive.open("wb") as file,
         gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
-        for path in tracked_files(root):
-            content = _content(root, path)
+        for path, content in sorted(contents.items()):
             entry = tarfile.TarInfo(f"{top}/{path.as_posix()}")
             entry.size = len(content)
             entry.mode = 0o755 if os.access(root / path, os.X_OK) else 0o644

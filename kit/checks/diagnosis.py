@@ -1,14 +1,18 @@
 """A diagnosis: what is wrong with a solution, the evidence, and what to try."""
 
+import shutil
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kit.checks.codes import COMMON_CODES
+from kit.checks.codes import COMMON_CODES, NOT_IMPLEMENTED
 from kit.formatting import without_escapes
 
 WIDTH = 112
+_WHOLE_WORDS: dict[str, Any] = {"break_on_hyphens": False, "break_long_words": False}
+#: Characters that a column of a table keeps, however narrow the terminal is.
+LEAST_COLUMN = 8
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Diagnosis:
     anchor: str = ""
     #: Names of the recognised mistakes that give the values of this submission.
     mistakes: tuple[str, ...] = ()
+    #: File in the solution's folder and line, for example ``mesh.py:17``; empty if unknown.
+    location: str = field(default="", compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """For a pipe or a report."""
@@ -39,19 +45,36 @@ class Diagnosis:
         table = tuple(content["headings"]), tuple(map(tuple, content["rows"]))
         remedy = content.get("remedy", content.get("advice", ""))
         mistakes = tuple(content.get("mistakes", ()))
-        return cls(content["code"], content["cause"], *table, remedy, content.get("anchor", ""), mistakes)
+        return cls(
+            content["code"],
+            content["cause"],
+            *table,
+            remedy,
+            content.get("anchor", ""),
+            mistakes,
+            content.get("location", ""),
+        )
 
-    def as_text(self, exercise: str = "", width: int = WIDTH) -> str:
+    def for_terminal(self, exercise: str = "") -> str:
+        """The diagnostic as text that fits the terminal; where there is none, as :meth:`as_text`."""
+        columns = shutil.get_terminal_size((0, 0)).columns
+        if not columns:
+            return self.as_text(exercise)
+        text = self.as_text(exercise, min(WIDTH, columns), columns)
+        return textwrap.fill(text, columns, **_WHOLE_WORDS) if self.code == NOT_IMPLEMENTED else text
+
+    def as_text(self, exercise: str = "", width: int = WIDTH, table_width: int | None = None) -> str:
         """The diagnostic as text: code, cause, evidence, remedy and section of the lesson.
 
         Without an exercise the section is left out. Sentences are wrapped at ``width`` characters.
+        With ``table_width`` the cells of wide tables are shortened, paths in their middle.
         """
-        if self.code == "NOT_IMPLEMENTED":
+        if self.code == NOT_IMPLEMENTED:
             return f"{self.code}: {self.cause}"
-        lines = textwrap.wrap(f"{self.code}: {self.cause}", width, break_on_hyphens=False, break_long_words=False)
+        lines = textwrap.wrap(f"{self.code}: {self.cause}", width, **_WHOLE_WORDS)
         if self.rows:
-            lines += ["", *_table(self.headings, self.rows)]
-        lines += ["", *textwrap.wrap(f"Try: {self.remedy}", width, break_on_hyphens=False, break_long_words=False)]
+            lines += ["", *_table(self.headings, self.rows, table_width)]
+        lines += ["", *textwrap.wrap(f"Try: {self.remedy}", width, **_WHOLE_WORDS)]
         if exercise and (lesson := self.lesson(exercise)):
             lines.append(f"Read: {lesson}")
         return "\n".join(lines)
@@ -76,6 +99,7 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
         remedy: str = "",
         anchor: str = "",
         mistakes: Sequence[str] = (),
+        location: str = "",
     ) -> None:
         """Take the fields of a :class:`Diagnosis`; the rows' values become text."""
         super().__init__(f"{code}: {cause}")
@@ -88,6 +112,7 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
             remedy or (common.remedy if common else ""),
             anchor or (common.anchor if common else ""),
             tuple(mistakes),
+            location,
         )
 
     @classmethod
@@ -96,14 +121,31 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
         return cls(**vars(diagnosis))
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
     limit = 64 if len(headings) > 2 else 90
     shown = [tuple(_shortened(cell, limit) for cell in row) for row in (headings, *rows)]
     widths = [max(len(row[column]) for row in shown) for column in range(len(headings))]
+    if width is not None:
+        widths = _fitting(widths, width - len("    ") - len("  ") * (len(widths) - 1))
+        shown = [tuple(map(_shortened, row, widths)) for row in shown]
     padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in shown]
     return ["    " + "  ".join(row).rstrip() for row in padded]
 
 
+def _fitting(widths: Sequence[int], room: int) -> list[int]:
+    """The widths of columns, of which the widest are made narrower until all fit."""
+    found = list(widths)
+    while sum(found) > room and max(found) > LEAST_COLUMN:
+        found[found.index(max(found))] -= 1
+    return found
+
+
 def _shortened(cell: str, limit: int) -> str:
+    """One line of at most ``limit`` characters. A path keeps its beginning and its end."""
     line = " ".join(cell.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    if len(line) <= limit:
+        return line
+    if "/" in line and " " not in line:
+        end = (limit - 1) * 2 // 3
+        return line[: limit - 1 - end] + "…" + line[len(line) - end :]
+    return line[: limit - 1] + "…"

@@ -1,5 +1,6 @@
 """``kit bundle``."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -22,13 +23,20 @@ def command(folder: Path, python: str | None, platform: str | None, tpu: bool) -
     """
     from kit.bundle.folder import make_bundle
     from kit.bundle.targets import find_target
+    from kit.cli.console import ConsoleNarrator
     from kit.errors import UserError
     from kit.formatting import format_bytes
 
     target = find_target(python, platform)
     if tpu and (target.system, target.machine) != ("Linux", "x86_64"):
         raise UserError(f"--tpu: libtpu runs on Linux on x86_64 only, and this bundle is for {target.platform}.")
-    manifest = make_bundle(folder, target, ("tpu",) if tpu else (), click.echo)
+    with ConsoleNarrator(sys.stderr).working("collecting") as work:
+
+        def report(text: str) -> None:
+            click.echo(text)
+            work.begin(text)
+
+        manifest = make_bundle(folder, target, ("tpu",) if tpu else (), report)
     for entry in manifest["targets"]:
         click.echo(
             f"{len(entry['wheels'])} wheels, {format_bytes(entry['bytes'])}, for Python {entry['python']} on "

@@ -1,21 +1,79 @@
-"""The output of a run on a terminal."""
+"""The output of a command: on a terminal, in a pipe and in a notebook.
+
+This is the one place that knows about terminals. While something takes long, a terminal shows one
+line that is redrawn, with a bar where something can be counted, and a pipe gets a plain line from
+time to time.
+"""
 
 import contextlib
+import os
+import re
 import sys
 import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
 from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from kit.narrator import Narrator
+from kit.narrator import Narrator, Work
 
-#: Seconds between two lines about something that takes long, where the output is not a terminal.
-SECONDS_BETWEEN_LINES = 10.0
+#: Without a terminal: seconds until the first line about something, and between two lines.
+SECONDS_UNTIL_LINE = 2.0
+SECONDS_BETWEEN_LINES = 5.0
+#: Columns where there is no terminal, neither for the output nor for messages.
+WIDTH_WITHOUT_TERMINAL = 118
+#: Columns of a bar, at least.
+LEAST_BAR = 8
+#: Stands for a space at which no line may end.
+_SPACE_IN_COMMAND = "\0"
+#: Variables that a kernel of Jupyter, Colab or Kaggle sets, which shows no redrawn lines.
+_NOTEBOOKS = ("JPY_PARENT_PID", "JPY_SESSION_NAME", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
+
+
+def can_redraw(file: TextIO) -> bool:
+    """Whether a line that was printed there can be redrawn.
+
+    Not in a pipe and a notebook, and not with NO_COLOR or TERM=dumb, which ask for plain lines.
+    """
+    environment = os.environ
+    plain = environment.get("NO_COLOR") or environment.get("TERM") in ("dumb", "unknown")
+    # What ipykernel sets, also in Visual Studio Code.
+    in_notebook = environment.get("PAGER") == "cat" and environment.get("CLICOLOR_FORCE")
+    return file.isatty() and not (plain or in_notebook or any(map(environment.get, _NOTEBOOKS)))
+
+
+def make_console(file: TextIO | None = None, plain: bool = False) -> Console:
+    """A console that is as wide as the terminal, and prints plain text where it should."""
+    file = file or sys.stdout
+    terminals = (stream for stream in (sys.__stdout__, sys.__stderr__) if stream is not None and stream.isatty())
+    known_width = "COLUMNS" in os.environ or next(terminals, None) is not None
+    redraws = can_redraw(file) and not plain
+    return Console(
+        file=file,
+        highlight=False,
+        # FORCE_COLOR, which notebooks set, would let rich redraw lines in a pipe.
+        force_terminal=redraws,
+        no_color=None if redraws else True,
+        width=None if known_width else WIDTH_WITHOUT_TERMINAL,
+    )
+
+
+def wrap(text: str, width: int, indent: str = "") -> list[str]:
+    """The lines of a text, of which all but the first begin with ``indent``.
+
+    A command in backticks and a path stay whole, so that they can be copied.
+    """
+    whole = re.sub("`[^`]+`", lambda command: command[0].replace(" ", _SPACE_IN_COMMAND), text)
+    lines = textwrap.wrap(whole, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(_SPACE_IN_COMMAND, " ") for line in lines]
 
 
 def plain_table() -> Table:
@@ -23,71 +81,76 @@ def plain_table() -> Table:
     return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
 
 
-class Clock:
-    """Shows how long something takes: redrawn on a terminal, a line from time to time elsewhere."""
+class _WorkLine:
+    """One line about a work, as wide as the terminal: spinner, what, bar, count and seconds."""
 
-    def __init__(self, console: Console, what: str) -> None:
-        """Start."""
-        self._what = what
-        self._console = console
-        self._started = time.perf_counter()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._redraw if console.is_terminal else self._show, daemon=True)
-        self._thread.start()
+    def __init__(self) -> None:
+        self.work = Work("")
+        self._spinner = Spinner("line")
 
-    def change(self, what: str) -> None:
-        """Name what is done now."""
-        self._what = what
-
-    def stop(self) -> None:
-        """Delete the line from a terminal, and give the cursor back."""
-        self._stopped.set()
-        self._thread.join()
-
-    def _line(self) -> str:
-        return f"    {self._what} … {time.perf_counter() - self._started:.0f} s"
-
-    def _show(self) -> None:
-        while not self._stopped.wait(SECONDS_BETWEEN_LINES):
-            self._console.print(Text(self._line()), soft_wrap=True)
-
-    def _redraw(self) -> None:
-        with self._console.status(self._line(), spinner="line") as status:
-            while not self._stopped.wait(1.0):
-                status.update(self._line())
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        work, width = self.work, options.max_width - 1
+        left, right = describe(work), f" {seconds_of(work)}"
+        bar = None
+        if work.total:
+            right = f" {work.done:,} of {work.total:,}" + right
+        free = width - 6 - len(right)
+        if work.total and (room := free - len(left) - 1) >= LEAST_BAR:
+            bar = ProgressBar(work.total, work.done, width=room)
+        line = Table.grid()
+        parts: list[Text | ProgressBar | Spinner] = [Text("    "), self._spinner, Text(" ")]
+        parts += [Text(left if len(left) <= free else left[: max(0, free - 1)] + "…")]
+        parts += [Text(" "), bar, Text(right)] if bar else [Text(right)]
+        for _ in parts:
+            line.add_column(no_wrap=True)
+        line.add_row(*parts)
+        yield line
 
 
-@contextlib.contextmanager
-def clock(console: Console, what: str) -> Iterator[Clock]:
-    """Show how long something takes."""
-    shown = Clock(console, what)
-    try:
-        yield shown
-    finally:
-        shown.stop()
+def describe(work: Work) -> str:
+    """What is done, without count and seconds."""
+    detail = work.detail() if callable(work.detail) else work.detail
+    return f"{work.what}: {detail}" if detail else work.what
+
+
+def seconds_of(work: Work) -> str:
+    """How long it has taken so far."""
+    seconds = time.perf_counter() - work.started
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
 
 
 class ConsoleNarrator(Narrator):
-    """Prints each step as it begins, and its evidence as it is found."""
+    """Prints each step as it begins, its evidence as it is found, and what takes long meanwhile."""
 
-    def __init__(self) -> None:
-        """Print to the present standard output."""
+    def __init__(self, file: TextIO | None = None, plain: bool = False) -> None:
+        """Print to a file, by default the present standard output; ``plain`` redraws no line there."""
         super().__init__()
-        self._is_terminal = sys.stdout.isatty()
-        self._clock: Clock | None = None
-        import keras
+        self._console = make_console(file, plain)
+        self._redraws = self._console.is_terminal
+        #: What is being done, the outermost first.
+        self._works: list[Work] = []
+        self._line = _WorkLine()
+        self._live: Live | None = None
+        self._stopped = threading.Event()
+        self._printed = time.perf_counter()
 
-        self._console = Console(file=sys.stdout, highlight=False, width=None if self._is_terminal else 118)
-        if not self._is_terminal:
-            # Keras redraws its progress bar in one line; a file or a pipe would keep every version
-            # of it.
-            keras.config.disable_interactive_logging()
+    @property
+    def console(self) -> Console:
+        """Where the narrator prints."""
+        return self._console
+
+    def print(self, *content: object, **options: bool) -> None:
+        """Print above the line about what is being done."""
+        self._printed = time.perf_counter()
+        self._console.print(*content, **options)  # type: ignore[arg-type]  # rich's own options
 
     def step(self, title: str) -> None:
         """Print a numbered heading."""
         super().step(title)
-        self._console.print()
-        self._console.print(Text(f"{len(self.titles):>2}  {title}", style="bold"))
+        self.print()
+        self.print(Text(f"{len(self.titles):>2}  {title}", style="bold"))
+        if self._works:
+            self._works[0].begin(title)
 
     def say(self, text: str) -> None:
         """Print an indented sentence."""
@@ -101,29 +164,81 @@ class ConsoleNarrator(Narrator):
             table.add_column(Text(heading), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))
-        self._console.print(Padding(table, (0, 0, 0, 4), expand=False))
+        self.print(Padding(table, (0, 0, 0, 4), expand=False))
 
     def text(self, text: str) -> None:
         """Print text that a model generated."""
         self._lines(text.strip(), style="italic")
 
     def progress(self, step: int, steps: int, mean_loss: float) -> None:
-        """Print a line after each tenth of the steps; on a terminal Keras has a progress bar."""
-        if not self._is_terminal and (step == steps or step % max(1, steps // 10) == 0):
+        """Move the bar of the present work, and print a line after each tenth of the steps in a pipe."""
+        if self._works:
+            work = self._works[-1]
+            if not work.done:
+                # The first step compiles the program.
+                work.begin("training")
+            work.count(step, steps, f"mean loss {mean_loss:.4f}")
+        if not self._redraws and (step == steps or step % max(1, steps // 10) == 0):
             self.say(f"step {step} of {steps}, mean loss {mean_loss:.4f}")
 
     @contextlib.contextmanager
-    def working(self, what: str) -> Iterator[Callable[[str], None]]:
-        """Show a clock on a terminal, and print a line from time to time elsewhere."""
-        with clock(self._console, what) as shown:
-            self._clock = shown
-            yield lambda progress: shown.change(f"{what}: {progress}")
+    def working(self, what: str, detail: str | Callable[[], str] = "") -> Iterator[Work]:
+        """Show a line on a terminal, and print one from time to time elsewhere."""
+        work = Work(what, detail)
+        self._works.append(work)
+        if len(self._works) == 1:
+            self._start()
+        try:
+            yield work
+        finally:
+            self._works.remove(work)
+            if not self._works:
+                self.stop_working()
 
     def stop_working(self) -> None:
-        """Stop the clock."""
-        if self._clock:
-            self._clock.stop()
+        """Delete the line from a terminal, and give the cursor back."""
+        self._stopped.set()
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def _start(self) -> None:
+        self._stopped = threading.Event()
+        if self._redraws:
+            # What a command prints itself appears above the line, unless it goes somewhere else.
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._current_line,
+                refresh_per_second=8,
+                transient=True,
+                redirect_stdout=sys.stdout is self._console.file or sys.stdout.isatty(),
+                redirect_stderr=sys.stderr is self._console.file or sys.stderr.isatty(),
+            )
+            self._live.start(refresh=True)
+        else:
+            threading.Thread(target=self._print_lines, args=(self._stopped,), daemon=True).start()
+
+    def _current_line(self) -> _WorkLine:
+        with contextlib.suppress(IndexError):  # it has just ended
+            self._line.work = self._works[-1]
+        return self._line
+
+    def _print_lines(self, stopped: threading.Event) -> None:
+        announced: Work | None = None
+        while not stopped.wait(min(SECONDS_UNTIL_LINE, SECONDS_BETWEEN_LINES) / 4):
+            work = self._current_line().work
+            silent = time.perf_counter() - max(self._printed, work.started)
+            if silent >= (SECONDS_BETWEEN_LINES if work is announced else SECONDS_UNTIL_LINE):
+                announced = work
+                count = f" {work.done:,} of {work.total:,}" if work.total else ""
+                self.print(Text(f"    {describe(work)}{count} … {seconds_of(work)}"), soft_wrap=True)
+
+    def paragraph(self, text: str, before: str = "", indent: str = "", style: str = "") -> None:
+        """Print a text of one line, wrapped on a terminal only, so that a pipe can be searched."""
+        lines = wrap(before + text, self._console.width, indent) if self._redraws else [before + text]
+        for line in lines:
+            self.print(Text(line, style=style), soft_wrap=True)
 
     def _lines(self, text: str, style: str = "") -> None:
-        for line in textwrap.wrap(text, self._console.width - 4):
-            self._console.print(Text("    " + line, style=style), soft_wrap=True)
+        for line in wrap(text, self._console.width - 4):
+            self.print(Text("    " + line, style=style), soft_wrap=True)

@@ -1,12 +1,17 @@
 """``kit dev``: commands for authors of the kit. The work is done in ``kit.dev``."""
 
+import contextlib
 import importlib.util
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kit.errors import UserError
 from kit.judge.catalogue import LAYERS
+from kit.narrator import Work
 
 #: In a checkout of the kit, from its root.
 SOLUTIONS_FOLDER = Path("tests", "solutions")
@@ -17,6 +22,26 @@ def command() -> None:
     """Commands for authors of the kit."""
     if importlib.util.find_spec("kit.dev") is None:
         raise UserError("`kit dev` needs a clone of the kit's repository: an installed kit has no author tools.")
+
+
+def working(what: str) -> contextlib.AbstractContextManager[Work]:
+    """Show on standard error how long something takes."""
+    from kit.cli.console import ConsoleNarrator
+
+    return ConsoleNarrator(sys.stderr).working(what)
+
+
+def counted(work: Work, as_text: Callable[[Any], str]) -> Callable[[Any], None]:
+    """A function that prints a result, and counts it."""
+    count = 0
+
+    def report(result: Any) -> None:
+        nonlocal count
+        count += 1
+        click.echo(as_text(result))
+        work.now(f"{count} so far")
+
+    return report
 
 
 @command.command("films")
@@ -77,9 +102,9 @@ def pretrain(packages: Path, output: Path, steps: int | None, seed: int) -> None
 
 @command.command("build")
 def build() -> None:
-    """Cut the stubs from the reference.
+    """Cut the stubs from the reference, and write the test files of the exercises.
 
-    They are written to exercises/ and to kit/course/<exercise>/stub.py.
+    The stubs are written to exercises/ and to kit/course/<exercise>/stub.py.
     """
     from kit.dev.stubs import build_stubs
 
@@ -129,8 +154,8 @@ def check(
 
     names = tuple(catalogue().find(name).name for name in exercises) or catalogue().names
     options = ProofOptions(at_once, whole_runs, not without_reference, layers, only, without_expensive_mistakes)
-    with tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
-        proof = prove(names, solutions, Path(folder), options, lambda trial: click.echo(trial.as_row()))
+    with working("checking solutions") as work, tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
+        proof = prove(names, solutions, Path(folder), options, counted(work, lambda trial: trial.as_row()))
     for problem in proof.problems:
         click.echo(f"problem: {problem}", err=True)
     click.echo(proof.as_line())
@@ -156,11 +181,15 @@ def mistakes(exercises: tuple[str, ...]) -> None:
     from kit.dev.mistakes import LEAST_PAIRS, LEAST_SINGLES, shares, walk_mistakes
 
     walked = []
-    for one in walk_mistakes(names):
-        walked.append(one)
-        click.echo(one.as_row())
-        for made, given in (*one.result.ambiguous_singles, *one.result.ambiguous_pairs):
-            click.echo(f"    {' + '.join(sorted(made))} looks like {' + '.join(sorted(given)) or 'a right solution'}")
+    with working("comparing mistakes") as work:
+        for one in walk_mistakes(names):
+            walked.append(one)
+            work.now(f"{len(walked)} checks")
+            click.echo(one.as_row())
+            for made, given in (*one.result.ambiguous_singles, *one.result.ambiguous_pairs):
+                click.echo(
+                    f"    {' + '.join(sorted(made))} looks like {' + '.join(sorted(given)) or 'a right solution'}"
+                )
     if not walked:
         raise UserError(f"{', '.join(names)}: no check recognises mistakes.")
     singles, pairs = shares(walked)
@@ -183,8 +212,8 @@ def mutate(exercises: tuple[str, ...], at_once: int) -> None:
     from kit.dev.mutants import try_mutants
 
     names = tuple(catalogue().find(name).name for name in exercises) or catalogue().names
-    with tempfile.TemporaryDirectory(prefix="kit-mutate-") as folder:
-        result = try_mutants(names, Path(folder), at_once, lambda trial: click.echo(trial.as_text()))
+    with working("checking mutants") as work, tempfile.TemporaryDirectory(prefix="kit-mutate-") as folder:
+        result = try_mutants(names, Path(folder), at_once, counted(work, lambda trial: trial.as_text()))
     for trial in result.survivors:
         click.echo(f"survivor: {trial.mutant.exercise}:{trial.mutant.line}  {trial.mutant.key}")
     click.echo(result.as_line())

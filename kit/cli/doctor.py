@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from kit.narrator import modules_so_far
+
 
 @click.command("doctor")
 @click.option("--runs", default="runs", type=click.Path(path_type=Path), help="Folder for runs.")
@@ -13,14 +15,18 @@ def command(runs: Path) -> None:
 
     The exit code is 1 if `kit run` cannot tune the bundled model here.
     """
+    from kit.cli.console import ConsoleNarrator
     from kit.doctor import examine
 
     marks = {"good": "ok     ", "missing": "without", "broken": "BROKEN "}
     broken = 0
-    for finding in examine(runs):
-        broken += finding.state == "broken"
-        remedy = f" — {finding.remedy}" if finding.remedy else ""
-        click.echo(f"{marks[finding.state]}  {finding.subject}: {finding.found}{remedy}")
+    narrator = ConsoleNarrator()
+    with narrator.working("examining this machine", modules_so_far):
+        for finding in examine(runs):
+            broken += finding.state == "broken"
+            remedy = f" — {finding.remedy}" if finding.remedy else ""
+            mark = f"{marks[finding.state]}  "
+            narrator.paragraph(f"{finding.subject}: {finding.found}{remedy}", mark, " " * len(mark))
     if broken:
         click.echo(f"`kit run` cannot run here: {broken} broken.")
         sys.exit(1)

@@ -8,6 +8,7 @@ import click
 from kit.cli.run import MeshShape, failures_of
 from kit.errors import UserError
 from kit.models.settings import WEIGHT_DTYPES
+from kit.narrator import Narrator, modules_so_far
 from kit.parts.implementation import find_parts
 from kit.run.finished import FinishedRun, open_exportable_run
 from kit.runtime.processes import ADDRESSES, processes_of_environment
@@ -35,6 +36,22 @@ def command(
     parts that the run used. Before anything is written, the merged model is compared with the
     model with adapters.
     """
+    from kit.cli.console import ConsoleNarrator
+
+    narrator = ConsoleNarrator()
+    with narrator.working("reading the run"):
+        _export(run, folder, dtype, mesh, platform, devices, narrator)
+
+
+def _export(
+    run: str,
+    folder: Path,
+    dtype: str,
+    mesh: tuple[int, int] | None,
+    platform: str,
+    devices: int | None,
+    narrator: Narrator,
+) -> None:
     from kit.models.presets import find_preset
     from kit.run.options import fitting_mesh
     from kit.runtime import platform as runtime_platform
@@ -47,17 +64,15 @@ def command(
         mesh = (result.mesh["batch"], result.mesh["model"])
     chosen, simulated = runtime_platform.choose_devices(platform, devices or (mesh and mesh[0] * mesh[1]))
     runtime_platform.prepare_environment(chosen, simulated)
-    parts = find_parts(result.implementation, bool(result.filled))
-    preset = find_preset(result.preset)
     if chosen == "cpu":
         fitting_mesh(mesh, simulated)
-    runtime = runtime_platform.start(platform, simulated if chosen == "cpu" else devices, result.settings.seed)
-    parts.check()
+    parts = find_parts(result.implementation, bool(result.filled))
+    preset = find_preset(result.preset)
+    with narrator.working("importing JAX and Keras", modules_so_far):
+        runtime = runtime_platform.start(platform, simulated if chosen == "cpu" else devices, result.settings.seed)
+        parts.check()
+        from kit.run.export import ExportOptions, export
 
-    from kit.cli.console import ConsoleNarrator
-    from kit.run.export import ExportOptions, export
-
-    narrator = ConsoleNarrator()
     options = ExportOptions(found, target, str(folder), preset, dtype, fitting_mesh(mesh, runtime.device_count))
     with failures_of(parts, narrator):
         export(options, runtime, parts, narrator)

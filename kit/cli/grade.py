@@ -63,12 +63,20 @@ def command(
     if without:
         click.echo(f"skipped, because they contain no exercises: {', '.join(without)}", err=True)
 
+    from kit.cli.console import ConsoleNarrator
+
+    graded = 0
+
     def report_grade(learner: Learner, grade: Grade, unchanged: bool) -> None:
+        nonlocal graded
+        graded += 1
+        work.count(graded, len(learners) * len(chosen), f"{learner.name}, {grade.exercise}")
         if not unchanged and grade.state in ("right", "wrong"):
             codes = ", ".join(grade.codes) or "all right"
             click.echo(f"{learner.name}, {grade.exercise}: {grade.passed} of {grade.checks}, {codes}")
 
-    found = grade_class(learners, chosen, chosen_layers, grades_file, report_grade, at_once, judge_all)
+    with ConsoleNarrator(sys.stderr).working("judging") as work:
+        found = grade_class(learners, chosen, chosen_layers, grades_file, report_grade, at_once, judge_all)
     _show(found)
     if csv is not None:
         _write_csv(csv, found)

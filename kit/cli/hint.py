@@ -1,5 +1,6 @@
 """``kit hint``."""
 
+import shutil
 import textwrap
 
 import click
@@ -7,6 +8,7 @@ import click
 from kit.errors import UserError
 from kit.parts.implementation import EXERCISES
 
+#: Of a line of text, at most.
 WIDTH = 100
 
 
@@ -47,4 +49,5 @@ def command(exercise: str | None, number: int | None, folder: str) -> None:
 
 def _show(exercise: str, number: int, hints: tuple[str, ...]) -> None:
     click.echo(f"{exercise}, hint {number} of {len(hints)}")
-    click.echo(textwrap.fill(hints[number - 1], WIDTH, break_long_words=False, break_on_hyphens=False))
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
+    click.echo(textwrap.fill(hints[number - 1], width, break_long_words=False, break_on_hyphens=False))

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import click
 from kit.cli.run import MeshShape, failure
 from kit.errors import UserError
 from kit.models.settings import DTYPES
+from kit.narrator import Narrator, modules_so_far
 from kit.parts.implementation import REFERENCE, Parts, find_parts
 from kit.tpu.topologies import DEFAULT_TOPOLOGY, NAME_HEADS, TOPOLOGIES, Topology, find_topology, table_of_names
 
@@ -115,11 +116,16 @@ def command(preset: str, topologies: bool, picture: Path | None, as_json: bool, 
     if topologies:
         _show_topologies()
         return
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), _progress(as_json) as report:
-        request = _request(preset, **options)
+    from kit.cli.console import ConsoleNarrator
+
+    # Standard output has only the plan.
+    narrator = Narrator() if as_json else ConsoleNarrator(sys.stderr)
+    redirected = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+    with redirected, narrator.working("reading the options"):
         if picture is not None:
             _check_picture(picture)
-        plans = [_plan(request, candidate, report) for candidate in request.candidates]
+        request = _request(preset, narrator, **options)
+        plans = [_plan(request, candidate, narrator) for candidate in request.candidates]
     if picture is not None:
         from kit.report.plan_picture import draw
 
@@ -155,6 +161,8 @@ def _show(preset: str, names: Sequence[str], plans: "Sequence[Plan]") -> None:
 
 def _request(
     preset: str,
+    narrator: Narrator,
+    /,
     topology_name: str,
     mesh: tuple[int, int] | None,
     impl: str,
@@ -183,13 +191,13 @@ def _request(
     candidates = tuple(_candidate(name, layout, mesh, topology) for name in compare or (impl,))
     for candidate in candidates:
         _check_mesh(candidate, topology, batch_size)
+        _check_layout_is_written(candidate.impl)
     if dtype not in DTYPES:
         raise UserError(f"--dtype {dtype}: choose one of {', '.join(DTYPES)}.")
     require_libtpu()
     prepare_environment("cpu", topology.devices)
     from kit.models.architectures import find_architecture
-    from kit.tpu.plan import check_extrapolation
-    from kit.tpu.step import StepSettings
+    from kit.models.blocks import check_extrapolation
 
     config = find_architecture(preset)
     blocks = config["config"]["num_layers"]
@@ -197,6 +205,9 @@ def _request(
         raise UserError(f"--layers {','.join(map(str, layers))}: {preset} has {blocks} decoder blocks.")
     if len(layers) > 1:
         check_extrapolation(config, layers)
+    with narrator.working("importing JAX and Keras", modules_so_far):
+        from kit.tpu.step import StepSettings
+
     settings = StepSettings(candidates[0].mesh, rank, batch_size, sequence_length, dtype, remat)
     return _Request(preset, config, topology, settings, layers, effort, candidates)
 
@@ -226,24 +237,28 @@ def _check_mesh(candidate: _Candidate, topology: Topology, batch_size: int) -> N
         )
 
 
-def _plan(request: _Request, candidate: _Candidate, report: Callable[[str], None]) -> "Plan":
+def _check_layout_is_written(impl: str) -> None:
+    parts = find_parts(impl, filled=True)
+    if impl != REFERENCE and (not parts.file_of("layout").is_file() or parts.is_open("layout", "gemma_layout_map")):
+        raise UserError(f"--impl {impl}: implement layout.gemma_layout_map first: a plan needs a layout.")
+
+
+def _plan(request: _Request, candidate: _Candidate, narrator: Narrator) -> "Plan":
     from kit.tpu.plan import make_plan
 
     impl, parts = candidate.impl, find_parts(candidate.impl, filled=True)
     settings = replace(request.settings, mesh=candidate.mesh)
-    layout_is_open = not parts.file_of("layout").is_file() or parts.is_open("layout", "gemma_layout_map")
-    if impl != REFERENCE and layout_is_open:
-        raise UserError(f"--impl {impl}: implement layout.gemma_layout_map first: a plan needs a layout.")
     try:
-        return make_plan(
-            request.config,
-            request.topology,
-            settings,
-            _step_parts(request, settings, candidate.layout, parts),
-            request.layers,
-            report,
-            request.effort,
-        )
+        with narrator.working(f"planning {candidate.name}") as work:
+            return make_plan(
+                request.config,
+                request.topology,
+                settings,
+                _step_parts(request, settings, candidate.layout, parts, narrator),
+                request.layers,
+                work.begin,
+                request.effort,
+            )
     except UserError:
         raise
     except Exception as error:
@@ -252,7 +267,9 @@ def _plan(request: _Request, candidate: _Candidate, report: Callable[[str], None
         raise UserError(failure(error, parts, "the plan")) from error
 
 
-def _step_parts(request: _Request, settings: "StepSettings", layout_name: str, parts: Parts) -> "StepParts":
+def _step_parts(
+    request: _Request, settings: "StepSettings", layout_name: str, parts: Parts, narrator: Narrator
+) -> "StepParts":
     """The functions of these parts, and the reference's for modules that they do not have."""
     from kit.run.layouts import choose_layout
     from kit.run.lora_targets import lora_targets_must_exist
@@ -264,7 +281,7 @@ def _step_parts(request: _Request, settings: "StepSettings", layout_name: str, p
 
     layout = choose_layout(source("layout"), request.config, settings.mesh, layout_name)
     if layout.sentence:
-        _report(layout.sentence)
+        narrator.say(layout.sentence)
     training = source("training").training
     reported: set[str] = set()
 
@@ -272,7 +289,7 @@ def _step_parts(request: _Request, settings: "StepSettings", layout_name: str, p
         # As `kit run` does, between LoRA and the optimizer. A plan may lower more than one step.
         sentence = keep_small_updates(model, parts, settings.dtype, settings.rank)
         if sentence and sentence not in reported:
-            _report(sentence)
+            narrator.say(sentence)
             reported.add(sentence)
         training.compile_for_finetuning(model, learning_rate, weight_decay)
 
@@ -283,41 +300,15 @@ def _step_parts(request: _Request, settings: "StepSettings", layout_name: str, p
     return StepParts(layout.make, enable_lora, compile_for_finetuning)
 
 
-def _report(text: str) -> None:
-    click.echo(f"… {text}", err=True)
-
-
-@contextlib.contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A function that says on standard error what is done now; meanwhile a clock shows the time."""
-    if quiet:
-        yield lambda text: None
-        return
-    from rich.console import Console
-
-    from kit.cli.console import clock
-
-    console = Console(stderr=True, highlight=False)
-    with clock(console, "preparing") as shown:
-
-        def report(text: str) -> None:
-            console.print(f"… {text}", soft_wrap=True)
-            shown.change(text)
-
-        yield report
-
-
 def _show_topologies() -> None:
-    from rich.console import Console
-
-    from kit.cli.console import plain_table
+    from kit.cli.console import make_console, plain_table
 
     table = plain_table()
     for head in NAME_HEADS:
         table.add_column(head)
     for row in table_of_names():
         table.add_row(*row)
-    Console(width=118, highlight=False).print(table)
+    make_console().print(table)
 
 
 def _check_picture(file: Path) -> None:

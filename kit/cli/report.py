@@ -1,9 +1,12 @@
 """``kit report``."""
 
+import sys
 import webbrowser
 from pathlib import Path
 
 import click
+
+from kit.narrator import modules_so_far
 
 
 @click.command("report")
@@ -15,9 +18,12 @@ def command(run: Path, opened: bool) -> None:
     The page needs no network: loss, sharding, bytes per device, rule coverage, what the model wrote
     before and after with the style classifier's verdicts, settings and versions.
     """
-    from kit.report.run_report import write_report
+    from kit.cli.console import ConsoleNarrator
 
-    file = write_report(run)
+    with ConsoleNarrator(sys.stderr).working("drawing the report", modules_so_far):
+        from kit.report.run_report import write_report
+
+        file = write_report(run)
     click.echo(file)
     if opened and not webbrowser.open(file.resolve().as_uri()):
         click.echo("Cannot start a browser: open the page yourself.", err=True)

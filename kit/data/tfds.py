@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from kit.errors import UserError
+from kit.installation import install_command, program
 
 #: The kind of a fault that ``kit.data.read_tfds`` found -> the cause and the remedy.
 _SENTENCES = {
-    "package": "the Python package {found} is not installed, which tensorflow_datasets needs: run `pip install -c "
-    "constraints.txt -e .` in the kit's folder, or `pip install {found}`.",
+    "package": "the Python package {found} is not installed, which tensorflow_datasets needs: run `{install}`, "
+    "or `{pip} install {found}`.",
     "unknown": "tensorflow_datasets has no such data set: {found}",
     "network": "the download {found} failed: check the network, and run again, or {folder}.",
     "status": "the server refuses it ({found}): try again later, or {folder}.",
@@ -48,7 +49,9 @@ def load_tfds(name: str, folder: str | None) -> list[tuple[str, int]]:
 
 def _sentence(name: str, answer: dict[str, Any]) -> str:
     folder = f"give a folder where it was prepared, as `--data tfds:{name}@FOLDER` or in TFDS_DATA_DIR"
-    return _SENTENCES[answer["fault"]].format(found=answer["found"], folder=folder)
+    return _SENTENCES[answer["fault"]].format(
+        found=answer["found"], folder=folder, install=install_command(), pip=program("pip")
+    )
 
 
 def _how_it_ended(finished: subprocess.CompletedProcess) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from kit.doctor import notebooks
 from kit.doctor.finding import Finding
 from kit.errors import UserError
+from kit.installation import install_command
 from kit.runtime.platform import start, tpu_is_attached
 
 #: The peak of a run of the bundled model is 1.5 GB (docs/evidence.md, "Costs"); this leaves a
@@ -63,7 +64,7 @@ def _packages() -> Finding:
         except metadata.PackageNotFoundError:
             missing.append(package)
     if missing:
-        return Finding("packages", "broken", f"missing: {', '.join(missing)}", "pip install -c constraints.txt -e .")
+        return Finding("packages", "broken", f"missing: {', '.join(missing)}", install_command())
     return Finding("packages", "good", ", ".join(found))
 
 
@@ -127,7 +128,7 @@ def _tpu() -> Finding:
     if importlib.util.find_spec("libtpu") is not None:
         found = f"none attached; libtpu {metadata.version('libtpu')} is installed, for its compiler"
         return Finding("TPU", "missing", found)
-    remedy = "on a TPU machine: pip install -c constraints.txt -e '.[tpu]'"
+    remedy = f"on a TPU machine: {install_command('tpu')}"
     return Finding("TPU", "missing", "none attached, and no libtpu", remedy)
 
 

@@ -14,20 +14,15 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from kit.doctor.finding import Finding
+from kit.installation import DISTRIBUTION, install_command, new_environment_command
 
 Service = Literal["Colab", "Kaggle"]
 
-DISTRIBUTION = "gemma-sharding-kit"
 _SERVICE_VARIABLES: dict[str, Service] = {"COLAB_RELEASE_TAG": "Colab", "KAGGLE_KERNEL_RUN_TYPE": "Kaggle"}
 #: Variables with which libtpu gives a process a part of the chips.
 _PARTS_OF_A_TPU = (
     *("TPU_VISIBLE_CHIPS", "TPU_VISIBLE_DEVICES", "TPU_PROCESS_BOUNDS", "TPU_CHIPS_PER_PROCESS_BOUNDS"),
     *("TPU_PROCESS_ADDRESSES", "TPU_PROCESS_PORT", "CLOUD_TPU_TASK_ID"),
-)
-_OWN_ENVIRONMENT = (
-    "the preinstalled packages are too old, so install the kit in an environment of its own, "
-    "`python3 -m venv --without-pip ~/kit-env && python3 -m pip --python ~/kit-env install -c constraints.txt -e "
-    "'.[tpu]'`, and run `!~/kit-env/bin/kit run` in a notebook that does not import jax"
 )
 _ACCELERATOR_REMEDY: dict[Service, str] = {
     "Colab": "choose v5e-1 TPU or T4 GPU in Runtime, Change runtime type; the session starts over",
@@ -87,8 +82,16 @@ def examine_versions(installed: Mapping[str, str], requirements: list[str], mach
         if version and not requirement.marker and not requirement.specifier.contains(version, prereleases=True):
             old.append(f"{requirement.name} {version}, needs {requirement.specifier}")
     if old:
-        remedy = _OWN_ENVIRONMENT if machine.service else "pip install -c constraints.txt -e ."
+        remedy = _own_environment() if machine.service else install_command()
         yield Finding("versions", "broken", "; ".join(old), remedy)
+
+
+def _own_environment() -> str:
+    return (
+        "the preinstalled packages are too old, so install the kit in an environment of its own, "
+        f"`{new_environment_command('~/kit-env', 'tpu')}`, and run `!~/kit-env/bin/kit run` in a notebook that does "
+        "not import jax"
+    )
 
 
 def installed_requirements() -> tuple[dict[str, str], list[str]]:

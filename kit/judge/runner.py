@@ -1,21 +1,24 @@
 """Runs checks on a solution: reads its source, then runs each check in its own process."""
 
+import dataclasses
 import json
 import os
+import select
 import subprocess
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from kit.checks.codes import NOT_IMPLEMENTED
 from kit.checks.diagnosis import Diagnosis, Failed
 from kit.errors import UserError
 from kit.formatting import without_control_codes
 from kit.judge.catalogue import WHOLE_RUN, Catalogue, Check
 from kit.judge.submission import not_implemented, not_python
 from kit.parts.implementation import find_parts
-from kit.parts.open_tasks import untouched_functions
+from kit.parts.open_tasks import functions_in, untouched_functions
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform
 
 
@@ -39,8 +42,29 @@ class Verdict:
         """Whether the check passes."""
         return self.diagnosis is None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the function is not written yet, which is no mistake."""
+        return self.diagnosis is not None and self.diagnosis.code == NOT_IMPLEMENTED
+
+    def for_terminal(self) -> str:
+        """The diagnostic, and the end of what the solution printed; empty if the check passes."""
+        if self.diagnosis is None:
+            return ""
+        text = self.diagnosis.for_terminal(self.check.exercise)
+        printed = self.output.strip()
+        return f"{text}\n\nprinted:\n{printed}" if printed and not self.is_open else text
+
 
 Job = Generator[Check, Verdict, None]
+
+#: Seconds between two questions whether to stop, and until a process that is asked to end is killed.
+SECONDS_BETWEEN_QUESTIONS = 0.05
+PATIENCE = 2.0
+
+
+class Stopped(Exception):  # noqa: N818 -- it is what was asked for
+    """Checks were stopped before they had a verdict."""
 
 
 class Runner:
@@ -69,6 +93,8 @@ class Runner:
         self._server: subprocess.Popen[bytes] | None = None
         self._next_id = 0
         self._stuck: dict[tuple[str, str, str], Diagnosis] = {}
+        #: Asked while a check runs: whether to stop it, by raising :class:`Stopped`.
+        self.stop_now: Callable[[], bool] | None = None
         #: Checks that were started before their verdict is needed (by number), and answers that
         #: came early.
         self._begun: dict[int, tuple[str, Check]] = {}
@@ -83,16 +109,17 @@ class Runner:
         self.close()
 
     def close(self) -> None:
-        """Stop the warm parent process, if it runs."""
-        if self._server is not None:
-            self._server.stdin.close()  # type: ignore[union-attr]  # it was opened with a pipe
-            self._server.stdout.close()  # type: ignore[union-attr]
+        """Stop the warm parent process and its checks, at once also while it imports."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.terminate()
             try:
-                self._server.wait(10)
+                server.wait(PATIENCE)
             except subprocess.TimeoutExpired:
-                self._server.kill()
-                self._server.wait()
-            self._server = None
+                server.kill()
+                server.wait()
+            server.stdin.close()  # type: ignore[union-attr]  # it was opened with a pipe
+            server.stdout.close()  # type: ignore[union-attr]
 
     def warm_up(self, exercises: Iterable[str]) -> None:
         """Start importing what the checks of these exercises need, in the background."""
@@ -142,13 +169,24 @@ class Runner:
                 else:
                     self._advance(*started, None, running)
             if running:
-                answer = self._receive()
+                answer = self._receive_or_stop(running)
                 if answer["id"] not in running:
                     if answer["id"] in self._begun:
                         self._early[answer["id"]] = answer
                     continue
                 impl, check, job = running.pop(answer["id"])
                 self._advance(impl, job, self._verdict(impl, check, answer), running)
+
+    def _receive_or_stop(self, running: Iterable[int]) -> dict[str, Any]:
+        """The next answer; raises Stopped, after the running checks were stopped, if asked to."""
+        stream: Any = self._server.stdout  # type: ignore[union-attr]
+        # An answer is one line, and nothing of the next is read ahead.
+        while self.stop_now and not select.select([stream], [], [], SECONDS_BETWEEN_QUESTIONS)[0]:
+            if self.stop_now():
+                for number in running:
+                    self._ask({"drop": number})
+                raise Stopped
+        return self._receive()
 
     def _advance(
         self, impl: str, job: "Job", verdict: Verdict | None, running: dict[int, tuple[str, Check, "Job"]]
@@ -182,16 +220,17 @@ class Runner:
             except UserError as error:
                 return Verdict(check, Failed("EXERCISE_DOES_NOT_IMPORT", str(error)).diagnosis)
             cause = f"not implemented yet: {', '.join(missing)}."
-            return Verdict(check, Failed("NOT_IMPLEMENTED", cause).diagnosis) if missing else None
+            return Verdict(check, Failed(NOT_IMPLEMENTED, cause).diagnosis) if missing else None
         file = parts.file_of(check.exercise)
         if file.is_file():
             try:
                 stubs = untouched_functions(file.read_text(encoding="utf-8"), self._catalogue.stub(check.exercise))
             except (SyntaxError, UnicodeDecodeError) as error:
-                return Verdict(check, not_python(parts.shown(check.exercise), error).diagnosis)
+                return Verdict(check, not_python(parts.shown(check.exercise), error, file.name).diagnosis)
             if check.function in stubs:
-                shown = parts.shown(check.exercise)
-                failed = not_implemented(shown, check.exercise, check.function, None, stubs[check.function])
+                shown, line = parts.shown(check.exercise), stubs[check.function]
+                location = f"{file.name}:{line}"
+                failed = not_implemented(shown, check.exercise, check.function, None, line, location)
                 return Verdict(check, failed.diagnosis)
         if (stuck := self._stuck.get((impl, check.exercise, check.function))) is not None:
             return Verdict(check, stuck, repeated=True)
@@ -208,6 +247,8 @@ class Runner:
             if ended != "without a verdict":
                 # The next check would end the same way; the learner waits once, not once per check.
                 self._stuck[impl, check.exercise, check.function] = diagnosis
+        if diagnosis is not None and not diagnosis.location:
+            diagnosis = dataclasses.replace(diagnosis, location=_definition(impl, check))
         return Verdict(
             check,
             diagnosis,
@@ -232,6 +273,10 @@ class Runner:
                 [sys.executable, "-m", "kit.judge.server", self._catalogue.source, str(self._devices)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                # Read with select, so without a buffer.
+                bufsize=0,
+                # Ctrl-C is for this process, which then stops the other.
+                process_group=0,
                 env=os.environ | {"PYTHONSAFEPATH": "1"},
             )
         line = (json.dumps(request) + "\n").encode()
@@ -264,6 +309,16 @@ class Runner:
             # bfloat16.
             request["precision"] = "highest"
         return fresh_process.run(request, self._platform, self._devices)
+
+
+def _definition(impl: str, check: Check) -> str:
+    """The line that defines the function of a check, as ``mesh.py:17``; empty if there is none."""
+    file = find_parts(impl).file_of(check.exercise)
+    try:
+        defined = functions_in(file.read_text(encoding="utf-8")).get(check.function)
+    except (OSError, SyntaxError, ValueError):
+        return ""
+    return f"{file.name}:{defined.lineno}" if defined else ""
 
 
 def _request(impl: str, check: Check) -> dict[str, Any]:

@@ -84,6 +84,12 @@ class Server:
             if self._ahead and not any(child.request["ahead"] for child in self._children.values()):
                 self._start(self._ahead.pop(0))
 
+    def end_at_once(self) -> None:
+        """End the process and its checks, also while it imports something."""
+        for child in list(self._children.values()):
+            _kill(child.pid)
+        os._exit(0)
+
     def _take(self, data: bytes) -> None:
         self._pending += data
         while b"\n" in self._pending:
@@ -112,6 +118,8 @@ class Server:
         verdict_read, verdict_write = os.pipe()
         output_read, output_write = os.pipe()
         sys.stdout.flush()
+        # A process that ends now must know the child, to stop it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         with warnings.catch_warnings():
             # JAX and Python warn about forking with threads. There are none: no backend has been
             # started.
@@ -123,6 +131,7 @@ class Server:
         os.close(output_write)
         child = Child(request, pid, time.monotonic(), verdict_read, output_read)
         self._children[pid] = child
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         for fd in (verdict_read, output_read):
             os.set_blocking(fd, False)
             self._selector.register(fd, selectors.EVENT_READ, child)
@@ -200,6 +209,7 @@ def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd:
         os.dup2(output_fd, 2)
         for signal_number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signal_number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         warnings.resetwarnings()
         warnings.simplefilter("ignore")
         limit_cpu(request["limit"])
@@ -250,8 +260,9 @@ def main() -> None:
     answers_fd = os.dup(1)
     os.dup2(2, 1)
     prepare_environment("cpu", int(sys.argv[2]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Server(Catalogue.from_source(sys.argv[1]), answers_fd).serve()
+    server = Server(Catalogue.from_source(sys.argv[1]), answers_fd)
+    signal.signal(signal.SIGTERM, lambda number, frame: server.end_at_once())
+    server.serve()
     # Nothing is left to write, and unloading the libraries would delay the client.
     os._exit(0)
 

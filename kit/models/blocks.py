@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kit.errors import UserError
+
 
 @dataclass(frozen=True)
 class BlockKind:
@@ -93,3 +95,21 @@ def _adapted(sizes: Mapping[str, Any], kind: BlockKind) -> Iterator[tuple[int, i
     value_is_key = kind.is_global and sizes.get("num_global_key_value_heads") is not None
     if not kind.shares_keys and not value_is_key:
         yield sizes["num_key_value_heads"], head_dim
+
+
+def check_extrapolation(config: Mapping[str, Any], layers: Sequence[int]) -> None:
+    """Raises UserError if models of these numbers of blocks do not stand for the whole model.
+
+    ``config`` is the content of a preset's ``config.json``.
+    """
+    shown, period = ",".join(map(str, layers)), repeated_blocks(config)
+    if period is None:
+        raise UserError(
+            f"--layers {shown}: the last blocks of this model use the keys of the first, so few blocks do not stand "
+            "for all; compile all of them with `--layers all`."
+        )
+    if any(number % period for number in layers):
+        raise UserError(
+            f"--layers {shown}: each {period} blocks of this model end with one of global attention; give multiples "
+            f"of {period}, such as {period},{2 * period}."
+        )

@@ -6,9 +6,11 @@ A preset is checked before a model is built from it: a mistake then is one sente
 traceback from inside the libraries.
 """
 
+import ast
+import importlib.util
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -197,16 +199,14 @@ def _damaged_weights(folder: Path) -> Iterator[Path]:
 
 
 def _from_kaggle(name: str) -> Preset:
+    # A name with a typing mistake is refused before KerasHub and JAX are imported, which takes seconds.
+    if "://" not in name and (names := _names_in_kerashub()) and name not in names:
+        raise _unknown(name, names)
     import keras_hub
 
     known = keras_hub.models.CausalLM.presets
-    gemma_names = sorted(preset for preset in known if "gemma" in preset)
     if "://" not in name and name not in known:
-        families = ("gemma_", "gemma2_", "gemma3_", "gemma4_")
-        shown = ", ".join(one for one in gemma_names if one.startswith(families) and not one.endswith("_assistant"))
-        raise UserError(
-            f"--preset {name}: neither a folder nor a known name. Choose {BUNDLED}, or from Kaggle one of {shown}."
-        )
+        raise _unknown(name, known)
     entry = known.get(name, {"kaggle_handle": name})
     file = kaggle.download(name, entry["kaggle_handle"], "config.json", entry.get("metadata", {}).get("params"))
     handle = kaggle.versioned_handle(name, entry["kaggle_handle"], file)
@@ -214,6 +214,26 @@ def _from_kaggle(name: str) -> Preset:
         raise _damaged_download(name, handle, "config.json")
     config, left_out = _text_model(name, file)
     return Preset(name, name, config, TUTORIAL_SETTINGS, handle, left_out=left_out)
+
+
+def _names_in_kerashub() -> set[str]:
+    """The names of all models in KerasHub's source, which is read and not imported."""
+    spec = importlib.util.find_spec("keras_hub")
+    names: set[str] = set()
+    for folder in (spec and spec.submodule_search_locations) or ():
+        for file in Path(folder).glob("src/models/*/*_presets.py"):
+            for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+                if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict):
+                    names.update(str(key.value) for key in statement.value.keys if isinstance(key, ast.Constant))
+    return names
+
+
+def _unknown(name: str, known: Iterable[str]) -> UserError:
+    families = ("gemma_", "gemma2_", "gemma3_", "gemma4_")
+    shown = ", ".join(one for one in sorted(known) if one.startswith(families) and not one.endswith("_assistant"))
+    return UserError(
+        f"--preset {name}: neither a folder nor a known name. Choose {BUNDLED}, or from Kaggle one of {shown}."
+    )
 
 
 def download_all(preset: Preset, report: Callable[[str], None] = lambda text: None) -> Preset:

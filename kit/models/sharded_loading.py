@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,17 +42,19 @@ class LoadingReport:
 
 
 @contextlib.contextmanager
-def load_slice_by_slice() -> Iterator[LoadingReport]:
+def load_slice_by_slice(progress: Callable[[int, int], None] = lambda done, total: None) -> Iterator[LoadingReport]:
     """Make Keras and KerasHub load each variable slice by slice, to the devices of its layout.
 
     Plain Keras creates random initial values, and puts each tensor on the first device before it
     shards it. That device needs memory for the largest tensor in addition to its share: 3.1 GB for
     the embeddings of Gemma 7B in float32. In this context a variable has no value until one is
     assigned; each device then reads its own slice from the file. Variables without a value are
-    initialized at the end.
+    initialized at the end. ``progress`` is called with the number of variables that
+    have a value, and with that of all, whenever one is assigned.
     """
     report = LoadingReport()
     waiting: list[Any] = []
+    loaded: set[int] = set()
     initialize, assign = JaxVariable._initialize_with_initializer, JaxVariable.assign
 
     def wait(variable: Any, initializer: Any) -> None:
@@ -68,6 +70,8 @@ def load_slice_by_slice() -> Iterator[LoadingReport]:
             found = assign(variable, value)
         else:
             found = variable._value = _put(value, variable)
+            loaded.add(id(variable))
+            progress(len(loaded), len(waiting))
         report.record()
         return found
 

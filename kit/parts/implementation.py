@@ -133,6 +133,11 @@ class Parts:
         theirs = [frame for frame in frames if Path(frame.filename).resolve().is_relative_to(self.folder)]
         return theirs[-1] if theirs else None
 
+    def location(self, error: BaseException) -> str:
+        """File and line of :meth:`last_frame`, as ``mesh.py:17``; empty if there is none."""
+        frame = self.last_frame(error)
+        return f"{Path(frame.filename).resolve().relative_to(self.folder)}:{frame.lineno}" if frame else ""
+
     def load(self, part: str) -> types.ModuleType:
         """Import the module of a part; whatever it raises is passed on."""
         if self.name == REFERENCE:
@@ -162,7 +167,10 @@ def find_parts(impl: str, filled: bool = False) -> Parts:
     if impl == EXERCISES and not folder.is_dir() and beside_the_kit.is_dir():
         folder = beside_the_kit
     if not folder.is_dir():
-        raise UserError(
-            f"--impl {impl}: there is no such folder here; `--impl reference` runs the parts that come with the kit."
+        remedy = (
+            "`kit init` writes the exercises"
+            if impl == EXERCISES
+            else "`--impl reference` runs the parts that come with the kit"
         )
+        raise UserError(f"--impl {impl}: there is no such folder here; {remedy}.")
     return Parts(impl, folder, filled)

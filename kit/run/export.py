@@ -79,7 +79,7 @@ def _load(
     if runtime.simulated:
         require_memory(options.preset, nbytes)
     preset = download_all(options.preset, narrator.say)
-    with load_slice_by_slice():
+    with narrator.working(f"loading {preset.name}") as work, load_slice_by_slice(work.count):
         model = load_model(parts.loading, preset, layout_map, options.dtype)
     if runtime.simulated:
         # As in the run, so that the completions are the same.

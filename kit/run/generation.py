@@ -41,8 +41,9 @@ def measure_style(
     ``max_length`` counts the tokens of a completion, the prompt's included.
     """
     prompts = size.of_prompts(list_prompts())
-    with narrator.working(f"completing {len(prompts)} prompts"):
+    with narrator.working("completing the prompt of the run") as work:
         own = complete(model, part, own_prompt, max_length)
+        work.begin(f"completing {len(prompts)} prompts at once")
         completions = complete_all(model, prompts, max_length)
     if own_prompt in prompts:
         completions[prompts.index(own_prompt)] = own
@@ -56,7 +57,11 @@ def _log_likelihoods(
     styles = {"reviews": held_out_reviews(number), "lists": lists_of_known_films(number, seed=0)}
     length, model.preprocessor.sequence_length = model.preprocessor.sequence_length, HELD_OUT_LENGTH
     try:
-        with narrator.working(f"scoring {2 * number} held-out texts") as report:
+        with narrator.working("scoring held-out texts") as work:
+
+            def report(done: int, style: str) -> None:
+                work.count(done + number * list(styles).index(style), len(styles) * number, style)
+
             return LogLikelihoods(
                 **{style: _mean_log_likelihood(model, part, texts, style, report) for style, texts in styles.items()}
             )
@@ -69,7 +74,7 @@ def _mean_log_likelihood(
     part: GenerationPart,
     texts: Sequence[str],
     style: str,
-    report: Callable[[str], None],
+    report: Callable[[int, str], None],
 ) -> float:
     """The part's ``mean_log_likelihood`` of all texts, from a few at a time."""
     total = tokens = 0.0
@@ -79,7 +84,7 @@ def _mean_log_likelihood(
         number = float(np.sum(model.preprocessor(chunk)[2]))
         total += number * float(part.mean_log_likelihood(model, chunk))
         tokens += number
-        report(f"scored {start + len(chunk)} of {len(texts)} {style}")
+        report(start + len(chunk), style)
     return total / tokens
 
 

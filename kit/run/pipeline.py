@@ -43,7 +43,7 @@ def run(options: RunOptions, runtime: Runtime, parts: Parts, narrator: Narrator)
     Raises UserError for whatever the user can fix. The run folder is kept only if it has a
     checkpoint.
     """
-    state = RunState(options, runtime, parts, narrator, run_inputs(options, parts))
+    state = RunState(options, runtime, parts, narrator, run_inputs(options, parts), narrator.started)
     INTERRUPTS.clean_up = narrator.stop_working
     for step in PREPARATION:
         step(state)

@@ -31,7 +31,8 @@ class RunState:
     parts: Parts
     narrator: Narrator
     inputs: RunInputs
-    started: float = field(default_factory=time.perf_counter)
+    #: When the command began, by ``time.perf_counter``: the run's time includes the imports.
+    started: float
     #: The newest checkpoint of the run that is resumed.
     checkpoint: Checkpoint | None = None
     #: The folder of the run; None in a process that writes nothing.

@@ -86,7 +86,7 @@ def distributed_loading(state: RunState) -> None:
     """Load the preset onto the mesh, and measure what each device holds."""
     state.narrator.step("Distributed loading")
     preset = download_all(state.options.preset, state.narrator.say)
-    with load_slice_by_slice() as loading:
+    with state.narrator.working(f"loading {preset.name}") as work, load_slice_by_slice(work.count) as loading:
         state.model = load_model(state.parts.loading, preset, state.layout_map, state.options.settings.dtype)
     if state.runtime.simulated:
         compute_faster(state.model)
@@ -224,13 +224,16 @@ def training(state: RunState) -> None:
         f"interrupted, resume it with `kit run --resume {state.shown_folder}`"
     )
     # Several processes wait for each step: gloo confuses two programs that run at the same time.
+    # The narrator shows the progress. Keras' bar is 113 columns wide, also where a terminal has 80,
+    # and its backspaces fill a notebook.
+    keras.config.disable_interactive_logging()
     prepare_for_recording(state.model, late=not processes.is_distributed)
     state.recorder = recorder = StepRecorder(
         state.folder, state.parts.checkpoint, schedule, state.narrator, state.started, state.checkpoint, processes
     )
     started = time.perf_counter()
     own_batches = local_batches(batches, state.device_mesh) if processes.is_distributed else batches
-    with INTERRUPTS.deferred():
+    with INTERRUPTS.deferred(), state.narrator.working("compiling the training step"):
         train_remaining_steps(state.parts.training, state.model, own_batches, settings.epochs, recorder)
     if INTERRUPTS.requested:  # in the last step, or in a `finetune` without callbacks
         raise KeyboardInterrupt

@@ -2,7 +2,6 @@
 
 import functools
 import importlib.abc
-import importlib.machinery
 import importlib.util
 import logging
 import os
@@ -10,15 +9,17 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
 from kit.errors import UserError
+from kit.installation import install_command
 from kit.runtime.freed_memory import keep_freed_memory
 from kit.runtime.keras_hub_texts import prepare_keras_hub
+from kit.runtime.optional_imports import PreparedModules, keep_optional_libraries_out
 from kit.runtime.processes import SINGLE_PROCESS, Processes, connect
 
 Platform = Literal["cpu", "gpu", "tpu"]
@@ -109,12 +110,12 @@ def choose_platform(wanted: str = "auto") -> Platform:
     if wanted == "tpu" and not tpu_is_attached():
         raise UserError(
             "--platform tpu: this machine has no TPU that jax can use (a /dev/accel or /dev/vfio device, and the "
-            "package libtpu from `pip install jax[tpu]`); `--platform cpu` simulates 8 devices."
+            f"package libtpu, which `{install_command('tpu')}` installs); `--platform cpu` simulates 8 devices."
         )
     if wanted == "gpu" and not gpu_is_attached():
         raise UserError(
-            "--platform gpu: this machine has no NVIDIA GPU that jax can use (the driver, and a plugin from "
-            "`pip install jax[cuda12]`); `--platform cpu` simulates 8 devices."
+            "--platform gpu: this machine has no NVIDIA GPU that jax can use (the driver, and a plugin of "
+            f"jax, which `{install_command('gpu')}` installs); `--platform cpu` simulates 8 devices."
         )
     if wanted not in ("cpu", "gpu", "tpu"):
         raise UserError(f"--platform {wanted}: choose one of auto, cpu, gpu, tpu.")
@@ -129,8 +130,8 @@ def prepare_environment(
 ) -> None:
     """Set the variables that jax, XLA and Keras read when they are imported.
 
-    ``simulated_devices`` counts for the CPU. With ``tensorflow`` TensorFlow may be imported, as in
-    the process of another project. With ``deterministic`` a GPU computes the same in each process;
+    ``simulated_devices`` counts for the CPU. With ``tensorflow`` TensorFlow may be imported, and
+    Keras imports what it finds, as in the process of another project. With ``deterministic`` a GPU computes the same in each process;
     the CPU and a TPU do so anyway. Raises UserError if JAX has already started with other devices.
     """
     if "jax" in sys.modules and not _jax_can_still_be_set(platform, simulated_devices):
@@ -160,6 +161,7 @@ def prepare_environment(
                 os.environ["XLA_FLAGS"] = " ".join([*others, *DETERMINISTIC_GPU])
     if not tensorflow:
         keep_tensorflow_out()
+        keep_optional_libraries_out()
         if platform == "cpu":
             _keep_compiled_programs()
     # Warnings of JAX and grain about buffers and threads, which the user cannot act on.
@@ -209,30 +211,15 @@ class _TensorFlowBlocker(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"{name} is blocked: the kit runs without TensorFlow", name=name)
 
 
-class _KerasHubFinder(importlib.abc.MetaPathFinder):
-    """Prepares KerasHub for texts without TensorFlow, as soon as it is imported."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name != "keras_hub":
-            return None
-        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
-        spec = next((found for found in others if found is not None), None)
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def execute_and_prepare(module: ModuleType) -> None:
-                execute(module)
-                prepare_keras_hub()
-
-            spec.loader.exec_module = execute_and_prepare  # type: ignore[method-assign]  # this import's own loader
-        return spec
+def _prepare_keras_hub(module: ModuleType, execute: Callable[[ModuleType], None]) -> None:
+    """Prepare KerasHub for texts without TensorFlow, as soon as it is imported."""
+    execute(module)
+    prepare_keras_hub()
 
 
 @functools.cache
 def _finders() -> tuple[importlib.abc.MetaPathFinder, ...]:
-    return (_TensorFlowBlocker(), _KerasHubFinder())
+    return (_TensorFlowBlocker(), PreparedModules({"keras_hub": _prepare_keras_hub}))
 
 
 def keep_tensorflow_out() -> None:

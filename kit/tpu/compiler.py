@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit.errors import UserError
 from kit.files import write_json
+from kit.installation import install_command
 from kit.runtime.cpu_limit import not_counted
 from kit.tpu.topologies import Topology
 
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 PROGRAMS_FOLDER = "KIT_TPU_PROGRAMS"
 _FILE_LOCATION = re.compile(r'loc\("[^"]*":\d+:\d+(?: to (?:\d+)?:\d+)?\)')
 
-LIBTPU_REMEDY = (
-    "libtpu, which has the TPU compiler, is not installed: run `pip install -c constraints.txt -e '.[tpu]'` (Linux on "
-    "x86-64). You need no TPU."
-)
 _GIB = 2**30
 _USED = re.compile(r"Used ([\d.]+)([KMG]?) of ([\d.]+)([KMG]?) hbm")
 _TEMPORARIES = re.compile(r"HLO temporaries \(([\d.]+)([KMG]?)\) exceeds available HBM \(([\d.]+)([KMG]?)\)")
@@ -42,7 +39,10 @@ def has_libtpu() -> bool:
 def require_libtpu() -> None:
     """Raises UserError, with the command that installs libtpu, if it is not installed."""
     if not has_libtpu():
-        raise UserError(LIBTPU_REMEDY)
+        raise UserError(
+            f"libtpu, which has the TPU compiler, is not installed: run `{install_command('tpu')}` (Linux on x86-64). "
+            "You need no TPU."
+        )
 
 
 def libtpu_version() -> str:
@@ -72,7 +72,7 @@ def topology_devices(topology: Topology) -> tuple[Any, ...]:
     if len(description.devices) != topology.devices:
         raise UserError(
             f"libtpu {libtpu_version()} gives {topology.name} {len(description.devices)} devices instead of "
-            f"{topology.devices}: use the version in constraints.txt."
+            f"{topology.devices}: install another version of it with `{install_command('tpu')}`."
         )
     return tuple(description.devices)
 

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
-from kit.errors import UserError
 from kit.evidence.attribution import AttributedCollective, Cause, attribute, causes, without_block_number
 from kit.evidence.rule_coverage import RuleCoverage
-from kit.models.blocks import repeated_blocks
+from kit.models.blocks import check_extrapolation
 from kit.tpu.compiler import DoesNotFit, TpuProgram, compile_for_tpu, topology_devices, usable_nbytes
 from kit.tpu.step import LoweredStep, Slot, StepParts, StepSettings, lower_step
 from kit.tpu.topologies import Topology
@@ -156,24 +155,6 @@ def make_plan(
     if not all(plan.fits for plan in few):
         return replace(few[-1], compiled_layers=tuple(layers))
     return _extrapolate(few[0], few[-1], wanted, lower(wanted))
-
-
-def check_extrapolation(config: Mapping[str, Any], layers: Sequence[int]) -> None:
-    """Raises UserError if models of these numbers of blocks do not stand for the whole model.
-
-    ``config`` is the content of a preset's ``config.json``.
-    """
-    shown, period = ",".join(map(str, layers)), repeated_blocks(config)
-    if period is None:
-        raise UserError(
-            f"--layers {shown}: the last blocks of this model use the keys of the first, so few blocks do not stand "
-            "for all; compile all of them with `--layers all`."
-        )
-    if any(number % period for number in layers):
-        raise UserError(
-            f"--layers {shown}: each {period} blocks of this model end with one of global attention; give multiples "
-            f"of {period}, such as {period},{2 * period}."
-        )
 
 
 def _plan_of(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from made_run import made_run
 
+from kit.installation import install_command
 from kit.judge.check_process import UNOPTIMIZED
 from kit.tpu.compiler import has_libtpu
 
@@ -35,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             for warning in WARNINGS:
                 item.add_marker(pytest.mark.filterwarnings(warning))
             if item.get_closest_marker("libtpu") and not has_libtpu():
-                item.add_marker(pytest.mark.skip("needs the TPU compiler: pip install -c constraints.txt -e '.[tpu]'"))
+                item.add_marker(pytest.mark.skip(f"needs the TPU compiler: {install_command('tpu')}"))
             if "chromium" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.browser)
 

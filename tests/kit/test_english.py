@@ -24,7 +24,7 @@ PATTERNS = (
 TEXTS = sorted({file for pattern in PATTERNS for file in ROOT.glob(pattern)} - {GLOSSARY})
 #: The stubs stand for the exercises, which are the learner's.
 PROGRAMS = sorted(file for folder in ("kit", "tests", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
-PROGRAMS += [ROOT / "conftest.py"]
+PROGRAMS += [ROOT / "conftest.py", ROOT / "setup.py"]
 
 
 def forbidden() -> dict[str, re.Pattern[str]]:

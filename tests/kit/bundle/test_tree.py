@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kit.bundle.tree import find_root, tracked_files
 from kit.course.catalogue import catalogue
+from kit.init.files import tutor_files
 
 
 def test_the_course_has_fresh_stubs_and_no_leftovers(bundle: Path) -> None:
@@ -14,6 +15,7 @@ def test_the_course_has_fresh_stubs_and_no_leftovers(bundle: Path) -> None:
         assert stub is not None
         assert stub.read() == catalogue().stub_file("mesh").read_bytes()
     assert "gemma-course/kit/file.py" in members
+    assert {f"gemma-course/{path}" for path in tutor_files()} <= set(members)
     assert not [name for name in members if "runs" in name or "__pycache__" in name or ".venv" in name]
 
 

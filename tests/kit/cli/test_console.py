@@ -1,42 +1,144 @@
-"""The clock that shows how long something takes."""
+"""What is shown while something takes long, on terminals, in pipes and in notebooks."""
 
 import io
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 
-from kit.cli.console import ConsoleNarrator
+from kit.cli import console
+from kit.cli.console import ConsoleNarrator, can_redraw, wrap
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
-def test_a_line_about_what_takes_long(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a terminal a line is printed from time to time, with the progress and the seconds."""
-    monkeypatch.setattr("kit.cli.console.SECONDS_BETWEEN_LINES", 0.05)
-    narrator = ConsoleNarrator()
-    with narrator.working("scoring 48 texts") as report:
-        report("scored 8 of 24 reviews")
-        time.sleep(0.3)
-    assert "scoring 48 texts: scored 8 of 24 reviews … 0 s\n" in capsys.readouterr().out
+class Terminal(io.StringIO):
+    """A file that is a terminal."""
+
+    def isatty(self) -> bool:
+        """As a terminal answers."""
+        return True
 
 
-def test_the_cursor_is_back_if_the_process_ends_at_once() -> None:
-    """Ctrl-C ends it from another thread while the clock is redrawn."""
-    console = Console(file=(output := io.StringIO()), force_terminal=True, width=80)
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal with 80 columns."""
+    for name in ("NO_COLOR", "PAGER", "CLICOLOR_FORCE", "FORCE_COLOR", *console._NOTEBOOKS):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    return Terminal()
+
+
+def wait_for(printed: Callable[[], bool]) -> None:
+    """Wait until a thread has printed something."""
+    deadline = time.monotonic() + 20
+    while not printed():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_bar_as_wide_as_the_terminal(terminal: Terminal) -> None:
+    narrator = ConsoleNarrator(terminal)
+    with narrator.working("scoring held-out texts") as work:
+        work.count(8, 48, "reviews")
+        wait_for(lambda: "scoring held-out texts: reviews" in terminal.getvalue())
+        (line,) = Console(file=(drawn := io.StringIO()), width=80).render_lines(narrator._current_line(), pad=False)
+    assert not drawn.getvalue()
+    text = "".join(segment.text for segment in line)
+    assert len(text.rstrip()) == 79
+    assert text.startswith("    ")
+    assert text.rstrip().endswith("8 of 48 0 s")
+
+
+def test_a_line_never_wraps(terminal: Terminal) -> None:
+    """A narrow terminal has no bar, and what is done is shortened."""
+    narrator = ConsoleNarrator(terminal)
+    with narrator.working("a very long name of something") as work:
+        work.count(8, 48, "and a detail that is longer than the terminal is wide")
+        for width in (80, 40, 20):
+            lines = Console(file=io.StringIO(), width=width).render_lines(narrator._current_line(), pad=False)
+            assert len(lines) == 1
+            assert sum(segment.cell_length for segment in lines[0]) <= width
+
+
+def test_the_innermost_work_is_shown(terminal: Terminal) -> None:
+    narrator = ConsoleNarrator(terminal)
+    with narrator.working("reading options"):
+        with narrator.working("importing", lambda: "7 modules"):
+            wait_for(lambda: "importing: 7 modules" in terminal.getvalue())
+        narrator.step("Mesh")
+        terminal.truncate(0)
+        wait_for(lambda: "Mesh" in terminal.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TERM", "dumb"), ("NO_COLOR", "1"), ("JPY_PARENT_PID", "7"), ("COLAB_RELEASE_TAG", "release-colab")],
+)
+def test_plain_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """No escape sequence and no backspace where lines cannot, or must not, be redrawn."""
+    assert can_redraw(terminal)
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(console, "SECONDS_UNTIL_LINE", 0.05)
+    assert not can_redraw(terminal)
+    narrator = ConsoleNarrator(terminal)
+    with narrator.working("compiling"):
+        wait_for(lambda: "    compiling … 0 s\n" in terminal.getvalue())
+    narrator.step("Mesh")
+    narrator.text("a text")
+    assert not {"\x1b", "\b", "\r"} & set(terminal.getvalue())
+
+
+def test_lines_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line soon, and then one from time to time, unless something else is printed."""
+    monkeypatch.setattr(console, "SECONDS_UNTIL_LINE", 0.2)
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.8)
     narrator = ConsoleNarrator()
-    narrator._console = console
+    with narrator.working("scoring") as work:
+        work.count(8, 24, "reviews")
+        for _ in range(8):
+            time.sleep(0.05)
+            narrator.say("a sentence")
+        assert "scoring" not in capsys.readouterr().out
+        time.sleep(1.4)
+    lines = capsys.readouterr().out.splitlines()
+    assert 1 <= len(lines) <= 2
+    assert all(line.startswith("    scoring: reviews 8 of 24 … ") for line in lines)
+
+
+def test_the_cursor_is_back_if_the_process_ends_at_once(terminal: Terminal) -> None:
+    """Ctrl-C ends it from another thread while the line is redrawn."""
+    narrator = ConsoleNarrator(terminal)
     with narrator.working("scoring 48 texts"):
-        deadline = time.monotonic() + 20
-        while HIDE_CURSOR not in output.getvalue() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(lambda: HIDE_CURSOR in terminal.getvalue())
         stopping = threading.Thread(target=narrator.stop_working)
         stopping.start()
         stopping.join()
         narrator.say("interrupted")
-        printed = output.getvalue()
+        printed = terminal.getvalue()
     assert "scoring 48 texts" in printed
     assert printed.rindex(SHOW_CURSOR) > printed.rindex(HIDE_CURSOR)
     assert "scoring" not in printed[printed.rindex(SHOW_CURSOR) :]
     assert printed.endswith("    interrupted\n")
+
+
+def test_training_counts_steps(terminal: Terminal) -> None:
+    """The first step compiles; from then on there is a bar, on a terminal without a line per step."""
+    narrator = ConsoleNarrator(terminal)
+    with narrator.working("compiling the training step") as work:
+        wait_for(lambda: "compiling the training step" in terminal.getvalue())
+        narrator.progress(1, 40, 3.5)
+        assert (work.what, work.done, work.total, work.detail) == ("training", 1, 40, "mean loss 3.5000")
+    assert "step 1 of 40" not in terminal.getvalue()
+
+
+def test_what_is_copied_stays_whole() -> None:
+    command = "`kit export runs/20261128-021528-bundled FOLDER`"
+    lines = wrap(f"export the trained model as a preset: {command}", 50)
+    assert lines == ["export the trained model as a preset:", command]
+    # Longer than a line, but still in one piece.
+    assert wrap(f"a path: {'x' * 60}", 40) == ["a path:", "x" * 60]

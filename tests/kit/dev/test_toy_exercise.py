@@ -1,4 +1,4 @@
-"""A new exercise needs only its folder, its reference, its solutions and its test file."""
+"""A new exercise needs only its folder, its reference and its solutions."""
 
 import os
 import shutil
@@ -115,7 +115,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the kit with the toy; `kit dev build` makes its stubs."""
+    """A copy of the kit with the toy; `kit dev build` makes its stub and its test file."""
     folder = tmp_path_factory.mktemp("copy")
     for name in ("kit", "exercises", "tests/exercises", "tests/solutions"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
@@ -124,8 +124,6 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text.lstrip("\n"), encoding="utf-8")
-    mesh_test = (ROOT / "tests" / "exercises" / "test_mesh.py").read_text(encoding="utf-8")
-    (folder / "tests" / "exercises" / "test_toy.py").write_text(mesh_test.replace("mesh", "toy"), encoding="utf-8")
     run(folder, "kit", "dev", "build")
     return folder
 

@@ -15,6 +15,7 @@ from kit.doctor.notebooks import (
     examine_visible,
     installed_requirements,
 )
+from kit.installation import install_command
 
 COLAB = {"COLAB_RELEASE_TAG": "release-colab_20261101-060000", "COLAB_TPU_1VM": "1"}
 KAGGLE = {"KAGGLE_KERNEL_RUN_TYPE": "Interactive", "KAGGLE_URL_BASE": "https://www.kaggle.com"}
@@ -87,7 +88,7 @@ def test_the_image_has_an_old_jax(tmp_path: Path, environment: dict[str, str]) -
 
 def test_an_old_package_elsewhere(tmp_path: Path) -> None:
     found = only(examine_versions({"jax": "0.9.1"}, REQUIREMENTS[:3], machine(tmp_path, {})))
-    assert found.remedy == "pip install -c constraints.txt -e ."
+    assert found.remedy == install_command()
 
 
 def test_this_environment_is_as_new_as_the_kit_needs(tmp_path: Path) -> None:

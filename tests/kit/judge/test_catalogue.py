@@ -8,6 +8,7 @@ import pytest
 
 from kit.checks.diagnosis import Failed
 from kit.errors import UserError
+from kit.installation import install_command
 from kit.judge.catalogue import WHOLE_RUN, Catalogue, Check, Exercise, Function, not_checked
 
 
@@ -38,6 +39,7 @@ CATALOGUE = Catalogue("here:CATALOGUE", "here", Path(), (EXERCISE, RUN))
 
 def test_functions_come_from_the_contract() -> None:
     assert EXERCISE.functions == (Function("first", ("a", "b"), 1, ("c",)), Function("second", (), 0, ("dtype",)))
+    assert [function.arguments for function in EXERCISE.functions] == ["a, b and c", "dtype"]
     assert EXERCISE.functions[0].calls == ((("a", "b"), ("c",)), (("a",), ()), ((), ("a", "b", "c")))
 
 
@@ -56,7 +58,7 @@ def test_the_whole_run_is_no_exercise_and_has_checks() -> None:
 
 
 def test_an_unknown_exercise_is_one_sentence() -> None:
-    with pytest.raises(UserError, match="There is no exercise 'tay': choose one of toy"):
+    with pytest.raises(UserError, match="There is no exercise 'tay': did you mean toy"):
         CATALOGUE.find("tay")
     with pytest.raises(UserError, match="Which exercise"):
         CATALOGUE.find(None)
@@ -78,7 +80,7 @@ def test_a_layer_that_this_machine_cannot_check_is_named(monkeypatch: pytest.Mon
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     sentence = not_checked(checks)
     assert sentence.startswith("Not checked: 1 check of the layer tpu_compile (toy), because libtpu is missing.")
-    assert "pip install -c constraints.txt -e '.[tpu]'" in sentence
+    assert install_command("tpu") in sentence
     assert not_checked(checks[1:]) == ""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     assert not_checked(checks) == ""

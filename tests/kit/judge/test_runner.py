@@ -1,6 +1,9 @@
 """Each check runs in its own process, and what a solution does there affects no other check."""
 
 import dataclasses
+import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from exercise_folder import source_of, write_exercises
 
 from kit.course.catalogue import catalogue
 from kit.errors import UserError
-from kit.judge.runner import Runner
+from kit.judge.runner import PATIENCE, Runner, Stopped
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +97,68 @@ def test_a_fresh_python_for_each_check_where_there_is_no_fork(tmp_path: Path, na
 def test_one_device_is_an_error() -> None:
     with Runner(catalogue(), devices=1) as single, pytest.raises(UserError, match="several devices"):
         single.run("reference", catalogue().find_check("mesh", "shape"))
+
+
+ENDLESS = """
+import os, pathlib
+
+def make_device_mesh(batch, model, devices=None):
+    pathlib.Path({pid!r}).write_text(str(os.getpid()))
+    while True:
+        pass
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def endless(tmp_path: Path) -> tuple[str, Path]:
+    """A solution that never returns, and the file to which it writes the number of its process."""
+    folder = write_exercises(tmp_path / "mine", mesh="right_numpy_grid")
+    (folder / "mesh.py").write_text(ENDLESS.format(pid=str(tmp_path / "pid")))
+    return str(folder), tmp_path / "pid"
+
+
+def test_a_running_check_can_be_stopped(tmp_path: Path) -> None:
+    folder, pid_file = endless(tmp_path)
+    check = catalogue().find_check("mesh", "shape")
+    with Runner(catalogue()) as runner:
+        runner.stop_now = lambda: pid_file.is_file() and bool(pid_file.read_text())
+        with pytest.raises(Stopped):
+            runner.run(folder, check)
+        runner.stop_now = None
+        Path(folder, "mesh.py").write_text(source_of("mesh", "right_numpy_grid"))
+        verdict = runner.run(folder, check)
+        assert verdict.passed
+        assert verdict.seconds < check.limit
+        assert not is_running(int(pid_file.read_text()))
+
+
+def test_closing_ends_running_checks(tmp_path: Path) -> None:
+    folder, pid_file = endless(tmp_path)
+    runner = Runner(catalogue())
+    runner.begin([(folder, catalogue().find_check("mesh", "shape"))])
+    until = time.monotonic() + 60
+    while not (pid_file.is_file() and pid_file.read_text()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    runner.close()
+    assert not is_running(int(pid_file.read_text()))
+
+
+def test_closing_does_not_wait_for_imports() -> None:
+    """An import takes seconds; Ctrl-C must not wait for it."""
+    runner = Runner(catalogue())
+    runner.warm_up(catalogue().names)
+    time.sleep(0.5)
+    server = runner._server
+    assert server is not None
+    started = time.monotonic()
+    runner.close()
+    assert time.monotonic() - started < PATIENCE
+    assert server.returncode in (0, -signal.SIGTERM)

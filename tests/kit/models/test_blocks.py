@@ -2,10 +2,12 @@
 
 import pytest
 
+from kit.errors import UserError
 from kit.models.architectures import ARCHITECTURES
 from kit.models.blocks import (
     BlockKind,
     block_kinds,
+    check_extrapolation,
     few_blocks,
     first_blocks,
     lora_parameters,
@@ -93,3 +95,12 @@ class TestLora:
         # 31B: in its 10 global blocks the value is the key.
         queries = 50 * (32 * 5376 + 256) + 10 * (32 * 5376 + 512)
         assert lora_parameters(ARCHITECTURES["gemma4_31b"], 1) == queries + 50 * (16 * 5376 + 256)
+
+
+def test_which_blocks_are_extrapolated() -> None:
+    check_extrapolation(ARCHITECTURES["gemma_7b_en"], (2, 3))
+    check_extrapolation(ARCHITECTURES["gemma4_31b"], (6, 12))
+    with pytest.raises(UserError, match=r"^--layers 2,4: each 6 blocks .* give multiples of 6, such as 6,12\.$"):
+        check_extrapolation(ARCHITECTURES["gemma4_31b"], (2, 4))
+    with pytest.raises(UserError, match=r"^--layers 5,10: the last blocks of this model use the keys of the first"):
+        check_extrapolation(ARCHITECTURES["gemma4_2b"], (5, 10))

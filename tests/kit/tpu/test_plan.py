@@ -6,11 +6,10 @@ import keras
 import pytest
 from tpu_plans import RIGHT, SMALL, needs_libtpu
 
-from kit.errors import UserError
-from kit.models.architectures import ARCHITECTURES, GEMMA_7B, gemma4_config
+from kit.models.architectures import GEMMA_7B, gemma4_config
 from kit.models.blocks import lora_parameters
 from kit.models.known_layouts import find_layout
-from kit.tpu.plan import check_extrapolation, make_plan, time_on_line
+from kit.tpu.plan import make_plan, time_on_line
 from kit.tpu.plan_json import as_json
 from kit.tpu.step import StepParts, StepSettings
 from kit.tpu.suggestions import suggestions
@@ -41,15 +40,6 @@ def test_a_line_through_times_gives_no_time_below_0() -> None:
     assert time_on_line((0.03, 0.02), line) is None
     assert time_on_line((None, 0.02), line) is None
     assert time_on_line((0.02, None), line) is None
-
-
-def test_which_blocks_are_extrapolated() -> None:
-    check_extrapolation(SMALL, (2, 3))
-    check_extrapolation(ARCHITECTURES["gemma4_31b"], (6, 12))
-    with pytest.raises(UserError, match=r"^--layers 2,4: each 6 blocks .* give multiples of 6, such as 6,12\.$"):
-        check_extrapolation(ARCHITECTURES["gemma4_31b"], (2, 4))
-    with pytest.raises(UserError, match=r"^--layers 5,10: the last blocks of this model use the keys of the first"):
-        check_extrapolation(ARCHITECTURES["gemma4_2b"], (5, 10))
 
 
 @pytest.mark.parametrize("kinds", [pytest.param("experts", marks=pytest.mark.long), "shared keys"])
