@@ -6,6 +6,9 @@ name.
 
 from dataclasses import dataclass
 
+#: The code of a function that is not written yet.
+NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
+
 
 @dataclass(frozen=True)
 class Code:
@@ -19,7 +22,7 @@ class Code:
 
 #: An anchor without a lesson refers to the lesson of the exercise that is checked.
 COMMON_CODES: dict[str, Code] = {
-    "NOT_IMPLEMENTED": Code("Write it; `kit hint` helps."),
+    NOT_IMPLEMENTED: Code("Write it; `kit hint` helps."),
     "EXERCISE_DOES_NOT_IMPORT": Code("Fix that line, or start over with `kit reset`, which keeps a copy of your file."),
     "FUNCTION_MISSING": Code("Restore the function's name: the program calls it by this name."),
     "SIGNATURE_DOES_NOT_FIT": Code("Take the same parameters as the stub; give further ones defaults."),

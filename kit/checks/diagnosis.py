@@ -2,10 +2,10 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kit.checks.codes import COMMON_CODES
+from kit.checks.codes import COMMON_CODES, NOT_IMPLEMENTED
 from kit.formatting import without_escapes
 
 WIDTH = 112
@@ -28,6 +28,8 @@ class Diagnosis:
     anchor: str = ""
     #: Names of the recognised mistakes that give the values of this submission.
     mistakes: tuple[str, ...] = ()
+    #: File in the solution's folder and line, for example ``mesh.py:17``; empty if unknown.
+    location: str = field(default="", compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """For a pipe or a report."""
@@ -39,14 +41,22 @@ class Diagnosis:
         table = tuple(content["headings"]), tuple(map(tuple, content["rows"]))
         remedy = content.get("remedy", content.get("advice", ""))
         mistakes = tuple(content.get("mistakes", ()))
-        return cls(content["code"], content["cause"], *table, remedy, content.get("anchor", ""), mistakes)
+        return cls(
+            content["code"],
+            content["cause"],
+            *table,
+            remedy,
+            content.get("anchor", ""),
+            mistakes,
+            content.get("location", ""),
+        )
 
     def as_text(self, exercise: str = "", width: int = WIDTH) -> str:
         """The diagnostic as text: code, cause, evidence, remedy and section of the lesson.
 
         Without an exercise the section is left out. Sentences are wrapped at ``width`` characters.
         """
-        if self.code == "NOT_IMPLEMENTED":
+        if self.code == NOT_IMPLEMENTED:
             return f"{self.code}: {self.cause}"
         lines = textwrap.wrap(f"{self.code}: {self.cause}", width, break_on_hyphens=False, break_long_words=False)
         if self.rows:
@@ -76,6 +86,7 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
         remedy: str = "",
         anchor: str = "",
         mistakes: Sequence[str] = (),
+        location: str = "",
     ) -> None:
         """Take the fields of a :class:`Diagnosis`; the rows' values become text."""
         super().__init__(f"{code}: {cause}")
@@ -88,6 +99,7 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
             remedy or (common.remedy if common else ""),
             anchor or (common.anchor if common else ""),
             tuple(mistakes),
+            location,
         )
 
     @classmethod

@@ -47,15 +47,16 @@ def _list(folder: str) -> None:
     from rich.text import Text
 
     from kit.cli.console import plain_table
+    from kit.course.board import read_board
     from kit.course.catalogue import catalogue
     from kit.course.workspace import find_workspace
 
-    workspace = find_workspace(folder)
+    board = read_board(find_workspace(folder), folder)
     table = plain_table()
     for heading in ("", "exercise", "title", "difficulty", "minutes", "yours"):
         table.add_column(heading, justify="right" if heading in ("", "minutes") else "left")
     for number, exercise in enumerate(catalogue().exercises, 1):
         described = (str(number), exercise.name, exercise.title, "*" * exercise.difficulty, str(exercise.minutes))
-        table.add_row(*map(Text, (*described, workspace.state(exercise.name))))
+        table.add_row(*map(Text, (*described, board.row(exercise.name).state)))
     Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 118).print(table)
-    click.echo("\n`kit lesson NAME` shows a lesson. `pytest` checks your code.")
+    click.echo("\n`kit lesson NAME` shows a lesson. `kit check NAME` checks your code.")

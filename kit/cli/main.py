@@ -5,9 +5,10 @@ import os
 import sys
 
 import click
+from click.core import ParameterSource
 
 from kit import __version__
-from kit.errors import UserError
+from kit.errors import UserError, similar_names
 
 #: Command -> its module, which defines ``command``, and its line in `kit --help`.
 COMMANDS = {
@@ -17,6 +18,7 @@ COMMANDS = {
     "plan": ("kit.cli.plan", "Compile a training step for a TPU, without a TPU: memory and collectives."),
     "init": ("kit.cli.init", "Write the course into a folder: the exercises and their tests."),
     "lesson": ("kit.cli.lesson", "List the exercises and your progress, or show a lesson."),
+    "check": ("kit.cli.check", "Check an exercise, and show what to do next."),
     "watch": ("kit.cli.watch", "Check an exercise whenever you save it."),
     "hint": ("kit.cli.hint", "Show the next hint for an exercise."),
     "reset": ("kit.cli.reset", "Start an exercise over, and keep a copy of yours."),
@@ -27,13 +29,30 @@ COMMANDS = {
     "dev": ("kit.cli.dev", "Tools for those who work on the kit itself."),
 }
 
+#: The commands in groups, as `kit --help` lists them.
+GROUPS = {
+    "Run": ("run", "report", "export"),
+    "Learn": ("init", "lesson", "check", "watch", "hint", "reset", "solution"),
+    "Teach": ("grade", "bundle"),
+    "Plan": ("plan", "doctor"),
+    "Author": ("dev",),
+}
+
 
 class LazyCommands(click.Group):
     """A group that imports a command's module when the command is called."""
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name those that were probably meant. Raises UserError."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise _no_command(args[0])
+        return super().resolve_command(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, in the order of the table above."""
-        return list(COMMANDS)
+        return [name for names in GROUPS.values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command."""
@@ -43,15 +62,41 @@ class LazyCommands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands, without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+        """Write the commands in their groups, without importing them."""
+        for group, names in GROUPS.items():
+            with formatter.section(group):
+                formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
 
 
-@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(__version__, prog_name="kit")
-def cli() -> None:
-    """Learn and verify distributed fine-tuning of Gemma with Keras."""
+@click.option("--folder", default="exercises", show_default=True, help="Without a command: whose exercises to show.")
+@click.pass_context
+def cli(context: click.Context, folder: str) -> None:
+    """Learn and verify distributed fine-tuning of Gemma with Keras.
+
+    Without a command, `kit` shows your exercises, their state, and the next step.
+    """
+    if context.invoked_subcommand and context.get_parameter_source("folder") is ParameterSource.COMMANDLINE:
+        raise UserError(f"--folder is for `kit` without a command: see `kit {context.invoked_subcommand} --help`.")
+    if context.invoked_subcommand is None:
+        from kit.cli.board import show_board
+
+        show_board(folder)
+
+
+def _no_command(name: str) -> UserError:
+    """The error for a command that does not exist."""
+    from kit.course.catalogue import catalogue
+
+    if name in catalogue().names:
+        return UserError(f"There is no command {name!r}: did you mean `kit lesson {name}` or `kit check {name}`?")
+    meant = " or ".join(f"`kit {close}`" for close in similar_names(name, COMMANDS))
+    return UserError(
+        f"There is no command {name!r}: did you mean {meant}?"
+        if meant
+        else f"There is no command {name!r}: `kit --help` lists all."
+    )
 
 
 def main() -> None:

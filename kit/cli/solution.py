@@ -1,5 +1,7 @@
 """``kit solution``."""
 
+import contextlib
+
 import click
 
 from kit.errors import UserError
@@ -23,7 +25,9 @@ def command(exercise: str | None, give_up: bool, folder: str) -> None:
 
 
 def _require_passed(exercise: str, folder: str) -> None:
+    from kit.course.board import CheckRun, option
     from kit.course.catalogue import catalogue
+    from kit.course.results import ResultsFile, current, module_hash
     from kit.course.workspace import find_workspace
     from kit.judge.catalogue import available, not_checked
     from kit.judge.runner import Runner
@@ -38,16 +42,22 @@ def _require_passed(exercise: str, folder: str) -> None:
     # The runner takes the folder, as `pytest --impl` does.
     workspace = find_workspace(folder)
     impl = folder if folder == EXERCISES else str(workspace.folder)
-    with Runner(catalogue()) as runner:
+    results, _ = ResultsFile(workspace).read()
+    module = module_hash(workspace.folder, exercise)
+    check_run = CheckRun(impl, [exercise])
+    with Runner(catalogue()) as runner, contextlib.closing(check_run):
         for check in checks:
-            diagnosis = runner.run(impl, check).diagnosis
+            kept = current(results, check, module)
+            code = ""
+            if kept is None or not kept.passed:
+                verdict = runner.run(impl, check)
+                check_run.add(verdict)
+                code = verdict.diagnosis.code if verdict.diagnosis else ""
             # Standard output has only the solution, so that it can be redirected to a file.
-            click.echo(f"{'passed' if diagnosis is None else 'FAILED'}  {check.asks}", err=True)
-            if diagnosis is not None:
-                tests = f"pytest tests/exercises/test_{exercise}.py" + (
-                    "" if folder == EXERCISES else f" --impl={folder}"
-                )
+            click.echo(f"{'FAILED' if code else 'passed'}  {check.asks}", err=True)
+            if code:
+                again = f"kit check {exercise}{option(folder)}"
                 raise UserError(
-                    f"{exercise} does not pass yet ({diagnosis.code}; run `{tests}` for details): "
+                    f"{exercise} does not pass yet ({code}; run `{again}` for details): "
                     f"`kit solution {exercise} --give-up` shows the solution anyway."
                 )

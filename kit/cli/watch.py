@@ -17,6 +17,7 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
     The libraries are imported once, so that results appear about a second after you save. Checks
     run in the order of the course, up to the first that fails.
     """
+    from kit.course.board import CheckRun
     from kit.course.catalogue import catalogue
     from kit.judge.runner import Runner
     from kit.parts.implementation import find_parts
@@ -34,6 +35,7 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
     def judge(runner: Runner, exercise: str) -> None:
         started = time.perf_counter()
         runner.forget(impl)
+        check_run = CheckRun(impl, [exercise])
         # Compiling for a TPU takes ten times as long: `pytest -m tpu_compile` does that.
         every = catalogue().checks_of(exercise)
         checks = [check for check in every if check.layer != "tpu_compile"]
@@ -41,17 +43,22 @@ def command(exercises: tuple[str, ...], impl: str, once: bool) -> None:
         runner.begin((impl, check) for check in reversed(checks))
         for number, check in enumerate(checks, 1):
             verdict = runner.run(impl, check)
+            check_run.add(verdict)
             if verdict.diagnosis is not None:
                 click.echo(
                     f"{exercise}: {number - 1} of {len(checks)} passed, "
                     f"{time.perf_counter() - started:.1f} s; next: {check.asks}"
                 )
                 click.echo(verdict.diagnosis.as_text(exercise) + "\n")
+                check_run.close()
                 return
+        check_run.close()
         click.secho(f"{exercise}: all {len(checks)} passed, {time.perf_counter() - started:.1f} s", fg="green")
         if slow := len(every) - len(checks):
             command = f"`pytest tests/exercises/test_{exercise}.py -m tpu_compile`"
             click.echo(f"Not checked here: {slow} of the layer tpu_compile. {command} checks them.")
+        for line in check_run.closing_lines([exercise]):
+            click.echo(line)
         click.echo()
 
     with Runner(catalogue()) as runner:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kit import __version__
+from kit.checks.codes import NOT_IMPLEMENTED
 from kit.checks.diagnosis import Diagnosis
 from kit.course.catalogue import catalogue
 from kit.course.workspace import Workspace
-from kit.errors import UserError
+from kit.errors import UserError, unknown_name
 from kit.files import write_json
 from kit.judge.catalogue import LAYERS, WHOLE_RUN, Check, available
 from kit.judge.runner import Job, Runner, Verdict
@@ -93,7 +94,7 @@ class ClassGrades:
             for exercise, grade in grades.items():
                 for finding in grade.findings:
                     key = (exercise, finding.diagnosis.code)
-                    if finding.diagnosis.code != "NOT_IMPLEMENTED" and learner not in found.setdefault(key, []):
+                    if finding.diagnosis.code != NOT_IMPLEMENTED and learner not in found.setdefault(key, []):
                         found[key].append(learner)
                         examples.setdefault(key, finding.diagnosis)
         order = {exercise: number for number, exercise in enumerate(self.exercises)}
@@ -147,7 +148,7 @@ def exercises_to_ask(names: Sequence[str], layers: Sequence[str]) -> tuple[str, 
     for given, known, what in ((names, (*catalogue().names, WHOLE_RUN), "exercise"), (layers, tuple(LAYERS), "layer")):
         for name in given:
             if name not in known:
-                raise UserError(f"There is no {what} {name!r}: choose one of {', '.join(known)}.")
+                raise unknown_name(what, name, known)
     chosen = tuple(
         exercise
         for exercise in (*catalogue().names, WHOLE_RUN)

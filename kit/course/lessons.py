@@ -4,7 +4,7 @@ import re
 
 from kit.course.catalogue import catalogue
 from kit.course.regions import without_tags
-from kit.errors import UserError
+from kit.errors import UserError, similar_names
 from kit.parts.implementation import KIT_FOLDER
 
 REFERENCE_FOLDER = KIT_FOLDER / "reference"
@@ -43,7 +43,9 @@ def section(name: str, heading: str) -> str:
     for candidate, text in found.items():
         if _plain(candidate) == _plain(heading):
             return text
-    raise UserError(f"The lesson {name} has no heading {heading!r}: choose one of {', '.join(found)}.")
+    close = similar_names(heading, found)
+    meant = f"did you mean {' or '.join(close)}? Choose" if close else "choose"
+    raise UserError(f"The lesson {name} has no heading {heading!r}: {meant} one of {', '.join(found)}.")
 
 
 def solution(name: str) -> str:

@@ -5,17 +5,20 @@ A folder with exercises has ``pytest_plugins = ["kit.course.pytest_exercises"]``
 the modules of any folder. Imports no framework.
 """
 
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+from kit.checks.codes import NOT_IMPLEMENTED
 from kit.course.catalogue import catalogue
+from kit.course.pytest_results import keep
 from kit.errors import UserError
 from kit.judge.catalogue import LAYERS, Check, Judge, install_libtpu
 from kit.judge.runner import Runner
 from kit.parts.implementation import EXERCISES, find_parts
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform, choose_platform_of_checks, prepare_environment
+
+pytest_plugins = ["kit.course.pytest_results"]
 
 RUNNER = pytest.StashKey[Runner]()
 #: The beginning of the reason of a skipped check.
@@ -82,12 +85,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort the exercises: the advanced ones after the others, and last the whole runs."""
-    advanced = [exercise.name for exercise in catalogue().exercises if exercise.advanced]
+    """Sort the exercises in the order of the course, and last the whole runs."""
+    order = {exercise.name: exercise.number for exercise in catalogue().everything}
+    tests = exercise_tests(config)
     items.sort(
         key=lambda item: (
             item.get_closest_marker("style") is not None,
-            item.path.parent == exercise_tests(config) and item.path.stem.removeprefix("test_") in advanced,
+            order.get(item.path.stem.removeprefix("test_"), 0) if item.path.parent == tests else 0,
         )
     )
 
@@ -135,19 +139,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[RUNNER].close()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Give the summary the first line of a diagnostic.
-
-    With CI set in the environment, pytest would repeat all of it.
-    """
-    report = yield
-    crash = getattr(report.longrepr, "reprcrash", None)
-    if crash is not None and check_of(item):
-        crash.message = crash.message.partition("\n")[0]
-    return report
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say that a layer was not checked: pytest counts its tests as skipped, without a reason."""
     skipped = terminalreporter.stats.get("skipped", [])
@@ -177,14 +168,13 @@ def judge(request: pytest.FixtureRequest, _shown: dict[object, str]) -> Judge:
         if not check.is_available:
             pytest.skip(f"{WITHOUT_LIBTPU}. {install_libtpu()}")
         verdict = request.config.stash[RUNNER].run(request.config.getoption("--impl"), check)
+        keep(request.node, verdict)
         if verdict.diagnosis is None:
             return
         diagnosis = verdict.diagnosis
         first = _shown.setdefault((check.exercise, diagnosis), request.node.nodeid)
-        if diagnosis.code == "NOT_IMPLEMENTED" or first == request.node.nodeid:
-            text = diagnosis.as_text(check.exercise)
-            if verdict.output.strip() and diagnosis.code != "NOT_IMPLEMENTED":
-                text += "\n\nprinted:\n" + verdict.output.strip()
+        if diagnosis.code == NOT_IMPLEMENTED or first == request.node.nodeid:
+            text = verdict.as_text()
         else:
             text = f"{diagnosis.code}: same as in {first}"
         pytest.fail(text, pytrace=False)

@@ -11,7 +11,7 @@ from kit.course.catalogue import catalogue
 from kit.course.lessons import REFERENCE_FOLDER
 from kit.errors import UserError
 from kit.files import write_bytes
-from kit.parts.implementation import EXERCISES, find_parts
+from kit.parts.implementation import EXERCISES, KIT_FOLDER, find_parts
 from kit.parts.open_tasks import open_functions, untouched_functions
 
 #: The folder where a reset keeps the replaced file. No module has such a name, so it is never taken
@@ -40,6 +40,8 @@ class Workspace:
         content = self._read_bytes(exercise)
         if content is None:
             return "missing"
+        if content == stub(exercise).encode():
+            return "to do"
         try:
             source = content.decode("utf-8")
             left = untouched_functions(source, stub(exercise))
@@ -127,6 +129,15 @@ def find_workspace(folder: str = EXERCISES) -> Workspace:
     if found.resolve() == REFERENCE_FOLDER.resolve():
         raise UserError(f"--folder {folder}: this folder belongs to the kit. Name the folder with your exercises.")
     return Workspace(found)
+
+
+def workspace_of(impl: str) -> Workspace | None:
+    """The workspace that ``--impl`` names; None if it names parts of the kit itself.
+
+    Raises UserError if there is no such folder.
+    """
+    folder = find_parts(impl).folder
+    return None if folder.resolve().is_relative_to(KIT_FOLDER.resolve()) else Workspace(folder)
 
 
 def stub(exercise: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kit.checks.codes import COMMON_CODES, Code
 from kit.checks.diagnosis import Diagnosis
-from kit.errors import UserError
+from kit.errors import UserError, unknown_name
 from kit.installation import install_command
 from kit.parts.protocols import functions_of
 
@@ -49,7 +49,7 @@ class Check:
     #: Seconds of CPU time until it is stopped, without the TPU compiler's; many times what the
     #: reference takes.
     limit: float
-    #: What it asks, in one sentence.
+    #: What must be so, in one sentence: a condition, which holds for a check that fails too.
     asks: str
     exercise: str
 
@@ -78,6 +78,12 @@ class Function:
     required: int
     #: Arguments that are passed by name.
     by_name: tuple[str, ...]
+
+    @property
+    def arguments(self) -> str:
+        """The arguments that a function must accept, as text."""
+        names = [*self.positional, *self.by_name]
+        return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names) or "no arguments"
 
     @property
     def calls(self) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
@@ -118,20 +124,22 @@ class Exercise:
     foreseen: dict[str, str] = field(default_factory=dict)
     #: Whether it comes after the core exercises, which `kit run` is made of.
     advanced: bool = False
+    #: What a learner knows who has passed it, in one sentence.
+    learned: str = ""
 
     @functools.cached_property
     def checks(self) -> tuple[Check, ...]:
         """An interface check for each function and its own checks, cheap layers first."""
         found = [
             Check(
-                f"interface_of_{name}",
+                f"interface_of_{function.name}",
                 "interface",
-                name,
+                function.name,
                 15,
-                f"{name} exists, and can be called as the stub says.",
+                f"{function.name} must exist and accept {function.arguments}.",
                 self.name,
             )
-            for name in (function.name for function in self.functions)
+            for function in self.functions
         ]
         for (layer, function, limit), asks in self.questions.items():
             found += [Check(name, layer, function, limit, text, self.name) for name, text in asks.items()]
@@ -204,10 +212,9 @@ class Catalogue:
         for exercise in self.exercises:
             if exercise.name == name:
                 return exercise
-        there_is = ", ".join(self.names)
         if name is None:
-            raise UserError(f"Which exercise? Choose one of {there_is}.")
-        raise UserError(f"There is no exercise {name!r}: choose one of {there_is}.")
+            raise UserError(f"Which exercise? Choose one of {', '.join(self.names)}.")
+        raise unknown_name("exercise", name, self.names)
 
     def checks_of(self, name: str) -> tuple[Check, ...]:
         """The checks of an exercise or of the whole run, cheap layers first."""

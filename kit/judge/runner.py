@@ -1,5 +1,6 @@
 """Runs checks on a solution: reads its source, then runs each check in its own process."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -9,13 +10,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from kit.checks.diagnosis import Diagnosis, Failed
+from kit.checks.codes import NOT_IMPLEMENTED
+from kit.checks.diagnosis import WIDTH, Diagnosis, Failed
 from kit.errors import UserError
 from kit.formatting import without_control_codes
 from kit.judge.catalogue import WHOLE_RUN, Catalogue, Check
 from kit.judge.submission import not_implemented, not_python
 from kit.parts.implementation import find_parts
-from kit.parts.open_tasks import untouched_functions
+from kit.parts.open_tasks import functions_in, untouched_functions
 from kit.runtime.platform import DEFAULT_SIMULATED_DEVICES, Platform
 
 
@@ -38,6 +40,19 @@ class Verdict:
     def passed(self) -> bool:
         """Whether the check passes."""
         return self.diagnosis is None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the function is not written yet, which is no mistake."""
+        return self.diagnosis is not None and self.diagnosis.code == NOT_IMPLEMENTED
+
+    def as_text(self, width: int = WIDTH) -> str:
+        """The diagnostic, and the end of what the solution printed; empty if the check passes."""
+        if self.diagnosis is None:
+            return ""
+        text = self.diagnosis.as_text(self.check.exercise, width)
+        printed = self.output.strip()
+        return f"{text}\n\nprinted:\n{printed}" if printed and not self.is_open else text
 
 
 Job = Generator[Check, Verdict, None]
@@ -182,16 +197,17 @@ class Runner:
             except UserError as error:
                 return Verdict(check, Failed("EXERCISE_DOES_NOT_IMPORT", str(error)).diagnosis)
             cause = f"not implemented yet: {', '.join(missing)}."
-            return Verdict(check, Failed("NOT_IMPLEMENTED", cause).diagnosis) if missing else None
+            return Verdict(check, Failed(NOT_IMPLEMENTED, cause).diagnosis) if missing else None
         file = parts.file_of(check.exercise)
         if file.is_file():
             try:
                 stubs = untouched_functions(file.read_text(encoding="utf-8"), self._catalogue.stub(check.exercise))
             except (SyntaxError, UnicodeDecodeError) as error:
-                return Verdict(check, not_python(parts.shown(check.exercise), error).diagnosis)
+                return Verdict(check, not_python(parts.shown(check.exercise), error, file.name).diagnosis)
             if check.function in stubs:
-                shown = parts.shown(check.exercise)
-                failed = not_implemented(shown, check.exercise, check.function, None, stubs[check.function])
+                shown, line = parts.shown(check.exercise), stubs[check.function]
+                location = f"{file.name}:{line}"
+                failed = not_implemented(shown, check.exercise, check.function, None, line, location)
                 return Verdict(check, failed.diagnosis)
         if (stuck := self._stuck.get((impl, check.exercise, check.function))) is not None:
             return Verdict(check, stuck, repeated=True)
@@ -208,6 +224,8 @@ class Runner:
             if ended != "without a verdict":
                 # The next check would end the same way; the learner waits once, not once per check.
                 self._stuck[impl, check.exercise, check.function] = diagnosis
+        if diagnosis is not None and not diagnosis.location:
+            diagnosis = dataclasses.replace(diagnosis, location=_definition(impl, check))
         return Verdict(
             check,
             diagnosis,
@@ -264,6 +282,16 @@ class Runner:
             # bfloat16.
             request["precision"] = "highest"
         return fresh_process.run(request, self._platform, self._devices)
+
+
+def _definition(impl: str, check: Check) -> str:
+    """The line that defines the function of a check, as ``mesh.py:17``; empty if there is none."""
+    file = find_parts(impl).file_of(check.exercise)
+    try:
+        defined = functions_in(file.read_text(encoding="utf-8")).get(check.function)
+    except (OSError, SyntaxError, ValueError):
+        return ""
+    return f"{file.name}:{defined.lineno}" if defined else ""
 
 
 def _request(impl: str, check: Check) -> dict[str, Any]:

@@ -4,8 +4,10 @@ import linecache
 import re
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
+from kit.checks.codes import NOT_IMPLEMENTED
 from kit.checks.diagnosis import Failed
 from kit.judge.catalogue import Exercise, Function
 from kit.judge.crashes import described, remedy_for, shown_call, shown_value
@@ -36,14 +38,21 @@ class Submission:
         try:
             self._module: types.ModuleType = parts.load(self.exercise)
         except SyntaxError as error:
-            raise not_python(self._shown, error) from None
+            raise not_python(self._shown, error, Path(error.filename or self.file).name) from None
         except SystemExit as error:
             raise self._ended(error, "when it is imported") from None
         except BaseException as error:
             line, text = self.their_line(error)
             cause = f"{self._shown} does not import: {described(error)}."
             remedy = remedy_for(error, self._foreseen)
-            raise Failed("EXERCISE_DOES_NOT_IMPORT", cause, ("line", "text"), [(line or "-", text)], remedy) from None
+            raise Failed(
+                "EXERCISE_DOES_NOT_IMPORT",
+                cause,
+                ("line", "text"),
+                [(line or "-", text)],
+                remedy,
+                location=self.parts.location(error),
+            ) from None
 
     def wanted(self, name: str) -> Function:
         """What the exercise asks of a function."""
@@ -155,7 +164,9 @@ class Submission:
         line, text = self.their_line(error)
         if line is None or "raise" not in text:
             return None
-        return not_implemented(self._shown, self.exercise, name, _TASK.fullmatch(str(error)), line)
+        return not_implemented(
+            self._shown, self.exercise, name, _TASK.fullmatch(str(error)), line, self.parts.location(error)
+        )
 
     def crashed(self, error: BaseException, name: str, call: str, remedy: str = "") -> Failed:
         """The diagnosis of an error that a function raised, or that what it returned caused."""
@@ -166,7 +177,14 @@ class Submission:
             rows.append((f"line {line}", text))
         elif not remedy:
             remedy = "No line of yours raised it: look at what your functions return, and at the other diagnostics."
-        return Failed("EXERCISE_CRASHED", f"{name} failed: {described(error)}.", ("where", ""), rows, remedy=remedy)
+        return Failed(
+            "EXERCISE_CRASHED",
+            f"{name} failed: {described(error)}.",
+            ("where", ""),
+            rows,
+            remedy=remedy,
+            location=self.parts.location(error),
+        )
 
     def _ended(self, error: SystemExit, where: str) -> Failed:
         line, text = self.their_line(error)
@@ -175,22 +193,33 @@ class Submission:
             f"{self._shown} ends the program {where}, with exit code {error.code}.",
             ("line", "text"),
             [(line or "-", text)],
+            location=self.parts.location(error),
         )
 
 
-def not_python(shown: str, error: SyntaxError | UnicodeDecodeError) -> Failed:
-    """The diagnosis of a file that cannot be parsed."""
+def not_python(shown: str, error: SyntaxError | UnicodeDecodeError, file: str) -> Failed:
+    """The diagnosis of a file, of this name, that cannot be parsed."""
     reason = error.msg if isinstance(error, SyntaxError) else f"{error.reason} at byte {error.start}"
     line = (error.lineno, (error.text or "").strip()) if isinstance(error, SyntaxError) else ("-", "")
-    return Failed("EXERCISE_DOES_NOT_IMPORT", f"{shown} is not Python: {reason}.", ("line", "text"), [line])
+    location = f"{file}:{line[0]}" if isinstance(error, SyntaxError) else ""
+    return Failed(
+        "EXERCISE_DOES_NOT_IMPORT",
+        f"{shown} is not Python: {reason}.",
+        ("line", "text"),
+        [line],
+        location=location,
+    )
 
 
-def not_implemented(shown: str, exercise: str, function: str, task: re.Match[str] | None, line: int) -> Failed:
+def not_implemented(
+    shown: str, exercise: str, function: str, task: re.Match[str] | None, line: int, location: str
+) -> Failed:
     """The one line about a function that is not implemented yet."""
     which = f"task {task[1]}, " if task else ""
     return Failed(
-        "NOT_IMPLEMENTED",
+        NOT_IMPLEMENTED,
         f"{shown}::{function} ({which}line {line}) is not implemented yet; see `kit hint {exercise}`.",
+        location=location,
     )
 
 

@@ -133,6 +133,11 @@ class Parts:
         theirs = [frame for frame in frames if Path(frame.filename).resolve().is_relative_to(self.folder)]
         return theirs[-1] if theirs else None
 
+    def location(self, error: BaseException) -> str:
+        """File and line of :meth:`last_frame`, as ``mesh.py:17``; empty if there is none."""
+        frame = self.last_frame(error)
+        return f"{Path(frame.filename).resolve().relative_to(self.folder)}:{frame.lineno}" if frame else ""
+
     def load(self, part: str) -> types.ModuleType:
         """Import the module of a part; whatever it raises is passed on."""
         if self.name == REFERENCE:

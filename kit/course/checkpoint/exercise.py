@@ -14,6 +14,7 @@ EXERCISE = Exercise(
     minutes=30,
     prerequisites=("lora", "training"),
     contract=CheckpointPart,
+    learned="Training resumes exactly only if the optimizer's state is saved too, under names that stay the same.",
     hints=(
         'Look at the formulas of a step (`kit lesson training "The twin"`). Which values in them differ between a '
         "fresh model and a model after a hundred steps? Save all of those values, and nothing else.",
@@ -29,12 +30,12 @@ EXERCISE = Exercise(
     ),
     questions={
         ("train", "save_training", 180): {
-            "resume": "With LoRA: a fresh model resumes the saved run with the same state and the same losses.",
-            "resume_elsewhere": "Without LoRA: a run that was saved on one mesh resumes on another.",
-            "resume_bfloat16": "The state of a bfloat16 model is bit-identical after resuming.",
+            "resume": "With LoRA: a fresh model must resume the saved run with the same state and the same losses.",
+            "resume_elsewhere": "Without LoRA: a run that was saved on one mesh must resume on another.",
+            "resume_bfloat16": "The state of a bfloat16 model must be bit-identical after resuming.",
         },
         ("train", "merge_adapters", 180): {
-            "merge": "The merged model computes the same logits and has no trainable variables."
+            "merge": "The merged model must compute the same logits and have no trainable variables."
         },
     },
     foreseen={

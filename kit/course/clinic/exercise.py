@@ -43,6 +43,7 @@ EXERCISE = Exercise(
     prerequisites=("layout", "training"),
     contract=ClinicExercise,
     advanced=True,
+    learned="A wrong layout shows in rules, specs and shards, and not in the loss.",
     hints=(
         "Work like a doctor: what can you see without a machine? The keys and the paths are text. For each cause of "
         "the "
@@ -63,16 +64,17 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "deciding_rules", 60): {
-            "rules": "For each path of 19 patients, the rules are those that Keras finds.",
+            "rules": "For each path of 19 patients, the rules must be those that Keras finds.",
         },
         ("spec", "diagnose_layout", 60): {
-            "causes": "Each of 19 layout maps gets its causes, with the rules and the paths that show them.",
+            "causes": "Each of 19 layout maps must get its causes, with the rules and the paths that show them.",
         },
         ("spec", "diagnose_moments", 60): {
-            "moments": "Each of 21 optimizers gets its causes, with the paths that show them.",
+            "moments": "Each of 21 optimizers must get its causes, with the paths that show them.",
         },
         ("spec", "prescribe", 90): {
-            "prescription": "Gemma 7B, Gemma 2B and two small models are sharded at least cost, with and without LoRA.",
+            "prescription": "Gemma 7B, Gemma 2B and two small models must be sharded at least cost, with and without "
+            "LoRA.",
         },
     },
     remedies={

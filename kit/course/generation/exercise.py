@@ -14,6 +14,7 @@ EXERCISE = Exercise(
     minutes=35,
     prerequisites=("loading",),
     contract=GenerationPart,
+    learned="A style shift is a difference of log-likelihoods per token, beside a control, and not an impression.",
     hints=(
         "Task 1: leave the model unchanged. Whatever you change for the call, restore it afterwards, also if an error "
         "is raised. Task 2: which positions count, what do you divide by, and when do you divide? Task 3: what would "
@@ -31,17 +32,17 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "style_shift", 30): {
-            "shift": "Changes are differences of the scores, and the shift is the smaller number, for any scores."
+            "shift": "Changes must be differences of the scores, and the shift the smaller number, for any scores."
         },
         ("spec", "complete", 120): {
-            "completes": "The text is the prompt with its most probable continuation and has max_length tokens, on "
-            "two meshes, and after the weights have changed.",
-            "same_each_time": "The text is greedy whatever sampler the model is compiled with, and the compile state "
-            "is unchanged, also if generation fails.",
+            "completes": "The text must be the prompt with its most probable continuation and have max_length tokens, "
+            "on two meshes, and after the weights have changed.",
+            "same_each_time": "The text must be greedy whatever sampler the model is compiled with, and the compile "
+            "state must not change, also if generation fails.",
         },
         ("spec", "mean_log_likelihood", 120): {
-            "likelihood": "The result is the mean log-likelihood per token without padding, for any number of texts, "
-            "on two meshes, and for large logits."
+            "likelihood": "The result must be the mean log-likelihood per token without padding, for any number of "
+            "texts, on two meshes, and for large logits."
         },
     },
     remedies={

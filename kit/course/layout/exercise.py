@@ -11,6 +11,7 @@ EXERCISE = Exercise(
     minutes=25,
     prerequisites=("mesh",),
     contract=LayoutPart,
+    learned="Tensor parallelism splits two matrices that follow each other so that the devices exchange only sums.",
     hints=(
         "Follow one token through a block. Take two matrices that are applied one after the other. Split the first so "
         "that each device computes some of its outputs. Split the second so that each device takes exactly these as "
@@ -27,17 +28,16 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "gemma_layout_map", 45): {
-            "small_model": "On each mesh, every matrix of a small model is sharded along the right dimension.",
-            "gemma_7b": "On each mesh, every matrix of Gemma 7B is sharded along the right dimension, in all 28 "
+            "small_model": "On each mesh, every matrix of a small model must be sharded along the right dimension.",
+            "gemma_7b": "On each mesh, every matrix of Gemma 7B must be sharded along the right dimension, in all 28 "
             "layers.",
-            "adapters": "No rule matches a LoRA adapter that its spec does not fit.",
+            "adapters": "No rule may match a LoRA adapter that its spec does not fit.",
         },
         ("program", "gemma_layout_map", 120): {
-            "collective_bytes": "The compiled gradients send no more bytes than tensor parallelism needs."
+            "collective_bytes": "The compiled gradients must send no more bytes than tensor parallelism needs."
         },
         ("tpu_compile", "gemma_layout_map", 240): {
-            "v3_8": "Compiled for a TPU v3-8, Gemma 7B's step fits, and it holds and sends no more bytes than "
-            "necessary."
+            "v3_8": "Compiled for a TPU v3-8, Gemma 7B's step must fit, and hold and send no more bytes than necessary."
         },
     },
     remedies={

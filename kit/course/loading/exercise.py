@@ -11,6 +11,7 @@ EXERCISE = Exercise(
     minutes=15,
     prerequisites=("mesh", "layout"),
     contract=LoadingPart,
+    learned="Keras places a variable when it is created, so the distribution must be set before the model is loaded.",
     hints=(
         "When does Keras decide where a variable is placed? It decides once, at one moment. Which of the first two "
         "tasks must come first, so that Keras finds the distribution at that moment?",
@@ -25,13 +26,14 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "load_distributed", 60): {
-            "distribution": "On two meshes, the distribution is set before the model is created, is the right one, and "
-            "stays set.",
-            "weights": "The weights are those of the preset, and the model has its preprocessor.",
-            "options": "All options, such as dtype, reach from_preset.",
+            "distribution": "On two meshes, the right distribution must be set before the model is created, and stay "
+            "set.",
+            "weights": "The weights must be those of the preset, and the model must have its preprocessor.",
+            "options": "All options, such as dtype, must reach from_preset.",
         },
         ("spec", "sharding_table", 60): {
-            "table": "The table has path, shape and spec of each variable, and the specs are those of the arrays."
+            "table": "The table must have path, shape and spec of each variable, and the specs must be those of the "
+            "arrays."
         },
     },
     remedies={

@@ -11,6 +11,7 @@ EXERCISE = Exercise(
     minutes=15,
     prerequisites=("loading",),
     contract=LoraPart,
+    learned="LoRA trains two thin matrices beside a kernel, and you can count their parameters before a model exists.",
     hints=(
         "LoRA freezes the model and adds two thin matrices to some kernels. Keras raises no error for a name that no "
         "layer has. How can you find out whether LoRA is enabled? The second and the third function calculate the "
@@ -25,15 +26,15 @@ EXERCISE = Exercise(
     ),
     questions={
         ("params", "enable_lora", 60): {
-            "adapters": "Query and value have adapters of the given rank, and nothing else is trainable."
+            "adapters": "Query and value must have adapters of the given rank, and nothing else may be trainable."
         },
         ("params", "count_parameters", 90): {
-            "counts": "The counts of trainable and of all parameters are right for a small model, and for Gemma 2B "
-            "and 7B with LoRA."
+            "counts": "The counts of trainable and of all parameters must be right for a small model, and for Gemma "
+            "2B and 7B with LoRA."
         },
         ("params", "expected_lora_parameters", 30): {
-            "arithmetic": "The closed form is right for Gemma 2B and 7B, and for fewer key and value heads than query "
-            "heads."
+            "arithmetic": "The closed form must be right for Gemma 2B and 7B, and for fewer key and value heads than "
+            "query heads."
         },
     },
 )

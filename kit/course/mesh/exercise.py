@@ -11,6 +11,7 @@ EXERCISE = Exercise(
     minutes=5,
     prerequisites=(),
     contract=MeshPart,
+    learned="A device mesh is a grid with named axes: the batch is split over one of them, the weights over the other.",
     hints=(
         "Draw the devices as a grid on paper. Each row is a group that gets its own part of the batch. Each column "
         "holds its own slice of the weights. Which sizes can you not draw with the devices that are available? Raise "
@@ -26,9 +27,9 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "make_device_mesh", 15): {
-            "refuses": "Sizes that do not fit the devices raise a ValueError that names both numbers.",
-            "shape": "The mesh has the requested sizes, and its axes are named batch and model.",
-            "devices": "The mesh uses the given devices in their order, and all devices by default.",
+            "refuses": "Sizes that do not fit the devices must raise a ValueError that names both numbers.",
+            "shape": "The mesh must have the requested sizes, and axes named batch and model.",
+            "devices": "The mesh must use the given devices in their order, and all devices by default.",
         }
     },
     remedies={

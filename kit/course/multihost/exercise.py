@@ -43,6 +43,7 @@ EXERCISE = Exercise(
     prerequisites=("mesh", "checkpoint"),
     contract=MultihostExercise,
     advanced=True,
+    learned="Each process feeds its own rows, all run the same collectives in the same order, and one writes.",
     hints=(
         "Draw the mesh, and label each cell with its process number, not with the device's. Which rows of the drawing "
         "contain a 1? For the last two functions, imagine both processes side by side, line by line: at which line "
@@ -59,22 +60,23 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "process_settings", 30): {
-            "settings": "Valid settings are returned; for invalid ones, a ValueError names the variable."
+            "settings": "Valid settings must be returned; for invalid ones, a ValueError must name the variable."
         },
         ("spec", "own_rows", 30): {
-            "rows": "On each mesh, each process feeds the rows that JAX places on its devices, in JAX' order."
+            "rows": "On each mesh, each process must feed the rows that JAX places on its devices, in JAX' order."
         },
         ("spec", "rows_of_whole_batch", 30): {
-            "counts": "The rows of the whole batch follow from the rows that one process feeds."
+            "counts": "The rows of the whole batch must follow from the rows that one process feeds."
         },
         ("spec", "whole_value", 30): {
-            "whole": "In one process: arrays that are sharded over either axis, both or none, or have no mesh."
+            "whole": "In one process, arrays must be read that are sharded over either axis, both or none, or have no "
+            "mesh."
         },
         ("spec", "save_once", 30): {
-            "saves": "All processes gather the same arrays in the same order, and only process 0 writes."
+            "saves": "All processes must gather the same arrays in the same order, and only process 0 may write."
         },
         ("train", "whole_value", 240): {
-            "two_processes": "Two processes of four devices train as an unsharded twin does, and finish."
+            "two_processes": "Two processes of four devices must train as an unsharded twin does, and finish."
         },
     },
     remedies={

@@ -44,6 +44,7 @@ EXERCISE = Exercise(
     prerequisites=("layout", "lora"),
     contract=PlanningExercise,
     advanced=True,
+    learned="Shapes, dtypes and the mesh decide what a device holds and sends, before anybody pays for it.",
     hints=(
         "For each function, write down three things: how many elements there are in all, among how many devices they "
         "are "
@@ -68,31 +69,32 @@ EXERCISE = Exercise(
     ),
     questions={
         ("params", "argument_nbytes", 60): {
-            "arguments": "The bytes on a device are exact: Gemma 7B and a smaller model, in two layouts."
+            "arguments": "The bytes on a device must be exact: Gemma 7B and a smaller model, in two layouts."
         },
         ("params", "activation_nbytes", 30): {
-            "activations": "What a device keeps for the backward pass is exact, on four meshes and in three dtypes."
+            "activations": "What a device keeps for the backward pass must be exact, on four meshes and in three "
+            "dtypes."
         },
         ("params", "cache_nbytes", 30): {
-            "cache": "The cache of keys and values is exact, also with fewer heads than devices."
+            "cache": "The cache of keys and values must be exact, also with fewer heads than devices."
         },
         ("params", "sent_nbytes", 30): {
-            "sent": "What a device sends over each axis is that of rings, for activations and gradients."
+            "sent": "What a device sends over each axis must be that of rings, for activations and gradients."
         },
         ("params", "choose_run", 60): {
-            "run": "On paper, the run fits, it changes what it trains, and it costs no more than the budget."
+            "run": "On paper, the run must fit, change what it trains, and cost no more than the budget."
         },
         ("tpu_compile", "argument_nbytes", 240): {
-            "compiled_arguments": "The compiler agrees about the arguments of one block of Gemma 7B in bfloat16."
+            "compiled_arguments": "The compiler must agree about the arguments of one block of Gemma 7B in bfloat16."
         },
         ("tpu_compile", "activation_nbytes", 240): {
-            "compiled_activations": "The compiler's temporaries are between your figure and 1.5 times of it."
+            "compiled_activations": "The compiler's temporaries must be between your figure and 1.5 times of it."
         },
         ("tpu_compile", "sent_nbytes", 240): {
-            "compiled_sent": "The compiler agrees about the all-reduces of one block of Gemma 7B and longer texts."
+            "compiled_sent": "The compiler must agree about the all-reduces of one block of Gemma 7B and longer texts."
         },
         ("tpu_compile", "choose_run", 400): {
-            "compiled_run": "By the compiler, a step with your settings fits, and the run costs what you state."
+            "compiled_run": "By the compiler, a step with your settings must fit, and the run must cost what you state."
         },
     },
     remedies={

@@ -36,6 +36,7 @@ EXERCISE = Exercise(
     prerequisites=("lora",),
     contract=PrecisionExercise,
     advanced=True,
+    learned="bfloat16 loses a small number that is added to a large one: add in float32, and round once.",
     hints=(
         "For each sum ask three questions. How large are the two sides? In which dtype is the sum stored? Was the "
         "large side rounded before? For the effect, ask what your measure returns if the noise is a hundred times as "
@@ -52,19 +53,19 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "share_unchanged", 30): {
-            "shares": "The share of unchanged entries is exact, also for negative numbers, ties, powers of two, and "
-            "generated numbers."
+            "shares": "The share of unchanged entries must be exact, also for negative numbers, ties, powers of two, "
+            "and generated numbers."
         },
-        ("spec", "effect_kept", 30): {"effects": "The kept share of the change is right, also with noise."},
+        ("spec", "effect_kept", 30): {"effects": "The kept share of the change must be right, also with noise."},
         ("spec", "adapted_outputs", 60): {
-            "outputs": "For each kind of layer in Gemma, outputs are right, have the dtype of the inputs, keep a small "
-            "update, and come from a product in this dtype."
+            "outputs": "For each kind of layer in Gemma, outputs must be right, have the dtype of the inputs, keep a "
+            "small update, and come from a product in this dtype."
         },
         ("spec", "add_adapters_in_float32", 60): {
-            "layers": "On a mesh, each layer with LoRA keeps a small update, and the variables do not change."
+            "layers": "On a mesh, each layer with LoRA must keep a small update, and the variables must not change."
         },
         ("train", "add_adapters_in_float32", 120): {
-            "gradients": "The gradients of adapters in bfloat16 have direction and length of those of a twin in "
+            "gradients": "The gradients of adapters in bfloat16 must have direction and length of those of a twin in "
             "float32."
         },
     },

@@ -11,6 +11,7 @@ EXERCISE = Exercise(
     minutes=10,
     prerequisites=(),
     contract=ReviewsPart,
+    learned="Data that is sorted by label must be shuffled as a whole, with a seed, before batches are taken from it.",
     hints=(
         "The file is sorted by label. What does the first batch contain if you take reviews first and shuffle then? "
         "What if you shuffle first? And can you know the number of examples before you have read all of them?",
@@ -24,11 +25,12 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "prepare_reviews", 15): {
-            "text_alone": "Labels are dropped, each run of markup becomes one space, and other text is unchanged.",
-            "too_few": "Too few reviews raise a ValueError that names both numbers; exactly enough do not.",
-            "order": "All reviews are shuffled, and only the seed decides the order, in each process and for any "
-            "iterable.",
-            "full_batches": "There are as many batches as requested, each batch is full, and no review appears twice.",
+            "text_alone": "Labels must be dropped, each run of markup must become one space, and other text must not "
+            "change.",
+            "too_few": "Too few reviews must raise a ValueError that names both numbers; exactly enough must not.",
+            "order": "All reviews must be shuffled, and only the seed may decide the order, in each process and for "
+            "any iterable.",
+            "full_batches": "There must be as many batches as requested, each batch full, and no review twice.",
         }
     },
     remedies={

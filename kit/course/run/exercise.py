@@ -13,12 +13,13 @@ EXERCISE = Exercise(
     hints=(),
     questions={
         ("style", "", 900): {
-            "style_shift": "The run of the bundled preset: the style shifts from lists to reviews, and the loss "
-            "decreases.",
-            "control": "A third of the steps on reviews with shuffled words: the style does not shift.",
+            "style_shift": "In the run of the bundled preset, the style must shift from lists to reviews, and the "
+            "loss decrease.",
+            "control": "After a third of the steps on reviews with shuffled words, the style must not have shifted.",
         },
         ("tpu", "", 3600): {
-            "tutorial": "Gemma 7B: 11,067,392 parameters are trained, the style shifts, and the loss decreases."
+            "tutorial": "With Gemma 7B, 11,067,392 parameters must be trained, the style must shift, and the loss "
+            "decrease."
         },
     },
 )

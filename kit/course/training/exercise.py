@@ -11,6 +11,7 @@ EXERCISE = Exercise(
     minutes=40,
     prerequisites=("reviews", "lora"),
     contract=TrainingPart,
+    learned="A training step is a function of its state: what it does not return, the next step does not see.",
     hints=(
         "A step computes logits, the loss, gradients and new weights. Write down the inputs and outputs of each. What "
         "changes in a step, and how does it reach the next step? The next step does not see what your step does not "
@@ -28,24 +29,24 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "compile_for_finetuning", 90): {
-            "optimizer": "AdamW has the given rate and decay, excludes biases and scales, and shards its moments like "
-            "their variables.",
-            "loss": "The loss is cross-entropy of the next token over logits; neither loss nor accuracy counts "
-            "padding.",
+            "optimizer": "AdamW must have the given rate and decay, exclude biases and scales, and shard its moments "
+            "like their variables.",
+            "loss": "The loss must be cross-entropy of the next token over logits; neither loss nor accuracy may "
+            "count padding.",
         },
         ("train", "finetune", 180): {
-            "fit": "Batches are trained unchanged and in order, for the given epochs and with the callbacks; each "
-            "step matches the unsharded twin."
+            "fit": "Batches must be trained unchanged and in order, for the given epochs and with the callbacks; each "
+            "step must match the unsharded twin."
         },
         ("train", "make_train_step", 180): {
-            "step": "Five steps match the unsharded twin on two meshes, and the state is donated."
+            "step": "Five steps must match the unsharded twin on two meshes, and the state must be donated."
         },
         ("train", "compile_for_finetuning", 240): {
-            "learns": "With your `compile_for_finetuning` and `finetune`, the loss of the bundled model goes down."
+            "learns": "With your `compile_for_finetuning` and `finetune`, the loss of the bundled model must go down."
         },
         ("tpu_compile", "make_train_step", 240): {
-            "v3_8": "Compiled for a TPU v3-8, a step that trains all of Gemma 7B needs no extra memory and sends no "
-            "extra bytes."
+            "v3_8": "Compiled for a TPU v3-8, a step that trains all of Gemma 7B must need no extra memory and send "
+            "no extra bytes."
         },
     },
     foreseen={

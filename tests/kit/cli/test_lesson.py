@@ -23,8 +23,8 @@ def test_the_list(exercises: Path, kit: Kit) -> None:
     assert [(row[0], row[1]) for row in rows] == [(str(number), name) for number, name in enumerate(NAMES, 1)]
     states = {row[1]: line.rstrip() for row, line in zip(rows, output.splitlines()[1:], strict=False)}
     assert states["mesh"].split()[-3:] == ["*", "5", "missing"]
-    assert states["lora"].endswith("written")
-    assert states["training"].endswith("to do")
+    assert states["lora"].endswith("not checked")
+    assert states["training"].endswith("not started")
 
 
 def test_a_lesson_and_a_section_of_it(exercises: Path, kit: Kit) -> None:

@@ -1,12 +1,16 @@
 """The command line as a whole: it starts fast, and an error in its use is one sentence."""
 
+import re
 from pathlib import Path
 
 import pytest
 from command_line import expect_one_sentence, kit, run_python
 
+from kit.cli.main import COMMANDS as COMMANDS_WITH_MODULES
+from kit.cli.main import GROUPS
+
 FRAMEWORKS = {"jax", "keras", "tensorflow", "keras_hub", "numpy"}
-COMMANDS = "run plan export report bundle lesson watch hint reset solution grade doctor dev"
+COMMANDS = "init run plan export report bundle lesson check watch hint reset solution grade doctor dev"
 
 
 @pytest.mark.parametrize(
@@ -28,6 +32,11 @@ def test_help_names_all_commands(tmp_path: Path) -> None:
     assert finished.returncode == 0
     for name in COMMANDS.split():
         assert f"  {name} " in finished.stdout
+    assert re.findall(r"^(\w+):$", finished.stdout, re.M) == ["Options", *GROUPS]
+
+
+def test_each_command_is_in_one_group() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(COMMANDS_WITH_MODULES)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +45,7 @@ def test_help_names_all_commands(tmp_path: Path) -> None:
         (["report"], "kit: Missing argument 'RUN' (`kit report --help`)."),
         (["bundle"], "kit: Missing argument 'FOLDER' (`kit bundle --help`)."),
         (["run", "--batch"], "kit: No such option '--batch'. (Did you mean one of: "),
-        (["rum"], "kit: No such command 'rum'"),
+        (["rum"], "kit: There is no command 'rum': did you mean `kit run`?"),
     ],
 )
 def test_a_usage_error_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:

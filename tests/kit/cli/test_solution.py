@@ -9,8 +9,10 @@ from command_line import Kit, expect_one_sentence
 from exercise_folder import reference_source
 
 from kit.course import lessons
+from kit.course.board import CheckRun
 from kit.course.catalogue import catalogue
 from kit.course.lessons import REFERENCE_FOLDER
+from kit.judge.runner import Runner, Verdict
 
 
 @pytest.mark.parametrize("name", catalogue().names)
@@ -40,6 +42,24 @@ def test_a_solution_is_shown_for_a_solved_exercise(exercises: Path, kit: Kit) ->
         ("passed", "  ", check.asks) for check in catalogue().checks_of("mesh")
     ]
     assert output == kit("solution", "mesh", "--give-up")[1]
+
+
+def test_results_that_are_kept_are_not_found_again(exercises: Path, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has passed is not run, until the module changes."""
+    shutil.copy(REFERENCE_FOLDER / "mesh.py", exercises / "mesh.py")
+    run = CheckRun("exercises", ["mesh"])
+    for check in catalogue().checks_of("mesh")[:-1]:
+        run.add(Verdict(check, None))
+    run.close()
+    asked = []
+    monkeypatch.setattr(Runner, "run", lambda self, impl, check: asked.append(check.name) or Verdict(check, None))
+    assert kit("solution", "mesh")[0] == 0
+    assert asked == ["devices"]
+    assert kit("solution", "mesh")[0] == 0
+    assert asked == ["devices"]
+    (exercises / "mesh.py").write_text(reference_source("mesh") + "\n")
+    assert kit("solution", "mesh")[0] == 0
+    assert len(asked) == 1 + len(catalogue().checks_of("mesh"))
 
 
 def test_a_copy_without_solutions(exercises: Path, kit: Kit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The catalogue of the course describes each exercise in full."""
 
+import re
+
 import pytest
 
 from kit.course.catalogue import catalogue
@@ -30,6 +32,13 @@ def test_cheap_layers_come_first() -> None:
         layers = [list(LAYERS).index(check.layer) for check in exercise.checks]
         assert layers == sorted(layers)
         assert len(layers) > len(exercise.functions)
+
+
+def test_titles_of_checks_are_conditions() -> None:
+    """A title stands beside FAILED, so it must not claim that all is well."""
+    titles = [check.asks for exercise in catalogue().everything for check in exercise.checks]
+    assert len(titles) > 80
+    assert [title for title in titles if not re.search(r"\b(must|may)\b", title) or not title.endswith(".")] == []
 
 
 def test_every_code_has_a_remedy() -> None:

@@ -142,7 +142,7 @@ def test_what_is_asked() -> None:
     assert "run" not in exercises_to_ask((), DEFAULT_LAYERS)
     assert exercises_to_ask((), ("style",)) == ("run",)
     assert exercises_to_ask(("lora", "mesh"), ("spec", "params")) == ("mesh", "lora")
-    with pytest.raises(UserError, match="There is no exercise 'meshes': choose one of mesh, layout"):
+    with pytest.raises(UserError, match="There is no exercise 'meshes': did you mean mesh"):
         exercises_to_ask(("meshes",), DEFAULT_LAYERS)
     with pytest.raises(UserError, match="There is no layer 'quick': choose one of interface, spec"):
         exercises_to_ask((), ("quick",))

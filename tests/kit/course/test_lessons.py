@@ -87,10 +87,14 @@ def test_a_comment_in_an_example_is_no_heading(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(UserError, match=r"no exercise 'meshes': choose one of mesh, layout, .*checkpoint"):
+    with pytest.raises(
+        UserError, match=r"no exercise 'meshes': did you mean mesh.* Choose one of mesh, layout, .*checkpoint"
+    ):
         lesson("meshes")
-    with pytest.raises(UserError, match=r"no heading 'Grids': choose one of .*The grid"):
+    with pytest.raises(UserError, match=r"no heading 'Grids': did you mean The grid"):
         section("mesh", "Grids")
+    with pytest.raises(UserError, match=r"no heading 'The gird': did you mean The grid\? Choose one of "):
+        section("mesh", "The gird")
 
 
 def plain(text: str) -> str:

@@ -39,6 +39,7 @@ CATALOGUE = Catalogue("here:CATALOGUE", "here", Path(), (EXERCISE, RUN))
 
 def test_functions_come_from_the_contract() -> None:
     assert EXERCISE.functions == (Function("first", ("a", "b"), 1, ("c",)), Function("second", (), 0, ("dtype",)))
+    assert [function.arguments for function in EXERCISE.functions] == ["a, b and c", "dtype"]
     assert EXERCISE.functions[0].calls == ((("a", "b"), ("c",)), (("a",), ()), ((), ("a", "b", "c")))
 
 
@@ -57,7 +58,7 @@ def test_the_whole_run_is_no_exercise_and_has_checks() -> None:
 
 
 def test_an_unknown_exercise_is_one_sentence() -> None:
-    with pytest.raises(UserError, match="There is no exercise 'tay': choose one of toy"):
+    with pytest.raises(UserError, match="There is no exercise 'tay': did you mean toy"):
         CATALOGUE.find("tay")
     with pytest.raises(UserError, match="Which exercise"):
         CATALOGUE.find(None)

@@ -1,0 +1,111 @@
+"""``kit check``."""
+
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from kit.parts.implementation import EXERCISES
+
+if TYPE_CHECKING:
+    from kit.course.checking import Answer
+    from kit.judge.catalogue import Check
+    from kit.judge.runner import Verdict
+
+#: Columns of a diagnostic where standard output is not a terminal, and at most.
+WIDTH = 112
+
+
+@click.command("check", context_settings={"show_default": True})
+@click.argument("exercise", required=False)
+@click.option("--layer", "layers", multiple=True, help="Only the checks of this layer; may be repeated.")
+@click.option("--all", "everything", is_flag=True, help="All exercises, unless you name one, and all diagnostics.")
+@click.option("--impl", default=EXERCISES, help="exercises, or a folder with the same modules.")
+@click.option("--platform", default="auto", help="auto, cpu (8 simulated devices), gpu or tpu, as in pytest.")
+def command(exercise: str | None, layers: tuple[str, ...], everything: bool, impl: str, platform: str) -> None:
+    """Check EXERCISE, and stop at the first diagnostic.
+
+    The checks are those of pytest. Without EXERCISE, `kit check` takes those that you have begun
+    and that have not passed, in the order of the course. The exit code is 1 if a check fails.
+    """
+    from kit.cli.console import clock
+    from kit.course.board import CheckRun
+    from kit.course.catalogue import catalogue
+    from kit.course.checking import answers, checks_to_run, what_to_do
+    from kit.judge.runner import Runner
+    from kit.runtime.platform import choose_platform_of_checks
+
+    chosen_platform = choose_platform_of_checks(platform)
+    checks = checks_to_run(exercise, layers, everything, impl, chosen_platform)
+    check_run = CheckRun(impl, list(checks))
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    screen = _Screen(console, one_exercise=len(checks) == 1)
+    with Runner(catalogue(), chosen_platform) as runner, clock(console, "importing the libraries") as shown:
+
+        def begins(check: "Check", number: int, of: int) -> None:
+            shown.change(f"checking {check.exercise}, {number} of {of}")
+
+        for answer in answers(runner, checks, impl, check_run, begins, everything):
+            screen.add(answer)
+    check_run.close()
+    if check_run.problem:
+        click.echo(check_run.problem, err=True)
+    if screen.failed:
+        # What is wrong comes before what is not written yet.
+        first = min(screen.failed, key=lambda verdict: verdict.is_open)
+        _say(console, what_to_do(first, impl))
+        sys.exit(1)
+    console.print()
+    for line in check_run.closing_lines(list(checks)):
+        _say(console, line)
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line, wrapped between words on a terminal."""
+    console.print(Text(line), soft_wrap=not console.is_terminal)
+
+
+class _Screen:
+    """Prints verdicts as they come: a line for each check of one exercise, or for each exercise."""
+
+    def __init__(self, console: Console, one_exercise: bool) -> None:
+        """Print to a console."""
+        self.failed: list[Verdict] = []
+        self._console = console
+        self._one_exercise = one_exercise
+        self._passed = self._open = 0
+
+    def add(self, answer: "Answer") -> None:
+        """Print a verdict."""
+        verdict = answer.verdict
+        if answer.number == 1:
+            self._passed = self._open = 0
+        self._passed += verdict.passed
+        self._open += verdict.is_open
+        if self._one_exercise or not (verdict.passed or verdict.is_open):
+            self._line(verdict)
+        if not verdict.passed:
+            self.failed.append(verdict)
+            if not answer.is_repeated and not verdict.is_open:
+                width = min(self._console.width, WIDTH)
+                self._console.print(Text(f"\n{verdict.as_text(width)}\n"), soft_wrap=True)
+        if answer.number == answer.checks and not self._one_exercise:
+            to_do = f", {self._open} to do" if self._open else ""
+            self._console.print(f"{verdict.check.exercise}: {self._passed} of {answer.checks} checks passed{to_do}")
+
+    def _line(self, verdict: "Verdict") -> None:
+        state, style = ("FAILED", "red")
+        if verdict.passed or verdict.is_open:
+            state, style = ("passed", "green") if verdict.passed else ("to do ", "yellow")
+        exercise = "" if self._one_exercise else f"{verdict.check.exercise}: "
+        asks = f"{exercise}{verdict.check.asks}"
+        if self._console.is_terminal:
+            # The condition that is not met is shown in full; of the others the beginning will do.
+            width = self._console.width - len(state) - 2
+            is_short = verdict.passed or verdict.is_open
+            lines = [textwrap.shorten(asks, width, placeholder=" …")] if is_short else textwrap.wrap(asks, width)
+            asks = f"\n{' ' * (len(state) + 2)}".join(lines)
+        self._console.print(Text.assemble((state, style), "  ", asks), soft_wrap=True)
