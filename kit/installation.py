@@ -1,6 +1,7 @@
 """How this copy of the kit was installed, and commands that work with it. Imports no framework."""
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -30,8 +31,15 @@ def program(name: str) -> str:
     return f"{shlex.quote(sys.executable)} -m {name}"
 
 
+def is_temporary() -> bool:
+    """Whether this environment is one of uvx, which is on the path of one command only."""
+    return re.search(r"/archive-v\d+/", sys.executable) is not None
+
+
 def activation() -> str | None:
-    """The command that puts this environment on the path; None if it is, or cannot be."""
+    """The command that puts the kit's programs on the path; None if they are, or cannot be."""
+    if is_temporary():
+        return f"uv tool install {shlex.quote(DISTRIBUTION + _source())}"
     script = Path(sys.executable).parent / "activate"
     return f"source {shlex.quote(str(script))}" if program("kit") != "kit" and script.is_file() else None
 

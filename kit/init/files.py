@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from kit.course.catalogue import catalogue
+from kit.installation import is_temporary
 from kit.judge.catalogue import WHOLE_RUN
 from kit.parts.implementation import EXERCISES
 
@@ -62,5 +63,7 @@ def _template(name: str) -> str:
 
 def _with_interpreter(settings: str) -> str:
     """The settings of VS Code, with the Python that runs the kit as the default interpreter."""
+    if is_temporary():
+        return settings
     content = json.loads(settings) | {"python.defaultInterpreterPath": sys.executable}
     return json.dumps(content, indent=2) + "\n"

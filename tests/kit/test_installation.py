@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,17 @@ from kit import installation
 from kit.installation import DISTRIBUTION, activation, clone, install_command, new_environment_command, program
 
 ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Distribution:
+    """What pip and uv record of a wheel that they did not find in an index."""
+
+    url: str
+
+    def read_text(self, name: str) -> str | None:
+        assert name == "direct_url.json"
+        return json.dumps({"url": self.url, "archive_info": {}}) if self.url else None
 
 
 @pytest.fixture
@@ -63,6 +75,14 @@ def test_a_program_on_the_path_that_is_another_environments(
     assert activation() == f"source '{environment}/activate'"
 
 
+@pytest.mark.usefixtures("wheel")
+def test_uvx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment is on the path of the command itself, and not on that of the next one."""
+    monkeypatch.setattr(sys, "executable", "/home/me/.cache/uv/archive-v0/sOmE-iD/bin/python")
+    monkeypatch.setattr(installation.metadata, "distribution", lambda name: Distribution("file:///tmp/kit.whl"))
+    assert activation() == f"uv tool install '{DISTRIBUTION} @ file:///tmp/kit.whl'"
+
+
 def test_the_command_works_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It names files that exist from here, and a program that starts."""
     monkeypatch.chdir(tmp_path)
@@ -82,17 +102,10 @@ def test_an_installed_wheel(environment: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("wheel")
-@pytest.mark.parametrize("recorded", [None, {"url": "file:///tmp/kit.whl", "archive_info": {}}])
-def test_a_new_environment_gets_the_same_wheel(recorded: dict | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pip records where a wheel came from that it did not find in an index."""
-
-    class Distribution:
-        def read_text(self, name: str) -> str | None:
-            assert name == "direct_url.json"
-            return json.dumps(recorded) if recorded else None
-
-    monkeypatch.setattr(installation.metadata, "distribution", lambda name: Distribution())
-    kit = f"{DISTRIBUTION}[tpu]" + (" @ file:///tmp/kit.whl" if recorded else "")
+@pytest.mark.parametrize("url", ["", "file:///tmp/kit.whl"])
+def test_a_new_environment_gets_the_same_wheel(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation.metadata, "distribution", lambda name: Distribution(url))
+    kit = f"{DISTRIBUTION}[tpu]" + (" @ file:///tmp/kit.whl" if url else "")
     assert new_environment_command("~/env", "tpu") == (
         f"python3 -m venv --without-pip ~/env && python3 -m pip --python ~/env install '{kit}'"
     )

@@ -37,6 +37,11 @@ def test_vs_code_gets_the_kits_interpreter() -> None:
     assert settings["python.testing.pytestEnabled"] is True
 
 
+def test_vs_code_gets_no_interpreter_that_uvx_may_delete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/home/me/.cache/uv/archive-v0/sOmE-iD/bin/python")
+    assert "python.defaultInterpreterPath" not in json.loads(course_files()[".vscode/settings.json"])
+
+
 def test_assistants_are_tutors() -> None:
     files = tutor_files()
     assert files["CLAUDE.md"].startswith("@AGENTS.md\n")
