@@ -8,6 +8,7 @@ import textwrap
 import click
 
 from kit.course.board import Board, Row
+from kit.parts.implementation import EXERCISES
 
 #: State -> its colour on a terminal.
 COLOURS = {"passed": "green", "failing": "red", "begun": "yellow", "changed since": "yellow", "not checked": "yellow"}
@@ -25,9 +26,11 @@ def show_board(folder: str) -> None:
 
     try:
         board = read_board(find_workspace(folder), folder)
-    except UserError as error:
+    except UserError:
+        if folder != EXERCISES:
+            raise
         # Without exercises this is the first thing that a person types, and no mistake.
-        click.echo(str(error))
+        click.echo("There is no folder exercises/ here, so there is no progress to show.")
         click.echo("`kit run` runs the tutorial with the kit's own parts, and `kit --help` lists the commands.")
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -35,6 +35,7 @@ def command(exercise: str | None, layers: tuple[str, ...], everything: bool, imp
     from kit.course.board import CheckRun
     from kit.course.catalogue import catalogue
     from kit.course.checking import answers, checks_to_run, what_to_do
+    from kit.judge.catalogue import not_checked
     from kit.judge.runner import Runner
     from kit.runtime.platform import choose_platform_of_checks
 
@@ -43,7 +44,9 @@ def command(exercise: str | None, layers: tuple[str, ...], everything: bool, imp
     check_run = CheckRun(impl, list(checks))
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     screen = _Screen(console, one_exercise=len(checks) == 1)
-    with Runner(catalogue(), chosen_platform) as runner, clock(console, "importing the libraries") as shown:
+    # In a pipe, standard output has only the verdicts.
+    progress = console if console.is_terminal else Console(file=sys.stderr, highlight=False)
+    with Runner(catalogue(), chosen_platform) as runner, clock(progress, "importing the libraries") as shown:
 
         def begins(check: "Check", number: int, of: int) -> None:
             shown.change(f"checking {check.exercise}, {number} of {of}")
@@ -59,6 +62,9 @@ def command(exercise: str | None, layers: tuple[str, ...], everything: bool, imp
         _say(console, what_to_do(first, impl))
         sys.exit(1)
     console.print()
+    every = [check for name in checks for check in catalogue().checks_of(name) if not layers or check.layer in layers]
+    if left_out := not_checked(every):
+        _say(console, left_out)
     for line in check_run.closing_lines(list(checks)):
         _say(console, line)
 

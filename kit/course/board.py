@@ -241,9 +241,6 @@ def _saved(file: Path) -> float:
 def _about(row: Row) -> str:
     if row.state == "failing":
         return f"{row.exercise} fails: {row.note.partition(':')[0]}."
-    sentences = {
-        "changed since": "has changed since it was checked",
-        "not checked": "has not been checked",
-        "begun": "is not complete",
-    }
-    return f"{row.exercise} {sentences[row.state]}."
+    if row.state == "begun":
+        return f"{row.exercise}: {row.note.rstrip('.')}."
+    return f"{row.exercise} has {'changed since it was' if row.state == 'changed since' else 'not been'} checked."

@@ -1,10 +1,11 @@
 """`kit` without a command: the board, quick, without a framework, and as wide as the terminal."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from command_line import Kit, expect_one_sentence, kit, run_python
-from exercise_folder import source_of
+from exercise_folder import ROOT, source_of
 
 from kit.checks.diagnosis import Failed
 from kit.cli.board import board_lines
@@ -69,13 +70,21 @@ def test_another_folder(failing: Path, kit: Kit) -> None:
     code, output, _ = kit("--folder", "mine")
     assert code == 0
     assert output.splitlines()[-1] == "Next: kit check reviews --impl=mine"
-    code, output, _ = kit("--folder", "nowhere")
-    assert code == 0
-    assert "there is no such folder here" in output
-    assert "`kit run`" in output
+    code, output, message = kit("--folder", "nowhere")
+    assert (code, output) == (2, "")
+    expect_one_sentence(message, "--folder nowhere: there is no such folder here")
     code, output, message = kit("--folder", "mine", "lesson")
     assert (code, output) == (2, "")
     expect_one_sentence(message, "--folder is for `kit` without a command")
+
+
+def test_without_exercises(tmp_path: Path) -> None:
+    """As after the installation of a wheel: a copy of the kit with nothing beside it."""
+    shutil.copytree(ROOT / "kit", tmp_path / "kit", ignore=shutil.ignore_patterns("__pycache__", "models"))
+    finished = kit(cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.startswith("There is no folder exercises/ here")
+    assert "`kit run`" in finished.stdout
 
 
 def test_a_command_that_does_not_exist(tmp_path: Path) -> None:
