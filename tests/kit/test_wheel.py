@@ -145,7 +145,7 @@ def test_it_works_from_an_empty_folder(environment: Path, tmp_path: Path) -> Non
     assert [line.strip() for line in run("kit init").splitlines()[1:]] == ["kit lesson mesh", "kit check mesh"]
     assert "# The device mesh" in run("kit lesson mesh")
     assert "kit lesson mesh" in run("kit")
-    assert "NOT_IMPLEMENTED: exercises/mesh.py::make_device_mesh" in run("kit check mesh", 1)
+    assert "Next: write make_device_mesh (exercises/mesh.py:" in run("kit check mesh", 1)
     # The environment has no program `pytest`, which is in the one with the packages.
     tests = "python -m pytest tests/exercises/test_mesh.py"
     checks = len(catalogue().checks_of("mesh"))

@@ -26,7 +26,7 @@ def test_the_commands_that_it_prints_work(tmp_path: Path, monkeypatch: pytest.Mo
     script = "; ".join(commands).replace("    kit ", f"    {shlex.quote(sys.executable)} -m kit ")
     finished = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert "# The device mesh" in finished.stdout
-    assert "NOT_IMPLEMENTED: exercises/mesh.py::make_device_mesh" in finished.stdout, finished.stderr
+    assert "Next: write make_device_mesh (exercises/mesh.py:" in finished.stdout, finished.stderr
     assert finished.stderr == ""
     assert finished.returncode == 1
 
