@@ -54,9 +54,9 @@ def pytest_testnodedown(node: Any) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Give a failed check the line of the learner, and the summary the first line of a diagnostic.
+    """Give a failed check the line of the learner, and the summary the code and the cause.
 
-    With CI set in the environment, pytest would repeat all of it.
+    With CI set in the environment, pytest would repeat the whole diagnostic.
     """
     report = yield
     verdict = item.stash.get(VERDICT, None)
@@ -85,7 +85,7 @@ def _locate(failure: ExceptionChainRepr, diagnosis: Diagnosis, impl: str) -> Non
     """Let a failure begin with the code, and be where the learner has to look."""
     crash = failure.reprcrash
     assert crash is not None
-    crash.message = crash.message.removeprefix("Failed: ").partition("\n")[0]
+    crash.message = f"{diagnosis.code}: {diagnosis.cause}".partition("\n")[0]
     if diagnosis.location:
         file, _, line = diagnosis.location.rpartition(":")
         crash.path, crash.lineno = shown(find_parts(impl).folder / file), int(line)
