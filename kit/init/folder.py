@@ -159,7 +159,7 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _cannot_write(folder: Path, error: OSError) -> UserError:
+    file = error.filename or "a file"
     return UserError(
-        f"kit init {folder}: {error.filename or 'a file'} cannot be read or written ({error.strerror}): fix that, and run "
-        "again."
+        f"kit init {folder}: {file} cannot be read or written ({error.strerror}): fix that, and run again."
     )
