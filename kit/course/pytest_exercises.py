@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kit.checks.codes import NOT_IMPLEMENTED
 from kit.course.catalogue import catalogue
 from kit.course.pytest_results import keep
 from kit.errors import UserError
@@ -60,6 +61,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Prepare the platform, and start to import the libraries."""
     for layer, answers in LAYERS.items():
         config.addinivalue_line("markers", f"{layer}: {answers}")
+    beside_the_tests = config.rootpath / EXERCISES
+    if config.option.impl == EXERCISES and not Path(EXERCISES).is_dir() and beside_the_tests.is_dir():
+        # pytest was started in another folder, with the path of a test.
+        config.option.impl = str(beside_the_tests)
     try:
         platform = platform_of(config)
         prepare_environment(platform, DEFAULT_SIMULATED_DEVICES)

@@ -48,7 +48,13 @@ def make_folder(folder: Path) -> int:
 
     Raises UserError if a file would be overwritten or cannot be written. Then nothing is written.
     """
-    files = course_files()
+    try:
+        return _make(folder, course_files())
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+
+
+def _make(folder: Path, files: Mapping[str, str]) -> int:
     if (folder / MANIFEST).is_file():
         command = "kit init --update" if folder == Path() else f"kit init {shlex.quote(str(folder))} --update"
         raise UserError(f"kit init {folder}: this folder has the course already: `{command}` updates it.")
@@ -61,14 +67,11 @@ def make_folder(folder: Path) -> int:
             "`kit init gemma-course`."
         )
     with_manifest = {**files, MANIFEST: Manifest.of(files).as_json()}
-    try:
-        if folder.exists():
-            _place(folder, with_manifest)
-        else:
-            with new_folder(folder) as unfinished:
-                _write(unfinished, with_manifest)
-    except OSError as error:
-        raise _cannot_write(folder, error) from None
+    if folder.exists():
+        _place(folder, with_manifest)
+    else:
+        with new_folder(folder) as unfinished:
+            _write(unfinished, with_manifest)
     return len(files)
 
 
@@ -156,7 +159,7 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _cannot_write(folder: Path, error: OSError) -> UserError:
+    file = error.filename or "a file"
     return UserError(
-        f"kit init {folder}: {error.filename or 'a file'} cannot be written ({error.strerror}): fix that, and run "
-        "again."
+        f"kit init {folder}: {file} cannot be read or written ({error.strerror}): fix that, and run again."
     )

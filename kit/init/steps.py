@@ -5,9 +5,8 @@ import shlex
 from pathlib import Path
 
 from kit.course.catalogue import catalogue
-from kit.init.files import path_of_tests
 from kit.init.folder import Update
-from kit.installation import activation, program
+from kit.installation import activation
 
 
 def first_steps(folder: Path) -> list[str]:
@@ -15,9 +14,7 @@ def first_steps(folder: Path) -> list[str]:
     first = catalogue().names[0]
     lines = [] if folder.resolve() == Path.cwd() else [f"cd {shlex.quote(str(folder))}"]
     activate = activation()
-    lines += [activate] if activate else []
-    pytest = "pytest" if activate else program("pytest")
-    return [*lines, f"kit lesson {first}", f"{pytest} {path_of_tests(first)}"]
+    return [*lines, *([activate] if activate else []), f"kit lesson {first}", f"kit check {first}"]
 
 
 def as_lines(update: Update, folder: Path) -> list[str]:

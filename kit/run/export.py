@@ -1,6 +1,7 @@
 """Export of a trained model as a preset with merged adapters, loadable without the kit."""
 
 import math
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ def merge_and_compare(
         raise UserError(
             f"merge_adapters of {parts.name} changes what the model computes: logits differ by up to {difference:.1e} "
             f"of the largest, and rounding explains at most {LARGEST_DIFFERENCE[options.dtype]:g}; run "
-            "`pytest tests/exercises/test_checkpoint.py`."
+            f"`kit check checkpoint --impl {shlex.quote(parts.name)}`."
         )
     try:
         kept = update_kept(updates)

@@ -4,7 +4,6 @@ import email.message
 import email.parser
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -143,16 +142,18 @@ def test_it_works_from_an_empty_folder(environment: Path, tmp_path: Path) -> Non
     assert "change to the folder that contains it, or write the course into this folder with `kit init`" in run(
         "kit lesson", 2
     )
-    *_, lesson, tests = [line.strip() for line in run("kit init").splitlines()]
-    assert lesson == "kit lesson mesh"
-    assert shlex.split(tests)[-1] == "tests/exercises/test_mesh.py"
-    assert "# The device mesh" in run(lesson)
-    assert "mesh" in run("kit lesson").splitlines()[1]
+    assert [line.strip() for line in run("kit init").splitlines()[1:]] == ["kit lesson mesh", "kit check mesh"]
+    assert "# The device mesh" in run("kit lesson mesh")
+    assert "kit lesson mesh" in run("kit")
+    assert "Next: write make_device_mesh (exercises/mesh.py:" in run("kit check mesh", 1)
+    # The environment has no program `pytest`, which is in the one with the packages.
+    tests = "python -m pytest tests/exercises/test_mesh.py"
     checks = len(catalogue().checks_of("mesh"))
     red = run(tests, 1)
     assert f"{checks} failed" in red
     assert "NOT_IMPLEMENTED: exercises/mesh.py::make_device_mesh" in red
     run("kit solution mesh --give-up > exercises/mesh.py")
     assert f"{checks} passed" in run(tests)
+    assert "kit lesson layout" in run("kit")
     assert "nothing to do" in run("kit init --update")
     assert "clone the repository" in run("kit bundle stick", 2)

@@ -10,7 +10,7 @@ from kit.cli.main import COMMANDS as COMMANDS_WITH_MODULES
 from kit.cli.main import GROUPS
 
 FRAMEWORKS = {"jax", "keras", "tensorflow", "keras_hub", "numpy"}
-COMMANDS = "run plan export report bundle lesson check watch hint reset solution grade doctor dev"
+COMMANDS = "init run plan export report bundle lesson check watch hint reset solution grade doctor dev"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """A folder is written completely or not at all, and an update keeps what a learner wrote."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +63,13 @@ def test_pytest_checks_it(course: Path) -> None:
     assert "Traceback" not in finished.stdout + finished.stderr
 
 
+def test_pytest_checks_it_from_another_folder(course: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"course/{MESH_TESTS}"]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=course.parent, check=False)
+    assert f"{len(catalogue().checks_of('mesh'))} failed" in finished.stdout, finished.stderr
+    assert "mesh.py::make_device_mesh (line " in finished.stdout
+
+
 def test_an_existing_folder_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text(MINE)
     (tmp_path / "exercises").mkdir()
@@ -115,7 +124,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, e
         write(file, text)
 
     monkeypatch.setattr(init_folder, "write_text", write_until_full)
-    with pytest.raises(UserError, match=r"test_mesh\.py cannot be written \(No space left on device\)"):
+    with pytest.raises(UserError, match=r"test_mesh\.py cannot be read or written \(No space left on device\)"):
         make_folder(folder)
     assert list(tmp_path.rglob("*")) == ([folder] if exists else [])
     monkeypatch.undo()
@@ -232,6 +241,8 @@ def test_a_manifest_that_cannot_be_used(course: Path, content: str | None, messa
 @pytest.mark.parametrize("path", ["notes.txt", "notes.txt/course"])
 def test_a_folder_that_cannot_be_made(tmp_path: Path, path: str) -> None:
     (tmp_path / "notes.txt").write_text(MINE)
-    with pytest.raises(UserError, match=r"this is a file: choose a folder|cannot be written \(Not a directory\)"):
+    with pytest.raises(
+        UserError, match=r"this is a file: choose a folder|cannot be read or written \(Not a directory\)"
+    ):
         make_folder(tmp_path / path)
     assert content_of(tmp_path) == {"notes.txt": MINE.encode()}
