@@ -4,7 +4,8 @@ LoRA of rank 4, float32 and bfloat16, 8 examples of 128 and of 1,024 tokens. A c
 step, computed in up to two passes:
 
 1. Two models with few blocks are compiled with `--effort quick`, and extrapolated: or all blocks,
-   if few do not stand for all. Where the arguments alone do not fit, nothing is compiled.
+   if few do not stand for all. Nothing is compiled where the weights alone do not fit, or where 128
+   tokens already do not: such a cell has a lower bound of the peak.
 2. If that peak is within a tenth of the usable memory, the whole step is compiled with full effort.
 
 The mesh has the largest axis "model" that divides the devices and the query heads; the axis "batch"
@@ -25,12 +26,13 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kit.models.architectures import ARCHITECTURES
 from kit.models.blocks import few_blocks
+from kit.runtime.platform import prepare_environment
 from kit.tpu.topologies import find_topology
 
 ROOT = Path(__file__).parents[1]
@@ -120,47 +122,40 @@ def plan(cell: Cell, layers: str, effort: str) -> dict[str, Any]:
     return json.loads(printed.getvalue())
 
 
-def compile_cell(cell: Cell, whole: bool) -> dict[str, Any]:
+def compute_cell(cell: Cell, whole: bool) -> dict[str, Any]:
     """What a cell's line has."""
     started, cpu = time.perf_counter(), time.process_time()
-    few, effort = few_blocks(ARCHITECTURES[cell.model]), "full" if whole else "quick"
-    if few and not whole and not arguments_alone_are_too_much(cell):
-        made = plan(cell, f"{few[0]},{few[1]}", effort)
+    line = {**asdict(cell), "mesh": f"{cell.mesh[0]}x{cell.mesh[1]}", "effort": "full" if whole else "quick"}
+    usable, at_least = lower_bound(cell)
+    if at_least > usable:
+        line |= {"fits": False, "compiled": [], "at_least": at_least, "usable": usable}
     else:
-        made = plan(cell, "all", effort)
-    device = made["per_device"]
-    return {
-        **asdict(cell),
-        "mesh": f"{cell.mesh[0]}x{cell.mesh[1]}",
-        "fits": made["fits"],
-        "effort": effort,
-        "compiled": made["layers"]["compiled"],
-        "peak": device["peak_bytes"],
-        "arguments": device["arguments_bytes"],
-        "temporaries": device["temporary_bytes"],
-        "usable": device["usable_bytes"],
-        "seconds": round(time.perf_counter() - started, 1),
-        "cpu_seconds": round(time.process_time() - cpu, 1),
-    }
+        few = few_blocks(ARCHITECTURES[cell.model])
+        made = plan(cell, f"{few[0]},{few[1]}" if few and not whole else "all", line["effort"])
+        device = made["per_device"]
+        line |= {"fits": made["fits"], "compiled": made["layers"]["compiled"], "peak": device["peak_bytes"]}
+        line |= {"arguments": device["arguments_bytes"], "temporaries": device["temporary_bytes"], "usable": usable}
+    line |= {"seconds": round(time.perf_counter() - started, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
+    return line
 
 
-def arguments_alone_are_too_much(cell: Cell) -> bool:
-    """Whether all devices together are too small for the weights, so that no compile is needed."""
-    from kit.runtime.platform import prepare_environment
-
+def lower_bound(cell: Cell) -> tuple[int, int]:
+    """Usable bytes of a device, and those it needs at least: weights, or a shorter peak."""
     topology = find_topology(cell.slice)
     prepare_environment("cpu", topology.devices)
     from kit.models.weightless import weightless_variables
     from kit.tpu.compiler import usable_nbytes
 
     weights = sum(one.nbytes for one in weightless_variables(ARCHITECTURES[cell.model], dtype=cell.dtype))
-    return weights > topology.devices * usable_nbytes(topology)
+    shorter = [line for other, line in finished().items() if replace(other, length=cell.length) == cell]
+    peaks = [line.get("peak", 0) for line in shorter if line["length"] < cell.length]
+    return usable_nbytes(topology), max(weights // topology.devices, *peaks, 0)
 
 
 def work(todo: list[tuple[dict[str, Any], bool]]) -> None:
     """Compute cells with one number of devices, and write each as soon as it is done."""
     for fields, whole in todo:
-        line = json.dumps(compile_cell(Cell(**fields), whole))
+        line = json.dumps(compute_cell(Cell(**fields), whole))
         with RESULTS.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
@@ -234,7 +229,7 @@ def _shown(cell: dict[str, Any] | None) -> str:
     if cell is None:
         return "?"
     if not cell["compiled"]:
-        return f"**> {cell['arguments'] / 1e9:.1f}**"
+        return f"**> {cell['at_least'] / 1e9:.1f}**"
     peak = f"{'~' if cell['effort'] == 'quick' else ''}{cell['peak'] / 1e9:.2f}"
     return peak if cell["fits"] else f"**{peak}**"
 

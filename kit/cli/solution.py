@@ -25,7 +25,7 @@ def command(exercise: str | None, give_up: bool, folder: str) -> None:
 
 
 def _require_passed(exercise: str, folder: str) -> None:
-    from kit.cli.console import ConsoleNarrator
+    from kit.cli.console import ConsoleNarrator, print_line
     from kit.course.catalogue import catalogue
     from kit.course.workspace import find_workspace
     from kit.judge.catalogue import available, not_checked
@@ -46,7 +46,7 @@ def _require_passed(exercise: str, folder: str) -> None:
             work.count(number, len(checks), check.asks)
             diagnosis = runner.run(impl, check).diagnosis
             # Standard output has only the solution, so that it can be redirected to a file.
-            click.echo(f"{'passed' if diagnosis is None else 'FAILED'}  {check.asks}", err=True)
+            print_line(f"{'passed' if diagnosis is None else 'FAILED'}  {check.asks}", sys.stderr)
             if diagnosis is not None:
                 tests = f"pytest tests/exercises/test_{exercise}.py" + (
                     "" if folder == EXERCISES else f" --impl={folder}"

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Literal
 
 from kit.errors import UserError
+from kit.runtime.freed_memory import keep_freed_memory
 from kit.runtime.keras_hub_texts import prepare_keras_hub
 from kit.runtime.optional_imports import PreparedModules, keep_optional_libraries_out
 from kit.runtime.processes import SINGLE_PROCESS, Processes, connect
@@ -129,8 +130,9 @@ def prepare_environment(
     """Set the variables that jax, XLA and Keras read when they are imported.
 
     ``simulated_devices`` counts for the CPU. With ``tensorflow`` TensorFlow may be imported, and
-    Keras imports what it finds, as in the process of another project. With ``deterministic`` a GPU computes the same in each process;
-    the CPU and a TPU do so anyway. Raises UserError if JAX has already started with other devices.
+    Keras imports what it finds, as in the process of another project. With ``deterministic`` a GPU
+    computes the same in each process; the CPU and a TPU do so anyway. Raises UserError
+    if JAX has already started with other devices.
     """
     if "jax" in sys.modules and not _jax_can_still_be_set(platform, simulated_devices):
         raise UserError(
@@ -255,6 +257,8 @@ def start(
     processes = processes or SINGLE_PROCESS
     chosen, simulated = choose_devices(platform, devices, processes)
     prepare_environment(chosen, simulated)
+    if chosen == "cpu" and simulated == 1:
+        keep_freed_memory()
     connect(processes)
     import jax
 
