@@ -90,8 +90,8 @@ def row(name: str, folder: Path) -> str:
     silence, since = max((after - before, before) for before, after in pairwise(moments))
     after_key = f", {ended - pressed:.2f} s after the key" if pressed else ""
     return (
-        f"{name:<30} {moments[1]:>6.2f} s {silence:>8.2f} s at {since:>5.1f} s {ended:>8.1f} s {len(terminal.printed):>8,} "
-        f"{widest_line(terminal.printed):>4}  exit {terminal.returncode}{after_key}"
+        f"{name:<30} {moments[1]:>6.2f} s {silence:>8.2f} s at {since:>5.1f} s {ended:>8.1f} s "
+        f"{len(terminal.printed):>8,} {widest_line(terminal.printed):>4}  exit {terminal.returncode}{after_key}"
     )
 
 

@@ -76,7 +76,7 @@ class Terminal:
         return True
 
     def read_until(self, text: bytes, begin: int = 0, seconds: float = 120) -> bool:
-        """Read until a text is printed after ``begin`` bytes; False if the command or the time ends."""
+        """Read until a text is printed after ``begin`` bytes; False if it never is."""
         until = time.monotonic() + seconds
         while text not in self.printed[begin:]:
             if time.monotonic() > until or not self.read(0.01):

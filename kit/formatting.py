@@ -50,3 +50,14 @@ def format_bytes(number: float) -> str:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.2f} GB"
+
+
+def shortened(cell: str, limit: int) -> str:
+    """One line of at most ``limit`` characters. A path keeps its beginning and its end."""
+    line = " ".join(cell.split())
+    if len(line) <= limit:
+        return line
+    if "/" in line and " " not in line:
+        end = (limit - 1) * 2 // 3
+        return line[: limit - 1 - end] + "…" + line[len(line) - end :]
+    return line[: limit - 1] + "…"

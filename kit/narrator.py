@@ -33,13 +33,13 @@ class Work:
 
 
 def modules_so_far() -> str:
-    """How many modules are imported: a detail that shows that an import goes on."""
+    """How many modules are imported: a detail that shows that an import continues."""
     return f"{len(sys.modules):,} modules"
 
 
 @dataclass
 class Narrator:
-    """Receives the reports of a command and prints nothing; ``kit.cli.console`` has one that prints."""
+    """Receives the reports of a command and prints nothing; ``kit.cli.console`` prints."""
 
     #: Titles of the steps so far.
     titles: list[str] = field(default_factory=list)

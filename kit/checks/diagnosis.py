@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kit.checks.codes import COMMON_CODES, NOT_IMPLEMENTED
-from kit.formatting import without_escapes
+from kit.formatting import shortened, without_escapes
 
 WIDTH = 112
 _WHOLE_WORDS: dict[str, Any] = {"break_on_hyphens": False, "break_long_words": False}
@@ -56,7 +56,7 @@ class Diagnosis:
         )
 
     def for_terminal(self, exercise: str = "") -> str:
-        """The diagnostic as text that fits the terminal; where there is none, as :meth:`as_text`."""
+        """The diagnostic as text that fits the terminal, or :meth:`as_text` without one."""
         columns = shutil.get_terminal_size((0, 0)).columns
         if not columns:
             return self.as_text(exercise)
@@ -123,29 +123,18 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
     limit = 64 if len(headings) > 2 else 90
-    shown = [tuple(_shortened(cell, limit) for cell in row) for row in (headings, *rows)]
+    shown = [tuple(shortened(cell, limit) for cell in row) for row in (headings, *rows)]
     widths = [max(len(row[column]) for row in shown) for column in range(len(headings))]
     if width is not None:
         widths = _fitting(widths, width - len("    ") - len("  ") * (len(widths) - 1))
-        shown = [tuple(map(_shortened, row, widths)) for row in shown]
+        shown = [tuple(map(shortened, row, widths)) for row in shown]
     padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in shown]
     return ["    " + "  ".join(row).rstrip() for row in padded]
 
 
-def _fitting(widths: Sequence[int], room: int) -> list[int]:
+def _fitting(widths: Sequence[int], width: int) -> list[int]:
     """The widths of columns, of which the widest are made narrower until all fit."""
     found = list(widths)
-    while sum(found) > room and max(found) > LEAST_COLUMN:
+    while sum(found) > width and max(found) > LEAST_COLUMN:
         found[found.index(max(found))] -= 1
     return found
-
-
-def _shortened(cell: str, limit: int) -> str:
-    """One line of at most ``limit`` characters. A path keeps its beginning and its end."""
-    line = " ".join(cell.split())
-    if len(line) <= limit:
-        return line
-    if "/" in line and " " not in line:
-        end = (limit - 1) * 2 // 3
-        return line[: limit - 1 - end] + "…" + line[len(line) - end :]
-    return line[: limit - 1] + "…"

@@ -23,7 +23,7 @@ def command(folder: Path, python: str | None, platform: str | None, tpu: bool) -
     """
     from kit.bundle.folder import make_bundle
     from kit.bundle.targets import find_target
-    from kit.cli.console import ConsoleNarrator
+    from kit.cli.console import ConsoleNarrator, print_line
     from kit.errors import UserError
     from kit.formatting import format_bytes
 
@@ -33,7 +33,7 @@ def command(folder: Path, python: str | None, platform: str | None, tpu: bool) -
     with ConsoleNarrator(sys.stderr).working("collecting") as work:
 
         def report(text: str) -> None:
-            click.echo(text)
+            print_line(text)
             work.begin(text)
 
         manifest = make_bundle(folder, target, ("tpu",) if tpu else (), report)

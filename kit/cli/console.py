@@ -23,6 +23,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from kit.formatting import shortened
 from kit.narrator import Narrator, Work
 
 #: Without a terminal: seconds until the first line about something, and between two lines.
@@ -32,6 +33,9 @@ SECONDS_BETWEEN_LINES = 5.0
 WIDTH_WITHOUT_TERMINAL = 118
 #: Columns of a bar, at least.
 LEAST_BAR = 8
+#: Characters of a path that is shortened, at least, and what no path has.
+LEAST_PATH = 20
+_IS_NO_PATH = re.compile(r"[\s*|?()\[\]]")
 #: Stands for a space at which no line may end.
 _SPACE_IN_COMMAND = "\0"
 #: Variables that a kernel of Jupyter, Colab or Kaggle sets, which shows no redrawn lines.
@@ -76,9 +80,32 @@ def wrap(text: str, width: int, indent: str = "") -> list[str]:
     return [line.replace(_SPACE_IN_COMMAND, " ") for line in lines]
 
 
+def print_line(text: str, file: TextIO | None = None) -> None:
+    """Print a line above the one about what is being done, into which click would write."""
+    print(text, file=file or sys.stdout, flush=True)
+
+
 def plain_table() -> Table:
     """A table without lines."""
     return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+
+
+def fitting_rows(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    """The rows of a table with its paths shortened in their middle, as far as the width needs it.
+
+    Patterns and sentences are left to be wrapped.
+    """
+    found = [list(row) for row in rows]
+    widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
+    excess = sum(widths) + 2 * (len(widths) - 1) - width
+    for column, widest in sorted(enumerate(widths), key=lambda item: -item[1]):
+        cells = [row[column] for row in found]
+        if excess > 0 and any("/" in cell for cell in cells) and not any(_IS_NO_PATH.search(cell) for cell in cells):
+            kept = max(widest - excess, LEAST_PATH)
+            excess -= widest - kept
+            for row in found:
+                row[column] = shortened(row[column], kept)
+    return found
 
 
 class _WorkLine:
@@ -95,8 +122,8 @@ class _WorkLine:
         if work.total:
             right = f" {work.done:,} of {work.total:,}" + right
         free = width - 6 - len(right)
-        if work.total and (room := free - len(left) - 1) >= LEAST_BAR:
-            bar = ProgressBar(work.total, work.done, width=room)
+        if work.total and (bar_width := free - len(left) - 1) >= LEAST_BAR:
+            bar = ProgressBar(work.total, work.done, width=bar_width)
         line = Table.grid()
         parts: list[Text | ProgressBar | Spinner] = [Text("    "), self._spinner, Text(" ")]
         parts += [Text(left if len(left) <= free else left[: max(0, free - 1)] + "…")]
@@ -123,7 +150,7 @@ class ConsoleNarrator(Narrator):
     """Prints each step as it begins, its evidence as it is found, and what takes long meanwhile."""
 
     def __init__(self, file: TextIO | None = None, plain: bool = False) -> None:
-        """Print to a file, by default the present standard output; ``plain`` redraws no line there."""
+        """Print to a file, by default standard output; ``plain`` redraws no line there."""
         super().__init__()
         self._console = make_console(file, plain)
         self._redraws = self._console.is_terminal
@@ -162,7 +189,7 @@ class ConsoleNarrator(Narrator):
         for column, heading in enumerate(headings):
             numeric = all(row[column].replace(",", "")[:1].isdigit() or not row[column] for row in rows)
             table.add_column(Text(heading), justify="right" if numeric else "left", overflow="fold")
-        for row in rows:
+        for row in fitting_rows(headings, rows, self._console.width - 4):
             table.add_row(*map(Text, row))
         self.print(Padding(table, (0, 0, 0, 4), expand=False))
 
@@ -171,7 +198,7 @@ class ConsoleNarrator(Narrator):
         self._lines(text.strip(), style="italic")
 
     def progress(self, step: int, steps: int, mean_loss: float) -> None:
-        """Move the bar of the present work, and print a line after each tenth of the steps in a pipe."""
+        """Move the bar; in a pipe, print a line after each tenth of the steps."""
         if self._works:
             work = self._works[-1]
             if not work.done:

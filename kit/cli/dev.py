@@ -33,12 +33,14 @@ def working(what: str) -> contextlib.AbstractContextManager[Work]:
 
 def counted(work: Work, as_text: Callable[[Any], str]) -> Callable[[Any], None]:
     """A function that prints a result, and counts it."""
+    from kit.cli.console import print_line
+
     count = 0
 
     def report(result: Any) -> None:
         nonlocal count
         count += 1
-        click.echo(as_text(result))
+        print_line(as_text(result))
         work.now(f"{count} so far")
 
     return report
@@ -178,6 +180,7 @@ def mistakes(exercises: tuple[str, ...]) -> None:
 
     names = tuple(catalogue().find(name).name for name in exercises) or catalogue().names
     prepare_environment("cpu", 8)
+    from kit.cli.console import print_line
     from kit.dev.mistakes import LEAST_PAIRS, LEAST_SINGLES, shares, walk_mistakes
 
     walked = []
@@ -185,9 +188,9 @@ def mistakes(exercises: tuple[str, ...]) -> None:
         for one in walk_mistakes(names):
             walked.append(one)
             work.now(f"{len(walked)} checks")
-            click.echo(one.as_row())
+            print_line(one.as_row())
             for made, given in (*one.result.ambiguous_singles, *one.result.ambiguous_pairs):
-                click.echo(
+                print_line(
                     f"    {' + '.join(sorted(made))} looks like {' + '.join(sorted(given)) or 'a right solution'}"
                 )
     if not walked:

@@ -63,7 +63,7 @@ def command(
     if without:
         click.echo(f"skipped, because they contain no exercises: {', '.join(without)}", err=True)
 
-    from kit.cli.console import ConsoleNarrator
+    from kit.cli.console import ConsoleNarrator, print_line
 
     graded = 0
 
@@ -73,7 +73,7 @@ def command(
         work.count(graded, len(learners) * len(chosen), f"{learner.name}, {grade.exercise}")
         if not unchanged and grade.state in ("right", "wrong"):
             codes = ", ".join(grade.codes) or "all right"
-            click.echo(f"{learner.name}, {grade.exercise}: {grade.passed} of {grade.checks}, {codes}")
+            print_line(f"{learner.name}, {grade.exercise}: {grade.passed} of {grade.checks}, {codes}")
 
     with ConsoleNarrator(sys.stderr).working("judging") as work:
         found = grade_class(learners, chosen, chosen_layers, grades_file, report_grade, at_once, judge_all)

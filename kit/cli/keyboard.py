@@ -41,7 +41,7 @@ class Keyboard:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
     def has(self, keys: str, timeout: float = 0.0) -> bool:
-        """Whether one of these keys has been pressed, after waiting for any key for so many seconds."""
+        """Whether one of these keys was pressed; waits for any key for ``timeout`` seconds."""
         while select.select([sys.stdin], [], [], timeout)[0]:
             read = os.read(sys.stdin.fileno(), 64).decode(errors="ignore").lower()
             if not read:  # the terminal is closed
@@ -51,5 +51,5 @@ class Keyboard:
         return any(key in keys for key in self._pressed)
 
     def take(self, timeout: float) -> str:
-        """The next key, or an empty text after so many seconds."""
+        """The next key, or an empty text after ``timeout`` seconds."""
         return self._pressed.popleft() if self.has(self._keys, 0.0 if self._pressed else timeout) else ""

@@ -119,7 +119,7 @@ def command(preset: str, topologies: bool, picture: Path | None, as_json: bool, 
     from kit.cli.console import ConsoleNarrator
 
     # Standard output has only the plan.
-    narrator = Narrator() if as_json else ConsoleNarrator(sys.stderr)
+    narrator = ConsoleNarrator(sys.stderr)
     redirected = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
     with redirected, narrator.working("reading the options"):
         if picture is not None:

@@ -26,7 +26,7 @@ def command(exercise: str | None, give_up: bool, folder: str) -> None:
 
 
 def _require_passed(exercise: str, folder: str) -> None:
-    from kit.cli.console import ConsoleNarrator
+    from kit.cli.console import ConsoleNarrator, print_line
     from kit.course.board import CheckRun, option
     from kit.course.catalogue import catalogue
     from kit.course.results import ResultsFile, current, module_hash
@@ -58,7 +58,7 @@ def _require_passed(exercise: str, folder: str) -> None:
                 check_run.add(verdict)
                 code = verdict.diagnosis.code if verdict.diagnosis else ""
             # Standard output has only the solution, so that it can be redirected to a file.
-            click.echo(f"{'FAILED' if code else 'passed'}  {check.asks}", err=True)
+            print_line(f"{'FAILED' if code else 'passed'}  {check.asks}", sys.stderr)
             if code:
                 again = f"kit check {exercise}{option(folder)}"
                 raise UserError(

@@ -74,7 +74,7 @@ class WatchScreen:
         return True
 
     def _check(self) -> Outcome | None:
-        """Check the exercise and show the outcome; None if a save or a key has stopped it."""
+        """Check the exercise and show the outcome; None if a new file or a key stopped it."""
         exercise = self._exercise
         self._clear()
         try:

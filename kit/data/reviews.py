@@ -32,7 +32,7 @@ _MARKUP = re.compile(r"<br\s*/?>")
 
 
 def without_markup(text: str) -> str:
-    """The text with each run of ``<br />``, and the white space around it, replaced by one space."""
+    """The text with one space for each run of ``<br />`` and the white space around it."""
     if "<br" not in text:
         return text.strip()
     # A pattern with the white space would take five times as long.

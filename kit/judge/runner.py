@@ -58,7 +58,7 @@ class Verdict:
 
 Job = Generator[Check, Verdict, None]
 
-#: Seconds between two questions whether to stop, and until a process that is asked to end is killed.
+#: Seconds between two questions whether to stop, and until a process that does not end is killed.
 SECONDS_BETWEEN_QUESTIONS = 0.05
 PATIENCE = 2.0
 

@@ -199,7 +199,7 @@ def _damaged_weights(folder: Path) -> Iterator[Path]:
 
 
 def _from_kaggle(name: str) -> Preset:
-    # A name with a typing mistake is refused before KerasHub and JAX are imported, which takes seconds.
+    # An unknown name is refused before KerasHub and JAX are imported, which takes seconds.
     if "://" not in name and (names := _names_in_kerashub()) and name not in names:
         raise _unknown(name, names)
     import keras_hub

@@ -131,8 +131,9 @@ def prepare_environment(
     """Set the variables that jax, XLA and Keras read when they are imported.
 
     ``simulated_devices`` counts for the CPU. With ``tensorflow`` TensorFlow may be imported, and
-    Keras imports what it finds, as in the process of another project. With ``deterministic`` a GPU computes the same in each process;
-    the CPU and a TPU do so anyway. Raises UserError if JAX has already started with other devices.
+    Keras imports what it finds, as in the process of another project. With ``deterministic`` a GPU
+    computes the same in each process; the CPU and a TPU do so anyway. Raises UserError
+    if JAX has already started with other devices.
     """
     if "jax" in sys.modules and not _jax_can_still_be_set(platform, simulated_devices):
         raise UserError(

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from kit.cli import console
-from kit.cli.console import ConsoleNarrator, can_redraw, wrap
+from kit.cli.console import ConsoleNarrator, can_redraw, fitting_rows, print_line, wrap
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
@@ -127,7 +127,7 @@ def test_the_cursor_is_back_if_the_process_ends_at_once(terminal: Terminal) -> N
 
 
 def test_training_counts_steps(terminal: Terminal) -> None:
-    """The first step compiles; from then on there is a bar, on a terminal without a line per step."""
+    """The first step compiles; then there is a bar, and on a terminal no line per step."""
     narrator = ConsoleNarrator(terminal)
     with narrator.working("compiling the training step") as work:
         wait_for(lambda: "compiling the training step" in terminal.getvalue())
@@ -142,3 +142,26 @@ def test_what_is_copied_stays_whole() -> None:
     assert lines == ["export the trained model as a preset:", command]
     # Longer than a line, but still in one piece.
     assert wrap(f"a path: {'x' * 60}", 40) == ["a path:", "x" * 60]
+
+
+def test_paths_of_a_table_are_shortened_in_their_middle() -> None:
+    """As far as the width needs it; what is no path is wrapped, and not shortened."""
+    path, pattern = "decoder_block_N/attention/attention_output", "decoder_block.*attention.*(query|key|value)/kernel"
+    rows = [("rule 3", path, "all-reduce"), ("rule 1", "token_embedding", "all-gather")]
+    headings = ("rule", "layer", "collective")
+    assert fitting_rows(headings, rows, 80) == [list(row) for row in rows]
+    (_, shown, kind), others = fitting_rows(headings, rows, 50)
+    assert len("rule 3") + len(shown) + len(kind) + 4 == 50
+    assert shown.startswith("decoder_")
+    assert shown.endswith("/attention_output")
+    assert others == ["rule 1", "token_embedding", "all-gather"]
+    assert fitting_rows(("rule", "pattern"), [("1", pattern)], 40) == [["1", pattern]]
+
+
+def test_a_printed_line_is_above_the_line_of_the_work(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", terminal)
+    with ConsoleNarrator().working("judging"):
+        wait_for(lambda: "judging" in terminal.getvalue())
+        print_line("ada, mesh: 4 of 4")
+    # The line of the work was cleared before.
+    assert "\x1b[2Kada, mesh: 4 of 4\n" in terminal.getvalue()

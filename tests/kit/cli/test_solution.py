@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import Kit, expect_one_sentence
+from command_line import Kit, expect_one_sentence, without_progress
 from exercise_folder import reference_source
 
 from kit.course import lessons
@@ -38,7 +38,7 @@ def test_a_solution_is_shown_for_a_solved_exercise(exercises: Path, kit: Kit) ->
     shutil.copy(REFERENCE_FOLDER / "mesh.py", exercises / "mesh.py")
     code, output, message = kit("solution", "mesh")
     assert code == 0
-    assert [line.partition("  ") for line in message.splitlines() if not line.startswith("    ")] == [
+    assert [line.partition("  ") for line in without_progress(message).splitlines()] == [
         ("passed", "  ", check.asks) for check in catalogue().checks_of("mesh")
     ]
     assert output == kit("solution", "mesh", "--give-up")[1]

@@ -44,7 +44,7 @@ def expect(terminal: Terminal, text: str, seconds: float = 120) -> None:
 
 
 def test_saves_keys_and_ctrl_c(folder: Path, terminal: Terminal) -> None:
-    """The first exercise passes, so the next one is checked and shown, up to its first diagnostic."""
+    """The first exercise passes, so the next one is checked, up to its first diagnostic."""
     expect(terminal, "REVIEWS_LABELS_KEPT")
     expect(terminal, "q quit")
     assert "exercise 2 of 2   1 of 2 passed" in screen(terminal)
@@ -93,7 +93,7 @@ def test_q_ends_it_while_it_imports(terminal: Terminal) -> None:
 
 
 def test_plain_lines(folder: Path) -> None:
-    """No escape sequences and no keys, also on a terminal; a save is checked."""
+    """No escape sequences and no keys, also on a terminal; what is saved is checked."""
     terminal = Terminal([*KIT, "watch", "--plain", "mesh", "--impl", str(folder)], folder.parent)
     try:
         assert terminal.read_until(b"Save a file to check it."), terminal.printed

@@ -1,4 +1,4 @@
-"""Keras without pandas, scikit-learn and matplotlib until they are used, in processes of their own."""
+"""Keras without pandas, scikit-learn and matplotlib until they are used."""
 
 import subprocess
 import sys
@@ -26,13 +26,13 @@ def test_keras_imports_none_of_them() -> None:
 
 
 def test_keras_alone_imports_them() -> None:
-    """The reason for the module; if this fails, Keras does without, and the module is superfluous."""
+    """The reason for the module: if this fails, it is superfluous."""
     assert run(f"import keras\nprint({LOADED})", "import os; os.environ['KERAS_BACKEND'] = 'jax'\n") != "[]"
 
 
 @pytest.mark.parametrize("order", ["import keras, pandas", "import pandas, keras"])
 def test_fit_takes_a_data_frame(order: str) -> None:
-    """Series and DataFrame give the same loss as arrays, and are shuffled and split as arrays are."""
+    """Series and DataFrame give the same loss as arrays, with a validation split."""
     code = f"""
 {order}
 import numpy as np
