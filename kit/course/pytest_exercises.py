@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from kit.checks.codes import NOT_IMPLEMENTED
 from kit.course.catalogue import catalogue
 from kit.course.pytest_results import keep
 from kit.errors import UserError
