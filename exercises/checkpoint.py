@@ -77,8 +77,8 @@ def merge_adapters(model: keras_hub.models.CausalLM) -> None:
     """Add each adapter to its kernel, in place: outputs stay the same and nothing is trainable."""
     for layer in model.backbone._flatten_layers(include_self=False):
         if getattr(layer, "lora_enabled", False):
-            # Task 4: Add the layer's adapter to `layer._kernel`, then set the adapter to zero: A, B or
-            # both. Keras scales the product of `lora_kernel_a` and `lora_kernel_b` by
+            # Task 4: Add the layer's adapter to `layer._kernel`, then set the adapter to zero: A, B
+            # or both. Keras scales the product of `lora_kernel_a` and `lora_kernel_b` by
             # lora_alpha / lora_rank.
             raise NotImplementedError("checkpoint, task 4")
     model.backbone.trainable = False

@@ -92,8 +92,8 @@ def merge_adapters(model: keras_hub.models.CausalLM) -> None:
     for layer in model.backbone._flatten_layers(include_self=False):
         if getattr(layer, "lora_enabled", False):
             # region task 4
-            #: Add the layer's adapter to `layer._kernel`, then set the adapter to zero: A, B or
-            #: both. Keras scales the product of `lora_kernel_a` and `lora_kernel_b` by
+            #: Add the layer's adapter to `layer._kernel`, then set the adapter to zero: A, B
+            #: or both. Keras scales the product of `lora_kernel_a` and `lora_kernel_b` by
             #: lora_alpha / lora_rank.
             # The property `layer.kernel` is this sum, but rounded to the compute dtype.
             scale = layer.lora_alpha / layer.lora_rank

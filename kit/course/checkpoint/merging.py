@@ -146,8 +146,8 @@ def _judge_adapters(before: State, *merged: State) -> None:
         if kept:
             raise Failed(
                 "NOT_AS_EXPECTED",
-                f"The adapters of {len(kept)} layers are switched off, and not set to zero: A B is added to the kernel, "
-                "and A and B keep their values.",
+                f"The adapters of {len(kept)} layers are switched off, and not set to zero: A B is added to the "
+                "kernel, and A and B keep their values.",
                 ("largest entry of A B", "expected", "yours"),
                 [(path.removesuffix("/lora_kernel_"), 0, f"{largest[path]:.3g}") for path in kept[:4]],
                 "Set `lora_kernel_a` or `lora_kernel_b` to zero: whoever saves the model, or switches LoRA on again, "

@@ -146,8 +146,8 @@ def restored(saved: State, fresh: State, resumed: State) -> Values:
             rounded[f"{_kind(path)} rounded to float16"] += 1
         else:
             others["with other values" if np.any(found) else "set to zero"] += 1
-    rates = (resumed.get(RATE_PATH), fresh.get(RATE_PATH), saved.get(RATE_PATH))
-    unchanged = np.array_equal(rates[0], rates[1]) and not np.array_equal(rates[1], rates[2])
+    rates = [state[RATE_PATH] for state in (resumed, fresh, saved) if RATE_PATH in state]
+    unchanged = len(rates) == 3 and np.array_equal(rates[0], rates[1]) and not np.array_equal(rates[1], rates[2])
     return (
         counts
         | {f"variables {how}": number for how, number in others.items()}

@@ -142,8 +142,8 @@ def _fail_second_call(expected: list[str], found: list[str], before: int, rank: 
         cause,
         ("a second call", "expected", "yours"),
         rows,
-        "Let KerasHub's ValueError through, whatever the model has: do not return early, and do not catch it. Before it is "
-        "raised, the call has already frozen the adapters.",
+        "Let KerasHub's ValueError through, whatever the model has: do not return early, and do not catch it. Before "
+        "it is raised, the call has already frozen the adapters.",
         "lora#Which layers",
     )
 

@@ -123,7 +123,7 @@ class TrainingProcess:
         return returned(outcome)
 
     def _gather_known_arrays(self, devices: "np.ndarray") -> None:
-        """Gather arrays over all devices, of which no process has more than half, and local ones."""
+        """Gather arrays over all devices, half of them in each process, and local arrays."""
         import jax
         import numpy as np
 
