@@ -8,13 +8,22 @@ import keras_hub
 
 
 def enable_lora(model: keras_hub.models.CausalLM, rank: int) -> None:
-    """Freeze the model and add adapters of ``rank`` to query and value of each block."""
+    """Freeze the model and add adapters of ``rank`` to query and value of each block.
+
+    Raises:
+        ValueError: if the model has adapters already; it is KerasHub's.
+
+    """
     # Task 1: Enable LoRA of this rank in the backbone, only for the layers "query" and "value".
     raise NotImplementedError("lora, task 1")
 
 
 def count_parameters(model: keras_hub.models.CausalLM) -> tuple[int, int]:
-    """Return the number of elements of the trainable weights, and of all weights."""
+    """Return the number of elements of the trainable weights, and of all weights.
+
+    Weights are variables that are saved. A model's variables also have metrics and states of random
+    numbers, which do not count.
+    """
     # Task 2: Return a tuple: the elements of the trainable weights, the elements of all weights.
     raise NotImplementedError("lora, task 2")
 

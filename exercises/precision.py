@@ -20,14 +20,16 @@ def share_unchanged(kernel: np.ndarray, update: np.ndarray) -> float:
     """
     # Task 1: Return the share of entries whose sum with the update is rounded back to the entry.
     # A sum in the middle between two bfloat16 values is rounded to the one with the even
-    # significand.
+    # significand. Add in float32 and convert: the tests have no sum for which rounding to float32
+    # first makes a difference.
     raise NotImplementedError("precision, task 1")
 
 
 def effect_kept(change: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
-    """Return the fraction of a change that is preserved after the outputs are rounded, from 0 to 1.
+    """Return the fraction of a change that is preserved after the outputs are rounded.
 
-    Rounding adds noise, which can be larger than the change and has no fixed direction. So the
+    Usually it is between 0 and 1, and nothing is clipped: an effect in the other direction is below
+    0. Rounding adds noise, which can be larger than the change and has no fixed direction. So the
     result is the least-squares fit of k in ``after - before = k * change + noise``.
 
     Args:
@@ -48,8 +50,9 @@ def adapted_outputs(equation: str, inputs: Any, kernel: Any, lora_a: Any, lora_b
             inputs, the second the kernel.
         inputs: A JAX array, in the dtype of the computation.
         kernel: A JAX array, in the same dtype or a wider one.
-        lora_a: A float32 JAX array of the kernel's shape, with the rank as last dimension.
-        lora_b: A float32 JAX array of shape (rank, last dimension of the kernel).
+        lora_a: A JAX array of the kernel's shape, with the rank as last dimension: float32, or as
+            Keras casts it within a call.
+        lora_b: A JAX array of shape (rank, last dimension of the kernel), in the dtype of lora_a.
         scale: Factor of the adapter.
 
     Returns:

@@ -48,7 +48,7 @@ def save_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
         # region task 2
         #: Write the value of each variable of `_training_state(model)` to `file[name]`, as
         #: a NumPy array. HDF5 has no bfloat16: convert it to float32, which represents every
-        #: bfloat16 exactly.
+        #: bfloat16 exactly. You may convert all arrays: `assign` converts them back.
         for name, variable in _training_state(model).items():
             # HDF5 has no bfloat16, and float32 represents every bfloat16 exactly.
             value = keras.ops.convert_to_numpy(variable.value)
@@ -75,10 +75,10 @@ def resume_training(model: keras_hub.models.CausalLM, path: str | Path) -> None:
     shapes = {name: tuple(variable.shape) for name, variable in state.items()}
     saved_shapes = {name: value.shape for name, value in saved.items()}
     if shapes != saved_shapes:
-        differing = sorted(dict(shapes.items() ^ saved_shapes.items()))
+        first = min(dict(shapes.items() ^ saved_shapes.items()))
         raise ValueError(
-            f"The checkpoint has {len(saved)} variables and this model has {len(state)}; the first that differs is "
-            f"{differing[0]}: build the model with the same preset and the same LoRA rank as the saved one."
+            f"The shapes differ. {first} is {saved_shapes.get(first, 'missing')} in the checkpoint and "
+            f"{shapes.get(first, 'missing')} in the model: build it with the preset and LoRA rank of the saved one."
         )
     # region task 3
     #: Assign its saved value to each variable of `state`.
@@ -92,8 +92,8 @@ def merge_adapters(model: keras_hub.models.CausalLM) -> None:
     for layer in model.backbone._flatten_layers(include_self=False):
         if getattr(layer, "lora_enabled", False):
             # region task 4
-            #: Add the layer's adapter to `layer._kernel`, then set the adapter to zero.
-            #: Keras scales the product of `lora_kernel_a` and `lora_kernel_b` by
+            #: Add the layer's adapter to `layer._kernel`, then set the adapter to zero: A, B
+            #: or both. Keras scales the product of `lora_kernel_a` and `lora_kernel_b` by
             #: lora_alpha / lora_rank.
             # The property `layer.kernel` is this sum, but rounded to the compute dtype.
             scale = layer.lora_alpha / layer.lora_rank

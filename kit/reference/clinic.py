@@ -43,7 +43,7 @@ def diagnose_layout(
 
     The causes, and what names them:
 
-    - "rule without effect": keys that decide no variable.
+    - "rule without effect": keys that Keras finds for no path. A key of "two rules" has an effect.
     - "two rules": paths for which Keras finds several keys. They are in none of the lists below.
     - "does not fit": paths whose spec has more entries than the variable has dimensions, or an
       axis that does not divide its dimension. They are in none of the lists below.
@@ -55,7 +55,8 @@ def diagnose_layout(
     Adapters cost little: they are only in "two rules" and "does not fit".
 
     Args:
-        layout_map: A layout map over a mesh with axes "batch" and "model".
+        layout_map: A layout map over a mesh with axes "batch" and "model". "model" has at least two
+            devices, and a spec uses no other axis, at most once.
         shapes: Path and shape of each variable of a Gemma of the first generation, which can have
             LoRA on any layer.
 
@@ -139,8 +140,9 @@ def prescribe(
 ) -> keras.distribution.LayoutMap:
     """Return the layout map that costs least for a Gemma of the first generation on this mesh.
 
-    With it each patient is healthy: every rule has an effect, and no rule matches an adapter that
-    its spec does not fit, on whatever layers LoRA is.
+    With it each patient is healthy: every rule for matrices has an effect, and no rule matches an
+    adapter that its spec does not fit, on whatever layers LoRA is. A rule for lora_kernel_a is
+    allowed, also where no layer has one.
 
     Args:
         device_mesh: A mesh with axes "batch" and "model". "model" divides the query heads.

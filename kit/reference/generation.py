@@ -29,7 +29,8 @@ def complete(model: keras_hub.models.CausalLM, prompt: str, max_length: int) -> 
     Args:
         model: The model. Its sampler and its compiled functions are unchanged afterwards.
         prompt: The beginning of the text.
-        max_length: Number of tokens of the text, including the start token and the prompt.
+        max_length: Number of tokens of the text, including the start token and the prompt. The text
+            is shorter if the model ends it.
 
     """
     # region task 1

@@ -8,7 +8,12 @@ import keras_hub
 
 
 def enable_lora(model: keras_hub.models.CausalLM, rank: int) -> None:
-    """Freeze the model and add adapters of ``rank`` to query and value of each block."""
+    """Freeze the model and add adapters of ``rank`` to query and value of each block.
+
+    Raises:
+        ValueError: if the model has adapters already; it is KerasHub's.
+
+    """
     # region task 1
     #: Enable LoRA of this rank in the backbone, only for the layers "query" and "value".
     # Check the names: Keras raises no error for an unknown one, and leaves nothing trainable.
@@ -17,7 +22,11 @@ def enable_lora(model: keras_hub.models.CausalLM, rank: int) -> None:
 
 
 def count_parameters(model: keras_hub.models.CausalLM) -> tuple[int, int]:
-    """Return the number of elements of the trainable weights, and of all weights."""
+    """Return the number of elements of the trainable weights, and of all weights.
+
+    Weights are variables that are saved. A model's variables also have metrics and states of random
+    numbers, which do not count.
+    """
     # region task 2
     #: Return a tuple: the elements of the trainable weights, the elements of all weights.
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)

@@ -10,7 +10,7 @@ def make_device_mesh(batch: int, model: int, devices: list[str] | None = None) -
         batch: Number of rows. The batch is split over them.
         model: Number of columns. Each weight matrix is split over them.
         devices: Device names such as ``"cpu:0"``, used row by row in this order. All devices of
-            the machine by default.
+            the machine if it is None; an empty list has no device.
 
     Raises:
         ValueError: unless ``batch * model`` is the number of devices.
@@ -20,7 +20,8 @@ def make_device_mesh(batch: int, model: int, devices: list[str] | None = None) -
         devices = keras.distribution.list_devices()
     # region task 1
     #: Raise a ValueError unless both sizes are at least 1 and their product is the number
-    #: of devices. The message says how many devices the mesh takes and how many are available.
+    #: of devices. The message says how many devices the mesh takes, the product whatever its sign,
+    #: and how many are available.
     if batch < 1 or model < 1 or batch * model != len(devices):
         raise ValueError(
             f"A mesh of {batch} x {model} takes {batch * model} devices, and {len(devices)} are available: "

@@ -57,7 +57,7 @@ def activation_nbytes(
         architecture: A backbone's ``get_config()``.
         mesh: Sizes of the axes "batch", which splits the examples, and "model", which splits the
             vocabulary of the logits.
-        batch_size: Examples in a batch.
+        batch_size: Examples in a batch; a multiple of the axis "batch".
         sequence_length: Tokens of an example.
         dtype: As above; "mixed_bfloat16" computes in bfloat16.
 
@@ -81,7 +81,7 @@ def cache_nbytes(
         architecture: A backbone's ``get_config()``.
         mesh: Sizes of the axes "batch", which splits the examples, and "model", which splits the
             heads if it divides their number; otherwise they are replicated.
-        batch_size: Texts that are generated at the same time.
+        batch_size: Texts that are generated at the same time; a multiple of the axis "batch".
         max_length: Tokens of a text, including the prompt.
         dtype: As above; "mixed_bfloat16" computes in bfloat16.
 

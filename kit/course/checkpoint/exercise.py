@@ -41,6 +41,9 @@ EXERCISE = Exercise(
     foreseen={
         r"ValueError: Unable to (synchronously )?create dataset .*name already exists": "Two variables have the same "
         "name: use the whole path of each, and a prefix for the optimizer's.",
+        r"ValueError: The shapes differ\. .* is \(.*\) in the checkpoint and \(.*\) in the model": "The saved array "
+        "has another shape than its variable. Write the whole value, as `keras.ops.convert_to_numpy` returns it: the "
+        "data of one device is a shard of it.",
     },
     remedies={
         "What save_weights does": {

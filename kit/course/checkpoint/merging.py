@@ -7,7 +7,7 @@ import keras_hub
 import numpy as np
 
 from kit.checks.diagnosis import Failed
-from kit.course.checkpoint.mistakes import ALPHA, merge_table, multiples
+from kit.course.checkpoint.mistakes import ALPHA, merge_table, multiples, product_left
 from kit.course.checkpoint.training_run import RANK, State, differing, fresh_model, layouts, logits, moved_layouts
 from kit.course.shared import small_models
 from kit.course.shared import unsharded_twin as twin
@@ -106,7 +106,9 @@ def judge_merge(seen: MergeSeen) -> dict[str, float]:
         _logits_of_kernels(model, x, merged.values),
         "The kernels without the adapters, as a preset stores them, compute different logits.",
     )
-    _judge_mixed(values, returned(seen.mixed))
+    mixed = returned(seen.mixed)
+    _judge_mixed(values, mixed)
+    _judge_adapters(values, merged.values, mixed)
     _judge_use(merged)
     return {"logits after merging": difference}
 
@@ -132,6 +134,26 @@ def _judge_mixed(before: State, after: State) -> None:
             columns = ("largest relative difference of an entry", "expected", "yours")
             remedy = "Add the scaled A B to the variable `_kernel`, in float32."
             raise Failed("CHECKPOINT_MERGE_CHANGES_OUTPUTS", cause, columns, rows, remedy)
+
+
+def _judge_adapters(before: State, *merged: State) -> None:
+    """A layer that still has an adapter has one that is zero, whether it uses it or not."""
+    adapters = [path.removesuffix("a") for path in before if path.endswith("lora_kernel_a")]
+    assert adapters, "the model has no adapters"
+    for after in merged:
+        largest = {path: float(np.abs(product_left(after, f"{path}a", f"{path}b")).max()) for path in adapters}
+        kept = [path for path in adapters if largest[path]]
+        if kept:
+            raise Failed(
+                "NOT_AS_EXPECTED",
+                f"The adapters of {len(kept)} layers are switched off, and not set to zero: A B is added to the "
+                "kernel, and A and B keep their values.",
+                ("largest entry of A B", "expected", "yours"),
+                [(path.removesuffix("/lora_kernel_"), 0, f"{largest[path]:.3g}") for path in kept[:4]],
+                "Set `lora_kernel_a` or `lora_kernel_b` to zero: whoever saves the model, or switches LoRA on again, "
+                "would add the adapter twice.",
+                "checkpoint#Merging",
+            )
 
 
 def _judge_layout(merged: Merged) -> None:

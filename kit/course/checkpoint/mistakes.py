@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from kit.course.checkpoint.training_run import OF_LAYERS, RANK, State, fresh_model, state_of
+from kit.course.checkpoint.training_run import OF_LAYERS, RANK, RATE_PATH, State, fresh_model, state_of
 from kit.judge.mistakes import Mistake, MistakeTable, Names, Values
 
 _OFF, _NEEDS = "CHECKPOINT_RESUME_OFF_TRAJECTORY", "checkpoint#What a step needs"
@@ -26,6 +26,14 @@ _OF_ANY_MODEL = (
         _OFF,
         "The optimizer's step count is not restored: it is that of the fresh model.",
         "Save and restore all variables of the optimizer: `iterations` is one of them.",
+    ),
+    Mistake(
+        "rate_lost",
+        _OFF,
+        "The optimizer's learning rate, its variable `learning_rate`, is not restored: it is that of the fresh model.",
+        "Save and restore all variables of the optimizer: the learning rate is one of them, and a run may have changed "
+        "it since `compile`.",
+        _NEEDS,
     ),
     Mistake("first_moments_lost", _OFF, "The optimizer's first moments are not restored.", _STATE),
     Mistake("second_moments_lost", _OFF, "The optimizer's second moments are not restored.", _STATE),
@@ -92,6 +100,7 @@ WITH_LORA = (
 #: At most one of each group can be made.
 _EXCLUSIVE = (
     {"nothing_assigned", "optimizer_lost", "step_count_lost"},
+    {"nothing_assigned", "optimizer_lost", "rate_lost"},
     {"nothing_assigned", "optimizer_lost", "first_moments_lost"},
     {"nothing_assigned", "optimizer_lost", "second_moments_lost"},
     {"nothing_assigned", "trainable_lost", "a_lost", "last_part_as_name", "last_two_parts_as_name"},
@@ -137,11 +146,18 @@ def restored(saved: State, fresh: State, resumed: State) -> Values:
             rounded[f"{_kind(path)} rounded to float16"] += 1
         else:
             others["with other values" if np.any(found) else "set to zero"] += 1
-    return counts | {f"variables {how}": number for how, number in others.items()} | rounded
+    rates = [state[RATE_PATH] for state in (resumed, fresh, saved) if RATE_PATH in state]
+    unchanged = len(rates) == 3 and np.array_equal(rates[0], rates[1]) and not np.array_equal(rates[1], rates[2])
+    return (
+        counts
+        | {f"variables {how}": number for how, number in others.items()}
+        | rounded
+        | {"learning rate unchanged": int(unchanged)}
+    )
 
 
 def _kind(path: str) -> str:
-    """Which kind of variable has this name; empty for the rate, which no mistake here is about."""
+    """Which kind of variable has this name; empty for the rate, whose rounding says nothing."""
     if not path.startswith("optimizer/"):
         return path.rpartition("/")[2] if "lora_" in path else "trainable variables"
     if path.endswith("_momentum"):
@@ -163,6 +179,7 @@ def _resumed_with(names: Names, saved: State, fresh: State) -> State:
         "nothing_assigned": lambda path: True,
         "optimizer_lost": lambda path: path.startswith("optimizer/"),
         "step_count_lost": lambda path: _kind(path) == "step count",
+        "rate_lost": lambda path: path == RATE_PATH,
         "first_moments_lost": lambda path: _kind(path) == "first moments",
         "second_moments_lost": lambda path: _kind(path) == "second moments",
         "trainable_lost": lambda path: not path.startswith("optimizer/"),
@@ -299,13 +316,18 @@ def multiples(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray])
         product = np.matmul(before[a], before[b])
         change = after[path] - before[path]
         found[f"A B in the kernel of {layer}, times"] = float(np.vdot(product, change) / np.vdot(product, product))
-        left = np.matmul(after[a], after[b])
-        found[f"A B left in the adapter of {layer}, times"] = float(np.vdot(product, left) / np.vdot(product, product))
+        left = product_left(after, a, b)
+        found[f"A B left in the adapter of {layer}, times"] = float(np.sum(product * left) / np.vdot(product, product))
         roundings.append(
             bool(np.any(change)) and np.array_equal(after[path], after[path].astype("bfloat16").astype("float32"))
         )
     found["kernels rounded to bfloat16"] = sum(roundings)
     return found
+
+
+def product_left(after: Mapping[str, np.ndarray], a: str, b: str) -> np.ndarray:
+    """A B of an adapter after merging; 0 if its variables are gone."""
+    return np.matmul(after[a], after[b]) if a in after and b in after else np.zeros(1)
 
 
 def _merged_with(names: Names) -> Values:

@@ -82,9 +82,14 @@ def layouts(variables: Sequence[keras.Variable]) -> Layouts:
 
 
 def moved_layouts(before: Layouts, after: Layouts) -> tuple[tuple[str, str, str], ...]:
-    """Path and layouts of the variables whose shards are other ones, or on other devices."""
+    """Path and layouts of the variables whose shards are other ones, or on other devices.
+
+    A variable that is gone is left out.
+    """
     moved = []
     for path, (expected, rank) in before.items():
+        if path not in after:
+            continue
         found = after[path][0]
         if found is None or not found.is_equivalent_to(expected, rank):
             spec = "no array of JAX" if found is None else str(getattr(found, "spec", "one device"))

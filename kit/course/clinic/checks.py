@@ -13,6 +13,7 @@ from kit.course.clinic.mistakes import (
     Diagnosis,
     causes_table,
     deciding,
+    effects_table,
     layout_diagnosis,
     matching_table,
     moments_diagnosis,
@@ -70,7 +71,7 @@ def judge_causes(outcomes: list[Outcome[dict[str, list[str]]]]) -> None:
     """Each cause has the names that show it, and a healthy patient has none."""
     made = list(zip(patients(), map(returned, outcomes), strict=True))
     shown = [(_about(patient), layout_diagnosis(patient), found) for patient, found in made]
-    _judge_diagnoses(shown, OF_RULES, "diagnose_layout", "CLINIC_WRONG_RULES", None, (*OF_RULES, *OF_SPECS))
+    _judge_diagnoses(shown, OF_RULES, "diagnose_layout", "CLINIC_WRONG_RULES", effects_table, (*OF_RULES, *OF_SPECS))
     _judge_diagnoses(shown, OF_SPECS, "diagnose_layout", "CLINIC_WRONG_DIAGNOSIS", causes_table)
 
 
@@ -151,7 +152,7 @@ def _judge_diagnoses(
     causes: Sequence[str],
     function: str,
     code: str,
-    table: Callable[[], MistakeTable] | None,
+    table: Callable[[], MistakeTable],
     known: Sequence[str] = (),
 ) -> None:
     """Compare these causes of all patients; ``known`` are all that a diagnosis may have."""
@@ -171,8 +172,6 @@ def _judge_diagnoses(
         _, about, cause, *_ = wrong[0]
         text = f'`{function}` names other evidence for "{cause}" than the patient has ({about}).'
         columns = ("patient", "model and mesh", "cause", "", "name")
-        if table is None:
-            raise Failed(code, text, columns, wrong[:6])
         raise _with_rows(table(), counts, code, text, columns, wrong)
 
 

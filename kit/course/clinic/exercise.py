@@ -64,10 +64,10 @@ EXERCISE = Exercise(
     ),
     questions={
         ("spec", "deciding_rules", 60): {
-            "rules": "For each path of 19 patients, the rules must be those that Keras finds.",
+            "rules": "For each path of 21 patients, the rules must be those that Keras finds.",
         },
         ("spec", "diagnose_layout", 60): {
-            "causes": "Each of 19 layout maps must get its causes, with the rules and the paths that show them.",
+            "causes": "Each of 21 layout maps must get its causes, with the rules and the paths that show them.",
         },
         ("spec", "diagnose_moments", 60): {
             "moments": "Each of 21 optimizers must get its causes, with the paths that show them.",

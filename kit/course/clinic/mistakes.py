@@ -48,7 +48,34 @@ MATCHING = (
         "clinic#Read the pattern",
     ),
 )
+EFFECTS = (
+    Mistake(
+        "matching_is_effect",
+        _RULES,
+        "A key counts as having an effect if it matches any path, even where other keys equal all of these paths: "
+        "Keras takes those, and the pattern decides nothing.",
+        "Take the result of `deciding_rules`: a key without effect is in none of its lists.",
+        "clinic#Read the pattern",
+    ),
+    Mistake(
+        "conflict_is_no_effect",
+        _RULES,
+        'A key counts as "rule without effect" if Keras finds it only together with others. Such a key has an effect: '
+        "Keras refuses the model.",
+        'Leave the keys of "two rules" out of "rule without effect".',
+        "clinic#Read the pattern",
+    ),
+)
 CAUSES = (
+    Mistake(
+        "one_head_alone",
+        _SPECS,
+        "Key and value may be replicated only if the model has one head for them. What counts is whether the axis "
+        '"model" divides their heads: four heads cannot be split over eight devices.',
+        'If the axis does not divide the heads, the right spec of key and value has no axis: see "One head on eight '
+        'cores".',
+        "clinic#One head on eight cores",
+    ),
     Mistake(
         "key_value_always_split",
         _SPECS,
@@ -169,6 +196,8 @@ MOMENTS = (
 _EXCLUSIVE = (
     {"search", "match"},
     {"exact_not_first", "first_rule"},
+    {"one_head_alone", "key_value_always_split"},
+    {"matching_is_effect", "conflict_is_no_effect"},
     {"first_moment_only", "both_must_differ"},
     {"long_specs_ignored", "division_ignored", "unfit_named_twice"},
     {"all_devices", "division_ignored"},
@@ -191,6 +220,10 @@ def layout_diagnosis(patient: Patient, names: Names = RIGHT) -> Diagnosis:
     decided = {path: deciding(patient, path) for path in patient.shapes}
     used = {rule for rules in decided.values() for rule in rules}
     found = {cause: set[str]() for cause in (*OF_RULES, *OF_SPECS)}
+    if "matching_is_effect" in names:
+        used |= {rule for rule in patient.rules if any(re.fullmatch(rule, path) for path in patient.shapes)}
+    if "conflict_is_no_effect" in names:
+        used -= {rule for rule in used if all(len(rules) > 1 for rules in decided.values() if rule in rules)}
     found["rule without effect"] = set(patient.rules) - used
     found["two rules"] = {path for path, rules in decided.items() if len(rules) > 1}
     for path, rules in decided.items():
@@ -236,7 +269,8 @@ def _right_spec(patient: Patient, path: str, names: Names) -> tuple[str | None, 
             return ("model",)
         return None if "split_scales_ignored" in names else (None,)
     table = tensor_parallel.expected_layout(patient.sizes, patient.mesh[1])
-    if "key_value_always_split" in names:
+    one_head = patient.sizes["num_key_value_heads"] == 1
+    if "key_value_always_split" in names or ("one_head_alone" in names and not one_head):
         table = tensor_parallel.TENSOR_PARALLEL
     right = table[kind]
     return right[::-1] if "hidden_is_right" in names and "ffw" in kind else right
@@ -307,6 +341,11 @@ def matching_table() -> MistakeTable:
     return _table(MATCHING, _matched, _patients)
 
 
+def effects_table() -> MistakeTable:
+    """The mistakes in causes that the rules alone show, recognised by how many names each has."""
+    return _table(EFFECTS, lambda patient, names: _every(layout_diagnosis(patient, names), OF_RULES), _patients)
+
+
 def causes_table() -> MistakeTable:
     """The mistakes that the check ``causes`` recognises: how many names each cause has."""
     return _table(CAUSES, lambda patient, names: _every(layout_diagnosis(patient, names), OF_SPECS), _patients)
@@ -331,4 +370,9 @@ def _moments() -> list[MomentsPatient]:
     return moments_patients()
 
 
-TABLES = {"rules": matching_table, "causes": causes_table, "moments": moments_table}
+TABLES = {
+    "rules": matching_table,
+    "causes, by rules": effects_table,
+    "causes": causes_table,
+    "moments": moments_table,
+}

@@ -53,6 +53,7 @@ MISTAKES = (
     "two rules",
     "end left out",
     "spec too long",
+    "exact paths and pattern",
 )
 
 
@@ -112,6 +113,8 @@ def patients() -> list[Patient]:
     made = [_patient(random_, [mistake], number) for number, mistake in enumerate(MISTAKES)]
     # Rules that are right for many heads, where there are fewer than devices.
     made.append(_patient(random_, ["healthy"], 1, family=1, few_heads_split=True))
+    # Four heads, which the axis does not divide.
+    made.append(_patient(random_, ["healthy"], 2, family=2, longest_axis=True))
     ill = MISTAKES[2:]
     made += [_patient(random_, random_.sample(ill, 2), number) for number in range(6)]
     return made
@@ -123,6 +126,7 @@ def _patient(
     number: int,
     family: int | None = None,
     few_heads_split: bool = False,
+    longest_axis: bool = False,
 ) -> Patient:
     name, queries, values, hidden = _FAMILIES[number % len(_FAMILIES) if family is None else family]
     sizes = {
@@ -135,14 +139,14 @@ def _patient(
         "head_dim": 256,
     }
     shapes = [shape for shape in mesh_shapes() if shape[1] > 1]
-    mesh = shapes[0] if few_heads_split else random_.choice(shapes)
+    mesh = shapes[0] if few_heads_split or longest_axis else random_.choice(shapes)
     # No axis divides these ranks.
     lora, rank = list(_LORA)[2 if "open end" in mistakes else number % 3], random_.choice((3, 5, 7))
     style = random_.choice(sorted(_STYLES)) if "exact path and pattern" not in mistakes else "wildcards"
     split = values % mesh[1] == 0 or few_heads_split
     rules = _healthy(style, split)
     for mistake in mistakes:
-        rules = _ill(random_, rules, mistake, style)
+        rules = _ill(random_, rules, mistake, style, sizes["num_layers"])
     return Patient(f"{name}, {lora}", mesh, sizes, shapes_of(sizes, rank, _LORA[lora]), rules)
 
 
@@ -156,7 +160,7 @@ def _healthy(style: str, split: bool) -> dict[str, Spec]:
     return rules
 
 
-def _ill(random_: random.Random, rules: dict[str, Spec], mistake: str, style: str) -> dict[str, Spec]:
+def _ill(random_: random.Random, rules: dict[str, Spec], mistake: str, style: str, layers: int) -> dict[str, Spec]:
     """The rules with one mistake more."""
     before, slash = _STYLES[style]
 
@@ -169,6 +173,9 @@ def _ill(random_: random.Random, rules: dict[str, Spec], mistake: str, style: st
     matrices = [pattern for pattern in rules if "token_embedding" not in pattern and pattern.endswith("kernel")]
     if mistake == "exact path and pattern":
         return rules | {f"decoder_block_{random_.randint(0, 9)}/ffw_linear/kernel": ("model", None)}
+    if mistake == "exact paths and pattern":
+        # Keras takes these, and the pattern for the same paths decides nothing.
+        return rules | {f"decoder_block_{number}/ffw_linear/kernel": ("model", None) for number in range(layers)}
     if mistake == "gating missed":
         return renamed(named("ffw_gating"), named("ffw_gating").replace("(_2)?", ""))
     if mistake == "ten blocks":
@@ -183,8 +190,8 @@ def _ill(random_: random.Random, rules: dict[str, Spec], mistake: str, style: st
         chosen = random_.choice(matrices)
         return renamed(chosen, chosen.removeprefix(before).removesuffix(f"{slash}kernel"))
     if mistake == "wrong dimension":
-        layers = random_.choice([layers for layers in _COSTLY if named(layers)] or ["ffw_linear"])
-        return rules | ({named(layers): random_.choice(_COSTLY[layers])} if named(layers) else {})
+        chosen = random_.choice([kernels for kernels in _COSTLY if named(kernels)] or ["ffw_linear"])
+        return rules | ({named(chosen): random_.choice(_COSTLY[chosen])} if named(chosen) else {})
     if mistake == "scales split":
         return rules | {".*/scale": ("model",)}
     if mistake == "open end":

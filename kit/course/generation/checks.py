@@ -84,8 +84,12 @@ class CompiledSeen:
     #: same arguments as that of the greedy sampler; else None.
     generated_before: str | None
     generated_after: str | None
-    #: Class of the sampler after a call in which generation fails.
+    #: Names of the compiled functions that are other ones after the first call.
+    functions_changed: tuple[str, ...]
+    #: Class of the sampler after a call in which generation fails, and the compiled functions that
+    #: are other ones then.
     sampler_after_error: str
+    functions_after_error: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -321,12 +325,30 @@ def _judge_state(compiled: CompiledSeen) -> None:
             (f"generate with {compiled.sampler}", "text"),
             [("before complete", compiled.generated_before), ("after", compiled.generated_after)],
         )
+    if compiled.functions_changed:
+        names = " and ".join(compiled.functions_changed)
+        raise Failed(
+            "GENERATION_STATE_CHANGED",
+            f"After complete, {names} of the model is another object than before, or None: what was compiled for the "
+            "caller is lost, and its next call compiles it again.",
+            ("", "before", "after"),
+            [(name, "the caller's function", "another, or None") for name in compiled.functions_changed],
+            "Keep the caller's `generate_function` in a variable, and assign it again in the `finally` of a `try`.",
+        )
     if compiled.sampler_after_error != compiled.sampler:
         raise Failed(
             "GENERATION_STATE_CHANGED",
             "Where generation fails, complete does not restore the sampler.",
             ("", "before", "after a call that failed"),
             [("sampler", compiled.sampler, compiled.sampler_after_error)],
+            remedy="Restore the sampler and the compiled function in the `finally` of a `try`.",
+        )
+    if compiled.functions_after_error:
+        raise Failed(
+            "GENERATION_STATE_CHANGED",
+            f"Where generation fails, complete does not restore {' and '.join(compiled.functions_after_error)}.",
+            ("", "before", "after a call that failed"),
+            [(name, "the caller's", "another") for name in compiled.functions_after_error],
             remedy="Restore the sampler and the compiled function in the `finally` of a `try`.",
         )
 
@@ -413,10 +435,13 @@ def _compiled_with(
     generates = isinstance(sampler, keras_hub.samplers.BeamSampler)
     before = str(model.generate([OPEN_PROMPT], max_length=length)[0]) if generates else None
     had_none = model.generate_function is None
+    model.make_predict_function()
+    functions = {name: getattr(model, name) for name in ("generate_function", "predict_function")}
     first = _complete(submission, model, OPEN_PROMPT, length)
     # Between the two calls: two wrong exchanges would undo each other.
     left = (model.sampler, model.optimizer)
     function_left = had_none and model.generate_function is not None
+    changed = _changed_functions(model, functions)
     second = _complete(submission, model, OPEN_PROMPT, length)
     return CompiledSeen(
         type(sampler).__name__,
@@ -428,8 +453,15 @@ def _compiled_with(
         function_left,
         before,
         _generated_after(model, length) if generates else None,
+        changed,
         _sampler_after_error(submission, model, length),
+        _changed_functions(model, functions),
     )
+
+
+def _changed_functions(model: keras_hub.models.CausalLM, before: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the compiled functions that are not these objects any more."""
+    return tuple(name for name, function in before.items() if getattr(model, name) is not function)
 
 
 def _samplers() -> list[keras_hub.samplers.Sampler]:

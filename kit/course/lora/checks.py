@@ -1,5 +1,6 @@
 """The checks of the exercise ``lora``: trainable variables and parameter counts."""
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from kit.course.lora.mistakes import (
 from kit.course.shared import small_models
 from kit.course.shared import tensor_parallel as oracle
 from kit.course.shared.meshes import mesh_shapes, mesh_with_batch_axis
-from kit.judge.observation import Outcome, Returned, returned
+from kit.judge.observation import Outcome, Returned, expect_not_stopped, returned
 from kit.judge.properties import observe_property
 from kit.judge.submission import Submission
 from kit.models.weightless import build_language_model, no_weights
@@ -51,8 +52,10 @@ class EnabledSeen:
     """What ``enable_lora`` makes of a model, and a second call of it."""
 
     first: Outcome[AdaptersSeen]
-    #: Paths of the trainable variables after the second call, which may raise a ValueError.
+    #: Paths of the trainable variables after a second call, which must raise a ValueError.
     second: Outcome[list[str]]
+    #: The same for another model that KerasHub has given LoRA of another rank.
+    other_rank: Outcome[list[str]]
 
 
 def observe_adapters(submission: Submission) -> dict[int, EnabledSeen]:
@@ -79,13 +82,20 @@ def observe_adapters(submission: Submission) -> dict[int, EnabledSeen]:
                 tuple(path for path in before if path not in after or not np.array_equal(before[path], after[path])),
             )
 
-        def trained(_: Any, model: Any = model) -> list[str]:
-            return sorted(str(variable.path) for variable in model.trainable_variables)
-
         first = submission.observe("enable_lora", model, rank, reads=read)
-        second = submission.observe("enable_lora", model, rank, reads=trained, expects=ValueError)
-        seen[rank] = EnabledSeen(first, second)
+        second = submission.observe(
+            "enable_lora", model, rank, reads=functools.partial(_trained, model), expects=ValueError
+        )
+        model = small_models.small_model(rank=rank + 1)
+        other_rank = submission.observe(
+            "enable_lora", model, rank, reads=functools.partial(_trained, model), expects=ValueError
+        )
+        seen[rank] = EnabledSeen(first, second, other_rank)
     return seen
+
+
+def _trained(model: Any, _: Any) -> list[str]:
+    return sorted(str(variable.path) for variable in model.trainable_variables)
 
 
 def judge_adapters(outcomes: dict[int, EnabledSeen]) -> None:
@@ -110,24 +120,30 @@ def judge_adapters(outcomes: dict[int, EnabledSeen]) -> None:
             changes = changes or [(path, "unchanged", "other values") for path in seen.changed]
             remedy = "Leave the values to Keras: enabling LoRA does not change the outputs."
             raise Failed("NOT_AS_EXPECTED", cause, ("variable", "expected", "yours"), changes[:4], remedy)
-        if isinstance(enabled.second, Returned) and enabled.second.data != sorted(expected):
-            _fail_second_call(sorted(expected), enabled.second.data)
+        for outcome, rank_before in ((enabled.second, rank), (enabled.other_rank, rank + 1)):
+            expect_not_stopped(outcome)
+            if isinstance(outcome, Returned):
+                _fail_second_call(sorted(expected), outcome.data, rank_before, rank)
 
 
-def _fail_second_call(expected: list[str], found: list[str]) -> NoReturn:
-    """The diagnosis of a second call that raises no error, and leaves other variables trainable."""
+def _fail_second_call(expected: list[str], found: list[str], before: int, rank: int) -> NoReturn:
+    """The diagnosis of a second call that raises no error."""
     other = [path for path in found if path not in expected]
-    rows = [
+    cause = f"enable_lora(model, {rank}) raises no ValueError, though the model has adapters of rank {before} already"
+    cause += ", and leaves other variables trainable." if found != expected else "."
+    rows: list[tuple[Any, ...]] = [
+        ("the call", "ValueError", "no error"),
         ("trainable variables", len(expected), len(found)),
         ("adapters among them", len(expected), len(found) - len(other)),
         ("for example", expected[0], (other or found or ["none"])[0]),
     ]
     raise Failed(
         "NOT_AS_EXPECTED",
-        "A second call of enable_lora on the same model raises no error, and leaves other variables trainable.",
-        ("after two calls", "after one call", "yours"),
+        cause,
+        ("a second call", "expected", "yours"),
         rows,
-        "Let KerasHub's ValueError through: before it is raised, the call has already frozen the adapters.",
+        "Let KerasHub's ValueError through, whatever the model has: do not return early, and do not catch it. Before "
+        "it is raised, the call has already frozen the adapters.",
         "lora#Which layers",
     )
 

@@ -14,6 +14,7 @@ from kit.judge.submission import Submission
 FUNCTION = "make_device_mesh"
 #: The beginning of Keras' own error for sizes that do not fit the devices.
 KERAS_COUNTS = "Shape does not match the number of devices"
+_REFUSED = ("requested", "devices passed", "devices in the mesh")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ def observe_refuses(submission: Submission) -> list[Call]:
     ]
     cases = [case for case in cases if case[0] * case[1] != len(case[2])]
     # Sizes below 1 whose product is the number of devices.
-    return [_call(submission, *case) for case in [*cases, (-1, -count, devices), (0, count, []), (count, 0, [])]]
+    cases += [(-1, -count, devices), (0, count, []), (count, 0, [])]
+    # Without devices, the sizes that fit the machine are wrong, too.
+    return [_call(submission, *case) for case in [*cases, (1, count, []), (2, count, [])]]
 
 
 def judge_refuses(calls: list[Call]) -> None:
@@ -54,11 +57,20 @@ def judge_refuses(calls: list[Call]) -> None:
         wanted = call.batch * call.model
         if not isinstance(call.outcome, Raised):
             mesh = returned(call.outcome)
+            if call.devices == () and mesh.devices:
+                cause = f"{shown} returned a mesh of {len(mesh.devices)} devices: an empty list is replaced by "
+                cause += "all devices of the machine."
+                rows = [(f"{call.batch} x {call.model} = {wanted}", 0, len(mesh.devices))]
+                remedy = (
+                    "Take all devices only if `devices` is None. An empty list, for which `not devices` is true as "
+                )
+                remedy += "well, has no device."
+                raise Failed("MESH_DEVICES_IGNORED", cause, _REFUSED, rows, remedy)
             cause = f"{shown} returned a mesh of {len(mesh.devices)} devices instead of raising an error."
             if wanted == len(given):
                 cause += " The product is the number of devices, but a size is below 1."
             rows = [(f"{call.batch} x {call.model} = {wanted}", len(given), len(mesh.devices))]
-            raise Failed("MESH_TRUNCATES_DEVICES", cause, ("requested", "devices passed", "devices in the mesh"), rows)
+            raise Failed("MESH_TRUNCATES_DEVICES", cause, _REFUSED, rows)
         numbers = re.findall(r"-?\d+", call.outcome.text)
         if not {str(wanted), str(len(given))} <= set(numbers):
             raise Failed(

@@ -49,7 +49,7 @@ INVALID_SETTINGS = (
     (NUMBER, "0_1", "it does not consist of digits, and `int` reads it as 1"),
     (NUMBER, "2", "there are 2 processes, with the numbers 0 and 1"),
     (NUMBER, "10", "there are 2 processes, with the numbers 0 and 1"),
-    (NUMBER, "-1", "it is below 0"),
+    (NUMBER, "-1", "it does not consist of digits, and no process has it"),
 )
 
 

@@ -48,11 +48,11 @@ EXERCISE = Exercise(
         "Draw the mesh, and label each cell with its process number, not with the device's. Which rows of the drawing "
         "contain a 1? For the last two functions, imagine both processes side by side, line by line: at which line "
         "does one process wait for the other?",
-        "Task 1: `get` of a mapping returns None for a missing name; catch the error of `int`. Tasks 2 and 3: `len` "
+        "Task 1: `get` of a mapping returns None for a missing name; `str.isdecimal`. Tasks 2 and 3: `len` "
         "of the array is the number of parts, and `process in row` works for a row of it. Task 4: "
         "is_fully_addressable, NamedSharding, an empty PartitionSpec, and jax.jit with out_shardings. Task 5: sorted, "
         "and np.savez, which takes names as keywords.",
-        "Task 1: one loop for missing variables, one that converts the numbers, and one comparison with both bounds. "
+        "Task 1: one loop for missing variables, one that converts the numbers, and one comparison. "
         "Task 2: keep each row of the batch whose part, by integer division, has the process in its row of the mesh. "
         "Task 3: the size of one part, times all parts. Task 4: an if that replaces the value with the result of a "
         "compiled function that returns its argument; after it, let NumPy read the value. Task 5: a dictionary of all "

@@ -67,7 +67,7 @@ class SettingsSeen:
 
 @dataclass(frozen=True)
 class WholeSeen:
-    """A call of ``whole_value`` for an array over all processes."""
+    """A call of ``whole_value`` in one of several processes."""
 
     process: int
     array: str
@@ -77,13 +77,15 @@ class WholeSeen:
     #: The array's values, where every process knows them.
     expected: np.ndarray | None
     outcome: Outcome[np.ndarray]
+    #: Whether this process has the whole array.
+    local: bool = False
 
     def judge(self) -> None:
         """It is the whole of the array, as far as this process knows it."""
         number, shard = self.shards
         rows: list[tuple[str, str]] = [("array", self.array), ("shards in this process", f"{number} of shape {shard}")]
         if isinstance(self.outcome, Raised):
-            rows.append(("error", " ".join(self.outcome.text.split())[:80]))
+            rows.append(("error", f"{self.outcome.kind}: {' '.join(self.outcome.text.split())[:80]}"))
         else:
             found = returned(self.outcome)
             fits = found.shape == self.shape
@@ -92,12 +94,18 @@ class WholeSeen:
             rows += [("shape of the whole", str(self.shape)), ("shape, yours", str(found.shape))]
             if fits:
                 rows.append(("entries that are right", f"{np.mean(found == self.expected):.0%}"))
+        where = "that is sharded over both processes."
+        remedy = ""
+        if self.local:
+            where = "that this process has as a whole, while others run as well."
+            remedy = "Let the array decide, by `value.is_fully_addressable`, and not the number of processes: what is "
+            remedy += "all here needs no other process, and may have no mesh."
         raise Failed(
             "MULTIHOST_NOT_WHOLE",
-            f"In process {self.process} of {PROCESSES}, `whole_value` does not return the whole of an array "
-            "that is sharded over both processes.",
+            f"In process {self.process} of {PROCESSES}, `whole_value` does not return the whole of an array {where}",
             ("", "yours"),
             rows,
+            remedy,
         )
 
 

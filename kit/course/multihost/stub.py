@@ -20,13 +20,14 @@ def process_settings(environment: Mapping[str, str]) -> tuple[str, int, int]:
         The addresses unchanged, the number of processes, and the number of this process.
 
     Raises:
-        ValueError: if a variable is missing or empty, if a number is not an integer in digits, or
-            if no process can have this number; the message has the name of the variable.
+        ValueError: if a variable is missing or empty, if a number does not consist of digits, or if
+            no process can have this number; the message has the name of the variable.
 
     """
     # Task 1: Return the three settings. Raise an error for a variable that is missing or empty,
-    # for a number that is not an integer in digits, and for a process number below 0 or not below
-    # the number of processes. Each message has the full name of the variable.
+    # for a number that does not consist of digits as `str.isdecimal` says ("1_0" and "-1" do not),
+    # and for a process number that is not below the number of processes. Each message has the full
+    # name of the variable that is wrong; in the last case this is the process number's.
     raise NotImplementedError("multihost, task 1")
 
 
@@ -86,7 +87,8 @@ def save_once(
     All processes must call this function, and only process 0 writes.
 
     Args:
-        values: Arrays by name. All processes have the same names, possibly in different orders.
+        values: Arrays by name, possibly in another order in each process. The dtypes are NumPy's,
+            and no name is "file", a parameter of ``np.savez``.
         path: A file that does not exist yet, in an existing folder; it ends with ".npz".
         process: The number of this process.
         gather: Returns the whole of an array, for NumPy, if all processes call it at the same time

@@ -111,16 +111,19 @@ class TrainingProcess:
         import numpy as np
 
         self._report.write(gathers=array)
-        options = {"reads": read_array, "returns": np.ndarray, "expects": RuntimeError}
+        local = value.is_fully_addressable
+        options = {"reads": read_array, "returns": np.ndarray, "expects": Exception if local else RuntimeError}
         outcome = self._observe("whole_value", value, doing=f"whole_value of {array}", **options)
         shards = [shard.data.shape for shard in value.addressable_shards]
         self._report.seen(
-            process_report.WholeSeen(self._number, array, value.shape, (len(shards), shards[0]), expected, outcome)
+            process_report.WholeSeen(
+                self._number, array, value.shape, (len(shards), shards[0]), expected, outcome, local
+            )
         )
         return returned(outcome)
 
     def _gather_known_arrays(self, devices: "np.ndarray") -> None:
-        """Gather arrays over all devices, of which no process has more than half."""
+        """Gather arrays over all devices, half of them in each process, and local arrays."""
         import jax
         import numpy as np
 
@@ -130,6 +133,13 @@ class TrainingProcess:
             sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
             array = jax.make_array_from_callback(known.shape, sharding, known.__getitem__)
             self._whole_value(array, f"an array of shape {known.shape}, sharded by {axes}", known)
+        # Each process has another array of its own, which is all there.
+        own = known + self._number
+        device = jax.local_devices()[0]
+        self._whole_value(jax.device_put(own, device), "an array on one device of the process", own)
+        local = jax.sharding.Mesh(np.array(jax.local_devices()), ("model",))
+        sharding = jax.sharding.NamedSharding(local, jax.sharding.PartitionSpec("model"))
+        self._whole_value(jax.device_put(own, sharding), "an array on all devices of the process", own)
 
     def _share_of_batch(self, mesh: "keras.distribution.DeviceMesh", process_of_device: "np.ndarray") -> list[int]:
         """The rows that this process feeds. With another number of rows, both would wait."""

@@ -13,6 +13,8 @@ Sizes = Mapping[str, Any]
 #: Sizes of Gemma 7B, and of a Gemma with 16 query and 8 key and value heads.
 GEMMA: Sizes = GEMMA_7B["config"]
 ONE_HEAD: Sizes = GEMMA_2B["config"]
+#: A Gemma with 8 query and 4 key and value heads.
+FOUR_HEADS: Sizes = {**ONE_HEAD, "num_key_value_heads": 4}
 SMALL: Sizes = gemma_config(**{**tensor_parallel.SMALL_SIZES, "num_layers": 5})["config"]
 
 
@@ -82,6 +84,7 @@ CACHE = (
     _step("7B", GEMMA, (1, 8), 1, 8192, "bfloat16"),
     _step("7B", GEMMA, (4, 2), 32, 1024, "float32"),
     _step("2B", ONE_HEAD, (2, 4), 16, 8192, "bfloat16"),
+    _step("2B with 4 key and value heads", FOUR_HEADS, (1, 8), 3, 4096, "bfloat16"),
     _step("small", SMALL, (2, 4), 6, 40, "mixed_bfloat16"),
 )
 

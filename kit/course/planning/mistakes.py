@@ -153,6 +153,11 @@ OF_ACTIVATIONS = _many(
             'The logits are not divided by the size of "model", which splits the vocabulary.',
             "Divide the vocabulary by the size of this axis.",
         ),
+        (
+            "logits_in_float32",
+            "The logits take four bytes whatever the dtype is.",
+            "The logits are in the dtype of the computation, as the inputs of the blocks are.",
+        ),
         ("logits_forgotten", "The logits are missing.", "Add the logits: tokens x vocabulary."),
         (
             "tokens_over_all_devices",
@@ -178,6 +183,12 @@ OF_CACHE = _many(
             "always_split",
             "The cache is divided even where the axis does not divide the heads: these are replicated.",
             "Divide only if there is no remainder.",
+        ),
+        (
+            "at_least_one_head",
+            "Where the axis does not divide the heads, a device has at least one of them, and no fraction: each device "
+            "has all of them.",
+            "Divide only if there is no remainder: 4 heads on 8 devices are 4 on each.",
         ),
     ),
 )
@@ -243,6 +254,18 @@ OF_SENT = _many(
             "contribute one after the other.",
             "Count the embeddings twice.",
         ),
+        (
+            "scales_split",
+            'The gradients of the scales are divided by the size of "model". Scales are replicated, so a device has '
+            "the gradients of all.",
+            "Divide the matrices alone, and add the scales afterwards.",
+        ),
+        ("scales_forgotten", "The gradients of the scales are missing.", "Add those of two scales per block, and one."),
+        (
+            "last_scale_forgotten",
+            "The gradient of the scale after the last block is missing.",
+            "Add one scale of `hidden_dim` elements to those of the blocks.",
+        ),
         ("axes_exchanged", "The two axes are exchanged.", 'Activations go over "model", gradients over "batch".'),
     ),
 )
@@ -265,8 +288,14 @@ _EXCLUSIVE: tuple[set[str], ...] = (
     {"elements", "always_float32", "stored_dtype"},
     {"tokens_not_split", "tokens_over_all_devices"},
     {"logits_forgotten", "vocabulary_not_split"},
-    {"heads_not_split", "always_split"},
-    {"query_heads", "always_split"},
+    {"heads_not_split", "always_split", "at_least_one_head"},
+    {"query_heads", "always_split", "at_least_one_head"},
+    {"logits_in_float32", "elements", "always_float32"},
+    {"logits_in_float32", "logits_forgotten"},
+    {"scales_forgotten", "gradients_forgotten"},
+    {"last_scale_forgotten", "gradients_forgotten"},
+    {"scales_split", "gradients_forgotten"},
+    {"scales_split", "gradients_not_split"},
     {"blocks_forgotten", "inputs_split"},
     {"forward_alone", "each_matrix"},
     {"ring_forgotten", "half_a_ring", "twice"},
@@ -321,7 +350,7 @@ def cache_table() -> MistakeTable:
 @functools.cache
 def sent_table() -> MistakeTable:
     """The mistakes that the check ``sent`` recognises."""
-    return _table(OF_SENT, SENT, oracles.sent_nbytes, 1e-4, absolute=64)
+    return _table(OF_SENT, SENT, oracles.sent_nbytes, 0.0, absolute=64)
 
 
 TABLES = {

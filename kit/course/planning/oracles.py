@@ -103,7 +103,8 @@ def activation_nbytes(case: Case, names: Names = RIGHT) -> int:
         tokens = case.tokens // (batch * model)
     if "length_forgotten" in names:
         tokens //= case.length
-    return int(tokens * (inputs + logits) * _computed(case, names))
+    of_logits = 4 if "logits_in_float32" in names else _computed(case, names)
+    return int(tokens * (inputs * _computed(case, names) + logits * of_logits))
 
 
 def _computed(case: Case, names: Names) -> int:
@@ -126,6 +127,8 @@ def cache_nbytes(case: Case, names: Names = RIGHT) -> int:
         heads //= model
     elif "always_split" in names:
         heads /= model
+    elif "at_least_one_head" in names:
+        heads = max(1, heads // model)
     layers = 1 if "blocks_forgotten" in names else sizes["num_layers"]
     examples = case.batch_size // (1 if "tokens_not_split" in names else batch)
     elements = (1 if "keys_alone" in names else 2) * layers * examples * case.length * heads * sizes["head_dim"]
@@ -164,7 +167,12 @@ def _gradients(case: Case, names: Names) -> int:
     layers = case.sizes["num_layers"]
     # The compiler reduces what the lookup and what the logits contribute one after the other.
     embeddings = (1 if "embeddings_once" in names else 2) * _embeddings(case)
-    return int(4 * ((embeddings + layers * _block(case)) // model + (2 * layers + 1) * case.sizes["hidden_dim"]))
+    scales = (2 * layers + (0 if "last_scale_forgotten" in names else 1)) * case.sizes["hidden_dim"]
+    if "scales_forgotten" in names:
+        scales = 0
+    if "scales_split" in names:
+        scales //= model
+    return int(4 * ((embeddings + layers * _block(case)) // model + scales))
 
 
 def _ring(devices: int, names: Names) -> float:

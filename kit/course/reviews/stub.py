@@ -15,7 +15,7 @@ def prepare_reviews(
 
     Args:
         examples: Pairs of a review and its label. It can be any iterable, also one that can be read
-            only once, and is not changed.
+            only once, and is not changed. A text that it has twice counts as two reviews.
         batch_size: Number of reviews in a batch.
         num_batches: Number of batches. All of them are full; remaining reviews are not used.
         seed: At least 0. The same seed gives the same batches, in each process.
@@ -25,7 +25,7 @@ def prepare_reviews(
 
     """
     # Task 1: Collect the texts in `reviews`, without labels. Replace each run of <br />, together
-    # with the white space around it, by one space.
+    # with the white space around it, by one space. You may strip the ends of a text.
     raise NotImplementedError("reviews, task 1")
     wanted = batch_size * num_batches
     # Task 2: Raise a ValueError that names both numbers if there are fewer reviews than wanted.

@@ -1,5 +1,6 @@
 """The optimizer, loss and accuracy that a function of a solution compiles a model with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -279,29 +280,55 @@ def _judge_rate_and_decay(seen: OptimizerSeen) -> None:
     raise table.failure(found, "TRAINING_DECAY_IGNORED", cause)
 
 
+#: Of the largest change. The weights are rounded to float32 after each update, which moves them by
+#: a hundredth of this.
+_SAME_UPDATE = 1e-3
+
+
 def _judge_updates(seen: OptimizerSeen) -> None:
     """With the same gradients, the weights are those of AdamW without other options."""
     assert seen.after is not None
     expected = updated(seen.before)
-    differences = {
+    differences = _relative_changes(seen, expected)
+    path = max(differences, key=lambda path: differences[path])
+    if differences[path] <= _SAME_UPDATE:
+        return
+    place = np.unravel_index(np.abs(expected[path] - seen.before[path]).argmax(), expected[path].shape)
+    raise Failed(
+        "NOT_AS_EXPECTED",
+        _named_option(seen)
+        or "With the same gradients, the weights change in another way than with AdamW of this rate and decay.",
+        (f"after {UPDATES} updates", "expected", "yours"),
+        [
+            (f"an entry of {path}", f"{expected[path][place]:.6f}", f"{seen.after[path][place]:.6f}"),
+            ("options besides rate and decay", "Keras' defaults", ", ".join(seen.options) or "Keras' defaults"),
+        ],
+        remedy="Leave the other options of AdamW at their defaults.",
+        anchor="training#The optimizer",
+    )
+
+
+def _relative_changes(seen: OptimizerSeen, expected: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The largest difference of an entry of each variable, relative to its largest change."""
+    assert seen.after is not None
+    return {
         path: float(np.abs(seen.after[path] - value).max() / np.abs(value - seen.before[path]).max())
         for path, value in expected.items()
     }
-    path = max(differences, key=lambda path: differences[path])
-    # The weights are rounded to float32 after each update, which moves them by a hundredth.
-    if differences[path] > 1e-3:
-        place = np.unravel_index(np.abs(expected[path] - seen.before[path]).argmax(), expected[path].shape)
-        raise Failed(
-            "NOT_AS_EXPECTED",
-            "With the same gradients, the weights change in another way than with AdamW of this rate and decay.",
-            (f"after {UPDATES} updates", "expected", "yours"),
-            [
-                (f"an entry of {path}", f"{expected[path][place]:.6f}", f"{seen.after[path][place]:.6f}"),
-                ("options besides rate and decay", "Keras' defaults", ", ".join(seen.options) or "Keras' defaults"),
-            ],
-            remedy="Leave the other options of AdamW at their defaults.",
-            anchor="training#The optimizer",
-        )
+
+
+def _named_option(seen: OptimizerSeen) -> str:
+    """The cause, if AdamW's betas and epsilon alone give these weights; else an empty text."""
+    found = dict(option.split("=", 1) for option in seen.options)
+    if not found or not found.keys() <= {"beta_1", "beta_2", "epsilon"}:
+        return ""
+    if max(_relative_changes(seen, updated(seen.before, **{name: float(found[name]) for name in found})).values()) > (
+        _SAME_UPDATE
+    ):
+        return ""
+    default = keras.optimizers.AdamW().get_config()
+    shown = " and ".join(f"{name}={value} instead of Keras' default, {default[name]}" for name, value in found.items())
+    return f"AdamW has {shown}: with the same gradients, the weights change in another way."
 
 
 def _decay(before: np.ndarray, after: np.ndarray, rate: float) -> float:

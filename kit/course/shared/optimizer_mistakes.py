@@ -108,7 +108,9 @@ def gradients(number: int, shapes: Mapping[str, Sequence[int]]) -> dict[str, np.
     return {path: (0.5 * value / norm).astype("float32") for path, value in found.items()}
 
 
-def updated(before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def updated(
+    before: Mapping[str, np.ndarray], beta_1: float = BETA_1, beta_2: float = BETA_2, epsilon: float = EPSILON
+) -> dict[str, np.ndarray]:
     """The weights after an update with gradients of zero and those of :func:`gradients`."""
     shapes = {path: value.shape for path, value in before.items()}
     given = [{path: np.zeros(shape) for path, shape in shapes.items()}]
@@ -120,8 +122,8 @@ def updated(before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for step, gradient in enumerate(given, 1):
             g = gradient[path].astype("float64")
             weight = weight * (1 - RATE * decay)
-            first, second = first + (g - first) * (1 - BETA_1), second + (g * g - second) * (1 - BETA_2)
-            size = RATE * np.sqrt(1 - BETA_2**step) / (1 - BETA_1**step)
-            weight = weight - size * first / (np.sqrt(second) + EPSILON)
+            first, second = first + (g - first) * (1 - beta_1), second + (g * g - second) * (1 - beta_2)
+            size = RATE * np.sqrt(1 - beta_2**step) / (1 - beta_1**step)
+            weight = weight - size * first / (np.sqrt(second) + epsilon)
         found[path] = weight
     return found
