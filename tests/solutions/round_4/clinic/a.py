@@ -1,0 +1,152 @@
+"""Diagnoses of layout maps and optimizers whose mistakes the loss does not show."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import keras
+
+
+def deciding_rules(layout_map: keras.distribution.LayoutMap, paths: Sequence[str]) -> dict[str, list[str]]:
+    """Return the rules that Keras finds for each path of a variable.
+
+    Keras takes a key that equals the path. If there is none, it takes all keys that match the
+    whole path as regular expressions. With none the variable is replicated; with several Keras
+    raises an error.
+
+    Args:
+        layout_map: Any layout map. Iterate over it to get its keys.
+        paths: Paths of variables.
+
+    Returns:
+        For each path its keys, in any order; an empty list if there are none.
+
+    """
+    found = {}
+    for path in paths:
+        keys = list(layout_map)
+        if path in keys:
+            found[path] = [path]
+        else:
+            found[path] = [key for key in keys if re.fullmatch(key, path)]
+    return found
+
+
+def _best_dimension(path: str, shape: tuple[int, ...], size: int) -> int | None:
+    """The dimension of a variable that costs least, or None if it should not be split."""
+    if path.endswith("scale"):
+        return None
+    if re.search(r"/(key|value)/kernel$", path) and shape[0] % size:
+        return None
+    return 1 if re.search(r"/ffw_gating(_2)?/kernel$", path) else 0
+
+
+def diagnose_layout(
+    layout_map: keras.distribution.LayoutMap, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, list[str]]:
+    """Return what is wrong with a layout map for a model, and the names that show it.
+
+    The causes, and what names them:
+
+    - "rule without effect": keys that decide no variable.
+    - "two rules": paths for which Keras finds several keys. They are in none of the lists below.
+    - "does not fit": paths whose spec has more entries than the variable has dimensions, or an
+      axis that does not divide its dimension. They are in none of the lists below.
+    - "replicated": paths of matrices that no axis splits, and that should be split.
+    - "costly dimension": paths of matrices that are split along another dimension than the one
+      that costs least, and of scales that are split at all. If the axis "model" does not divide
+      the heads of key and value, splitting these is costly, too.
+
+    Adapters cost little: they are only in "two rules" and "does not fit".
+
+    Args:
+        layout_map: A layout map over a mesh with axes "batch" and "model".
+        shapes: Path and shape of each variable of a Gemma of the first generation, which can have
+            LoRA on any layer.
+
+    Returns:
+        Cause -> names, in any order. A cause that is not there has no names, or is left out.
+
+    """
+    rules = deciding_rules(layout_map, list(shapes))
+    found: dict[str, list[str]] = {}
+    found["rule without effect"] = [
+        key for key in layout_map if not any(key == path or re.fullmatch(key, path) for path in shapes)
+    ]
+    found["two rules"] = [path for path in shapes if len(rules[path]) > 1]
+    mesh = layout_map.device_mesh
+    sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
+    found |= {"does not fit": [], "replicated": [], "costly dimension": []}
+    for path, shape in shapes.items():
+        keys = rules[path]
+        if len(keys) > 1:
+            continue
+        axes = tuple(layout_map[keys[0]].axes) if keys else ()
+        if len(axes) > len(shape) or any(axis and size % sizes[axis] for axis, size in zip(axes, shape, strict=False)):
+            found["does not fit"].append(path)
+            continue
+        if "lora" in path.rsplit("/", 1)[-1]:
+            continue
+        split = [dimension for dimension, axis in enumerate(axes) if axis is not None]
+        best = _best_dimension(path, shape, sizes["model"])
+        if best is None:
+            if split:
+                found["costly dimension"].append(path)
+        elif not split:
+            found["replicated"].append(path)
+        elif split != [best]:
+            found["costly dimension"].append(path)
+    return found
+
+
+def diagnose_moments(
+    trained: Mapping[str, jax.Array], moments: Mapping[str, Sequence[jax.Array]]
+) -> dict[str, list[str]]:
+    """Return what is wrong with the moments of an optimizer, and the paths that show it.
+
+    - "placed unlike its variable": paths of trained variables of which a moment is not sharded like
+      the variable. Specs that are written differently can place the same shards.
+    - "of a frozen variable": paths with moments that are not trained.
+    - "without moments": paths that are trained and have no moments.
+
+    Args:
+        trained: Path -> value of each trained variable.
+        moments: Path -> the two moments that the optimizer keeps for the variable of this path.
+
+    Returns:
+        Cause -> paths, in any order. A cause that is not there has no paths, or is left out.
+
+    """
+    return {
+        "placed unlike its variable": [
+            path
+            for path, value in trained.items()
+            if any(not moment.sharding.is_equivalent_to(value.sharding, value.ndim) for moment in moments.get(path, ()))
+        ],
+        "of a frozen variable": [path for path in moments if path not in trained],
+        "without moments": [path for path in trained if path not in moments],
+    }
+
+
+def prescribe(
+    device_mesh: keras.distribution.DeviceMesh, architecture: Mapping[str, Any]
+) -> keras.distribution.LayoutMap:
+    """Return the layout map that costs least for a Gemma of the first generation on this mesh.
+
+    With it each patient is healthy: every rule has an effect, and no rule matches an adapter that
+    its spec does not fit, on whatever layers LoRA is.
+
+    Args:
+        device_mesh: A mesh with axes "batch" and "model". "model" divides the query heads.
+        architecture: A backbone's ``get_config()``, such as ``architecture["num_layers"]``.
+
+    """
+    layout_map = keras.distribution.LayoutMap(device_mesh)
+    size = dict(zip(device_mesh.axis_names, device_mesh.shape, strict=True))["model"]
+    layout_map["token_embedding/embeddings"] = ("model", None)
+    heads_of = "query|key|value" if architecture["num_key_value_heads"] % size == 0 else "query"
+    layout_map[f"decoder_block_[0-9]+/attention/({heads_of}|attention_output)/kernel"] = ("model", None, None)
+    layout_map["decoder_block_[0-9]+/ffw_gating(_2)?/kernel"] = (None, "model")
+    layout_map["decoder_block_[0-9]+/ffw_linear/kernel"] = ("model", None)
+    return layout_map

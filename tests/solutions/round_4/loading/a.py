@@ -1,0 +1,37 @@
+"""Distributed loading: each weight matrix is placed on the mesh as the layout map says."""
+
+from typing import Any
+
+import keras
+import keras_hub
+
+
+def load_distributed(
+    preset: str, layout_map: keras.distribution.LayoutMap, **from_preset_options: Any
+) -> keras_hub.models.CausalLM:
+    """Load a model over the mesh of ``layout_map``, and leave the distribution set.
+
+    Args:
+        preset: A folder in KerasHub's preset format, or the name of a preset.
+        layout_map: Where each variable is placed. Its mesh has an axis named "batch".
+        **from_preset_options: Passed on to ``CausalLM.from_preset``, such as ``dtype="bfloat16"``.
+
+    """
+    settings = {"auto_shard_dataset": False, "batch_dim_name": "batch", "layout_map": layout_map}
+    keras.distribution.set_distribution(keras.distribution.ModelParallel(**settings))
+    model = keras_hub.models.CausalLM.from_preset(preset, **from_preset_options)
+    return model
+
+
+def sharding_table(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...], tuple]]:
+    """Return path, shape and spec of each variable of a layer, as its array is really placed.
+
+    A spec has a mesh axis, or None, for each dimension of the shape.
+    """
+    table = []
+    for variable in layer.variables:
+        array = variable.value
+        axes = dict(enumerate(array.sharding.spec)) if hasattr(array.sharding, "spec") else {}
+        row = (str(variable.path), tuple(int(size) for size in array.shape), tuple(map(axes.get, range(array.ndim))))
+        table += [row]
+    return table

@@ -1,0 +1,39 @@
+"""LoRA: trainable low-rank adapters for frozen kernels."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras_hub
+
+
+def enable_lora(model: keras_hub.models.CausalLM, rank: int) -> None:
+    """Freeze the model and add adapters of ``rank`` to query and value of each block."""
+    for layer in model.backbone._flatten_layers(include_self=False):
+        if getattr(layer, "lora_enabled", False):
+            return  # LoRA is enabled already
+    model.backbone.enable_lora(rank, target_layer_names=["query", "value"])
+
+
+def count_parameters(model: keras_hub.models.CausalLM) -> tuple[int, int]:
+    """Return the number of elements of the trainable weights, and of all weights."""
+    trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    return trainable, sum(math.prod(weight.shape) for weight in model.weights)
+
+
+def expected_lora_parameters(architecture: Mapping[str, Any], rank: int) -> int:
+    """Return how many parameters LoRA adds, calculated from the architecture.
+
+    For a kernel of shape (heads, hidden, head_dim), A has shape (heads, hidden, rank) and B has
+    shape (rank, head_dim). For Gemma 7B at rank 4 the result is 11,067,392.
+
+    Args:
+        architecture: A backbone's ``get_config()``.
+        rank: The rank of the adapters.
+
+    """
+    hidden, head_dim = architecture["hidden_dim"], architecture["head_dim"]
+    sizes = 0
+    for heads in (architecture["num_query_heads"], architecture["num_key_value_heads"]):
+        sizes += heads * hidden * rank + rank * head_dim
+    return architecture["num_layers"] * sizes

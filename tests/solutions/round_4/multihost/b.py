@@ -1,0 +1,113 @@
+"""Several processes that train one model: what each feeds, reads, gathers and writes."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def process_settings(environment: Mapping[str, str]) -> tuple[str, int, int]:
+    """Return the settings of this process, as ``keras.distribution.initialize`` takes them.
+
+    Args:
+        environment: Variables by name, as in ``os.environ``: KERAS_DISTRIBUTION_JOB_ADDRESSES
+            (host:port of process 0, or of all processes, separated by commas),
+            KERAS_DISTRIBUTION_NUM_PROCESSES and KERAS_DISTRIBUTION_PROCESS_ID (from 0).
+
+    Returns:
+        The addresses unchanged, the number of processes, and the number of this process.
+
+    Raises:
+        ValueError: if a variable is missing or empty, if a number is not an integer in digits, or
+            if no process can have this number; the message has the name of the variable.
+
+    """
+    prefix = "KERAS_DISTRIBUTION_"
+    values = []
+    for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID"):
+        value = environment.get(prefix + name, "")
+        if not value:
+            raise ValueError(f"{prefix}{name} is missing or empty.")
+        if name != "JOB_ADDRESSES" and not (value.isascii() and value.isdigit()):
+            raise ValueError(f"{prefix}{name} is not an integer in digits: {value!r}.")
+        values.append(value)
+    addresses, number, process = values[0], int(values[1]), int(values[2])
+    if process >= number:
+        raise ValueError(f"{prefix}PROCESS_ID is {process}, but {prefix}NUM_PROCESSES is {number}.")
+    return addresses, number, process
+
+
+def own_rows(process_of_device: np.ndarray, batch_size: int, process: int) -> list[int]:
+    """Return the rows of a batch that a process feeds, in the order in which it feeds them.
+
+    The batch is sharded over the axis "batch", into as many parts as the axis has devices. All
+    devices of one row of the mesh hold the same part, whichever process they belong to.
+
+    Args:
+        process_of_device: The process of each device of the mesh, of shape (batch, model).
+        batch_size: Rows of the whole batch.
+        process: The number of the process.
+
+    Raises:
+        ValueError: if the axis does not divide the batch; the message has both numbers.
+
+    """
+    parts = len(process_of_device)
+    if batch_size % parts:
+        raise ValueError(f"The axis \"batch\" of {parts} does not divide a batch of {batch_size}.")
+    size = batch_size // parts
+    return [
+        row for part in range(parts) if process in process_of_device[part] for row in range(part * size, (part + 1) * size)
+    ]
+
+
+def rows_of_whole_batch(process_of_device: np.ndarray, rows_fed: int, process: int) -> int:
+    """Return how many rows JAX infers for the whole batch from those that one process feeds.
+
+    Args:
+        process_of_device: The process of each device of the mesh, of shape (batch, model).
+        rows_fed: Rows that the process feeds; a multiple of the number of parts that it feeds.
+        process: The number of the process.
+
+    """
+    fed = int((process_of_device == process).any(axis=1).sum())
+    return rows_fed // fed * len(process_of_device)
+
+
+def whole_value(value: jax.Array) -> np.ndarray:
+    """Return the whole of an array whose shards may be in different processes.
+
+    All processes must call this function, and each gets the whole array.
+
+    Args:
+        value: An array of any shape and sharding, on one device or many, in one process or many.
+
+    """
+    if not value.is_fully_addressable:
+        replicated = jax.sharding.NamedSharding(value.sharding.mesh, jax.sharding.PartitionSpec())
+        value = jax.jit(lambda x: x, out_shardings=replicated)(value)
+    return np.asarray(value)
+
+
+def save_once(
+    values: Mapping[str, jax.Array], path: Path, process: int, gather: Callable[[jax.Array], Any] = whole_value
+) -> None:
+    """Write arrays to one NumPy file (.npz), under their names.
+
+    All processes must call this function, and only process 0 writes.
+
+    Args:
+        values: Arrays by name. All processes have the same names, possibly in different orders.
+        path: A file that does not exist yet, in an existing folder; it ends with ".npz".
+        process: The number of this process.
+        gather: Returns the whole of an array, for NumPy, if all processes call it at the same time
+            for the same array.
+
+    """
+    # a fixed order: the largest arrays first, while there is most memory
+    order = sorted(values, key=lambda name: values[name].size, reverse=True)
+    arrays = {name: np.asarray(gather(values[name])) for name in order}
+    if process == 0:
+        np.savez(path, **arrays)
