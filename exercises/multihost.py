@@ -87,8 +87,8 @@ def save_once(
     All processes must call this function, and only process 0 writes.
 
     Args:
-        values: Arrays by name, possibly in another order in each process. The dtypes are NumPy's,
-            and no name is "file", a parameter of ``np.savez``.
+        values: Arrays by name: the same names in all processes, possibly in different orders. The
+            dtypes are NumPy's, and no name is "file", a parameter of ``np.savez``.
         path: A file that does not exist yet, in an existing folder; it ends with ".npz".
         process: The number of this process.
         gather: Returns the whole of an array, for NumPy, if all processes call it at the same time

@@ -56,7 +56,7 @@ def diagnose_layout(
 
     Args:
         layout_map: A layout map over a mesh with axes "batch" and "model". "model" has at least two
-            devices, and a spec uses no other axis, at most once.
+            devices. A spec uses this axis alone, and once at most.
         shapes: Path and shape of each variable of a Gemma of the first generation, which can have
             LoRA on any layer.
 

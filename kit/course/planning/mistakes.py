@@ -186,8 +186,8 @@ OF_CACHE = _many(
         ),
         (
             "at_least_one_head",
-            "Where the axis does not divide the heads, a device has at least one of them, and no fraction: each device "
-            "has all of them.",
+            "Where the axis does not divide the heads, each device has the whole part of the quotient here, and at "
+            "least one head. These heads are replicated: each device has all of them.",
             "Divide only if there is no remainder: 4 heads on 8 devices are 4 on each.",
         ),
     ),
