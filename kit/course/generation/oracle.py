@@ -12,7 +12,7 @@ from kit.course.shared import unsharded_twin as twin
 #: What :func:`raise_logits` adds: ``exp`` overflows in float32 above 88.7, in float64 above 709.
 RAISED = 100.0
 #: What :func:`sharpen` multiplies all logits by.
-SHARPENED = 3.0
+SHARPENED = 6.0
 
 
 def raise_logits(model: keras_hub.models.CausalLM) -> None:
@@ -25,8 +25,9 @@ def raise_logits(model: keras_hub.models.CausalLM) -> None:
 def sharpen(model: keras_hub.models.CausalLM) -> None:
     """Multiply all logits of a model, so that some tokens of the texts are very improbable.
 
-    The least of the log-likelihoods is then below -60. The logarithm of 1e-12, at which
-    probabilities are often clipped, is -27.6.
+    The least of the log-likelihoods is then below -104: in float32 such a probability is 0, and its
+    logarithm is not finite. The logarithm of 1e-12, at which probabilities are often clipped, is
+    -27.6.
     """
     scale = model.backbone.get_layer("final_normalization").scale
     # Gemma multiplies by 1 + scale.
