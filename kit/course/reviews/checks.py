@@ -21,6 +21,9 @@ FUNCTION = "prepare_reviews"
 NUMBER_OF_REVIEWS = 60
 #: As many as show a shuffle buffer of 10,000, as in many input pipelines.
 MANY = 12_000
+#: Eight of many reviews for each: that none of all 80 is in the last quarter has a probability of
+#: 1e-10.
+SEEDS_FOR_FEW = 10
 #: Reviews whose markup distinguishes the usual mistakes.
 REVIEWS = (
     "Bad.<br />Very bad.",
@@ -85,6 +88,8 @@ class OrderSeen:
     seed_0_again: Call
     #: Seed 3, for many reviews.
     many: Call
+    #: A few of many reviews, for some seeds.
+    few_of_many: list[Call]
     #: Name of a module -> its next random number, after a call with a known state.
     next_random: dict[str, float]
 
@@ -199,6 +204,7 @@ def observe_order(submission: Submission) -> OrderSeen:
         [call(seed, GLOBAL_SEED) for seed in (4, 0, 5, 1003, 2**31)],
         call(0, GLOBAL_SEED + 1),
         _call(submission, _reviews(MANY), 8, MANY // 8, seed=3),
+        [_call(submission, _reviews(MANY), 4, 2, seed) for seed in range(SEEDS_FOR_FEW)],
         next_random,
     )
     random.setstate(states[0])
@@ -217,7 +223,24 @@ def judge_order(seen: OrderSeen) -> None:
             rows = [(fault.measure, fault.expected, fault.found), beginning]
             remedy = fault.remedy
             raise Failed("REVIEWS_NOT_SHUFFLED", fault.cause, ("", "for a shuffle", "yours"), rows, remedy)
+    _judge_few_of_many(seen.few_of_many)
     _judge_reproducible(seen, first)
+
+
+def _judge_few_of_many(calls: list[Call]) -> None:
+    """Also the few reviews that are used come from all of the input."""
+    assert len(calls) == SEEDS_FOR_FEW
+    numbers = [number for call in calls for number in _numbers(_batches(call))]
+    if max(numbers) >= 3 * MANY // 4 and min(numbers) < MANY // 4:
+        return
+    part = "end" if max(numbers) < 3 * MANY // 4 else "beginning"
+    raise Failed(
+        "REVIEWS_NOT_SHUFFLED",
+        f"If few reviews of many are wanted, none comes from the {part} of the input, with any of {len(calls)} seeds.",
+        ("", "of all", "yours"),
+        [("numbers of the reviews", f"0 to {MANY - 1:,}", f"{min(numbers):,} to {max(numbers):,}")],
+        remedy="Read all of the input, shuffle it, and take the first reviews of the shuffled list.",
+    )
 
 
 def _judge_iterator(seen: OrderSeen) -> None:
