@@ -20,8 +20,8 @@ def make_device_mesh(batch: int, model: int, devices: list[str] | None = None) -
         devices = keras.distribution.list_devices()
     # region task 1
     #: Raise a ValueError unless both sizes are at least 1 and their product is the number
-    #: of devices. The message says how many devices the mesh takes (the product, also of sizes below
-    #: 1) and how many are available.
+    #: of devices. The message says how many devices the mesh takes (the product, also of sizes
+    #: below 1) and how many are available.
     if batch < 1 or model < 1 or batch * model != len(devices):
         raise ValueError(
             f"A mesh of {batch} x {model} takes {batch * model} devices, and {len(devices)} are available: "

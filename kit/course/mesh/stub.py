@@ -19,8 +19,8 @@ def make_device_mesh(batch: int, model: int, devices: list[str] | None = None) -
     if devices is None:
         devices = keras.distribution.list_devices()
     # Task 1: Raise a ValueError unless both sizes are at least 1 and their product is the number
-    # of devices. The message says how many devices the mesh takes (the product, also of sizes below
-    # 1) and how many are available.
+    # of devices. The message says how many devices the mesh takes (the product, also of sizes
+    # below 1) and how many are available.
     raise NotImplementedError("mesh, task 1")
     # Task 2: Return the mesh of these devices, in their order.
     raise NotImplementedError("mesh, task 2")
