@@ -1,8 +1,8 @@
 """The output of a command: on a terminal, in a pipe and in a notebook.
 
 This is the one place that knows about terminals. While something takes long, a terminal shows one
-line that is redrawn, with a bar where something can be counted, and a pipe gets a plain line from
-time to time.
+line that is redrawn, with a bar where something can be counted; a notebook shows one line that is
+replaced; and a pipe gets a plain line from time to time.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TextIO
+from typing import IO, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -29,6 +29,8 @@ from kit.narrator import Narrator, Work
 #: Without a terminal: seconds until the first line about something, and between two lines.
 SECONDS_UNTIL_LINE = 2.0
 SECONDS_BETWEEN_LINES = 5.0
+#: In a notebook: seconds until the line is replaced. Each of them stays in some notebooks' files.
+SECONDS_UNTIL_REPLACED = 1.0
 #: Columns where there is no terminal, neither for the output nor for messages.
 WIDTH_WITHOUT_TERMINAL = 118
 #: Columns of a bar, at least.
@@ -38,7 +40,7 @@ LEAST_PATH = 20
 _IS_NO_PATH = re.compile(r"[\s*|?()\[\]]")
 #: Stands for a space at which no line may end.
 _SPACE_IN_COMMAND = "\0"
-#: Variables that a kernel of Jupyter, Colab or Kaggle sets, which shows no redrawn lines.
+#: Variables that a kernel of Jupyter, Colab or Kaggle sets, which ignores a terminal's sequences.
 _NOTEBOOKS = ("JPY_PARENT_PID", "JPY_SESSION_NAME", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
 
 
@@ -47,11 +49,22 @@ def can_redraw(file: TextIO) -> bool:
 
     Not in a pipe and a notebook, and not with NO_COLOR or TERM=dumb, which ask for plain lines.
     """
-    environment = os.environ
-    plain = environment.get("NO_COLOR") or environment.get("TERM") in ("dumb", "unknown")
+    return file.isatty() and not (_wants_plain_lines() or _in_notebook())
+
+
+def can_replace(file: IO[str]) -> bool:
+    """Whether a carriage return lets the next line replace the last: in a cell of a notebook."""
+    return file.isatty() and _in_notebook() and not _wants_plain_lines()
+
+
+def _wants_plain_lines() -> bool:
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in ("dumb", "unknown")
+
+
+def _in_notebook() -> bool:
     # What ipykernel sets, also in Visual Studio Code.
-    in_notebook = environment.get("PAGER") == "cat" and environment.get("CLICOLOR_FORCE")
-    return file.isatty() and not (plain or in_notebook or any(map(environment.get, _NOTEBOOKS)))
+    sets_pager = os.environ.get("PAGER") == "cat" and os.environ.get("CLICOLOR_FORCE")
+    return bool(sets_pager) or any(map(os.environ.get, _NOTEBOOKS))
 
 
 def make_console(file: TextIO | None = None, plain: bool = False) -> Console:
@@ -146,6 +159,30 @@ def seconds_of(work: Work) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
 
 
+def _in_one_line(work: Work) -> str:
+    """What is done, count and seconds, as plain text."""
+    count = f" {work.done:,} of {work.total:,}" if work.total else ""
+    return f"    {describe(work)}{count} … {seconds_of(work)}"
+
+
+class _ReplacedLine:
+    """One line that replaces the one before, without a terminal's sequences."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._length = 0
+
+    def show(self, text: str) -> None:
+        """Replace the line; an empty text leaves nothing of it."""
+        if not (text or self._length):
+            return
+        # Notebooks keep what is longer than the new line, so spaces replace it.
+        spaces = " " * max(0, self._length - len(text))
+        self._file.write(f"\r{text}{spaces}" if text else f"\r{spaces}\r")
+        self._file.flush()
+        self._length = len(text)
+
+
 class ConsoleNarrator(Narrator):
     """Prints each step as it begins, its evidence as it is found, and what takes long meanwhile."""
 
@@ -158,6 +195,9 @@ class ConsoleNarrator(Narrator):
         self._works: list[Work] = []
         self._line = _WorkLine()
         self._live: Live | None = None
+        self._replaced = None if plain or not can_replace(self._console.file) else _ReplacedLine(self._console.file)
+        #: Held while something is printed, so that it does not end up within the replaced line.
+        self._printing = threading.RLock()
         self._stopped = threading.Event()
         self._printed = time.perf_counter()
 
@@ -169,7 +209,10 @@ class ConsoleNarrator(Narrator):
     def print(self, *content: object, **options: bool) -> None:
         """Print above the line about what is being done."""
         self._printed = time.perf_counter()
-        self._console.print(*content, **options)  # type: ignore[arg-type]  # rich's own options
+        with self._printing:
+            if self._replaced is not None:
+                self._replaced.show("")
+            self._console.print(*content, **options)  # type: ignore[arg-type]  # rich's own options
 
     def step(self, title: str) -> None:
         """Print a numbered heading."""
@@ -205,7 +248,7 @@ class ConsoleNarrator(Narrator):
                 # The first step compiles the program.
                 work.begin("training")
             work.count(step, steps, f"mean loss {mean_loss:.4f}")
-        if not self._redraws and (step == steps or step % max(1, steps // 10) == 0):
+        if not (self._redraws or self._replaced) and (step == steps or step % max(1, steps // 10) == 0):
             self.say(f"step {step} of {steps}, mean loss {mean_loss:.4f}")
 
     @contextlib.contextmanager
@@ -228,6 +271,9 @@ class ConsoleNarrator(Narrator):
         live, self._live = self._live, None
         if live is not None:
             live.stop()
+        if self._replaced is not None:
+            with self._printing:
+                self._replaced.show("")
 
     def _start(self) -> None:
         self._stopped = threading.Event()
@@ -243,12 +289,23 @@ class ConsoleNarrator(Narrator):
             )
             self._live.start(refresh=True)
         else:
-            threading.Thread(target=self._print_lines, args=(self._stopped,), daemon=True).start()
+            print_lines = self._print_lines if self._replaced is None else self._replace_line
+            threading.Thread(target=print_lines, args=(self._stopped,), daemon=True).start()
 
     def _current_line(self) -> _WorkLine:
         with contextlib.suppress(IndexError):  # it has just ended
             self._line.work = self._works[-1]
         return self._line
+
+    def _replace_line(self, stopped: threading.Event) -> None:
+        assert self._replaced is not None
+        while True:
+            with self._printing:
+                if stopped.is_set():
+                    return
+                work, width = self._current_line().work, self._console.width - 1
+                self._replaced.show(_in_one_line(work)[:width])
+            stopped.wait(SECONDS_UNTIL_REPLACED)
 
     def _print_lines(self, stopped: threading.Event) -> None:
         announced: Work | None = None
@@ -257,8 +314,7 @@ class ConsoleNarrator(Narrator):
             silent = time.perf_counter() - max(self._printed, work.started)
             if silent >= (SECONDS_BETWEEN_LINES if work is announced else SECONDS_UNTIL_LINE):
                 announced = work
-                count = f" {work.done:,} of {work.total:,}" if work.total else ""
-                self.print(Text(f"    {describe(work)}{count} … {seconds_of(work)}"), soft_wrap=True)
+                self.print(Text(_in_one_line(work)), soft_wrap=True)
 
     def paragraph(self, text: str, before: str = "", indent: str = "", style: str = "") -> None:
         """Print a text of one line, wrapped on a terminal only, so that a pipe can be searched."""

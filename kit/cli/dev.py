@@ -104,13 +104,14 @@ def pretrain(packages: Path, output: Path, steps: int | None, seed: int) -> None
 
 @command.command("build")
 def build() -> None:
-    """Cut the stubs from the reference, and write the test files of the exercises.
+    """Cut the stubs from the reference, and write the tests of the exercises and the notebooks.
 
     The stubs are written to exercises/ and to kit/course/<exercise>/stub.py.
     """
+    from kit.dev.notebooks import write_notebooks
     from kit.dev.stubs import build_stubs
 
-    for line in build_stubs():
+    for line in (*build_stubs(), *write_notebooks()):
         click.echo(line)
 
 

@@ -1,10 +1,12 @@
 """The report of a run: one page, from the files in the run folder. Imports no framework."""
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kit.errors import unknown_name
 from kit.evidence.style_verdict import StyleVerdict
 from kit.report.loss_curve import loss_curve
 from kit.report.page import render_page, write_page
@@ -23,16 +25,34 @@ REPLICATED_KINDS = 8
 REPLICATED_SHARE = 0.01
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, section: str | None = None) -> Path:
     """Write ``report.html`` into the folder of a finished run, over an earlier one; return it.
 
-    Raises UserError if the folder is not that of a finished run, a file is missing or damaged, or
-    the page cannot be written; then an earlier page is unchanged.
+    With a section the page has this section alone, in a file such as ``report-loss.html``. Raises
+    UserError if the folder is not that of a finished run, a file is missing or damaged, there is no
+    such section, or the page cannot be written; then an earlier page is unchanged.
     """
     result = open_finished_run(str(folder)).result
     page = render(result, read_metrics(folder / METRICS_FILE), read_generations(folder))
-    write_page(folder / REPORT_FILE, page)
-    return folder / REPORT_FILE
+    file = folder / REPORT_FILE
+    if section is not None:
+        page = section_of(page, section)
+        file = file.with_stem(f"{file.stem}-{section}")
+    write_page(file, page)
+    return file
+
+
+def section_of(page: str, section: str) -> str:
+    """The page with one of its sections, without header, contents and footer.
+
+    Raises UserError if there is no such section.
+    """
+    content = page.partition('<main id="content">\n')[2].partition("</main>")[0]
+    sections = {text.partition('"')[0]: text for text in re.split('<h2 id="', content)[1:]}
+    if section not in sections:
+        raise unknown_name("section", section, sections)
+    head = page.partition("<body>\n")[0]
+    return f'{head}<body>\n<main id="content">\n<h2 id="{sections[section]}</main>\n</body>\n</html>\n'
 
 
 def render(result: RunResult, steps: tuple[StepRecord, ...], generations: Generations) -> str:

@@ -4,9 +4,7 @@ import email.message
 import email.parser
 import os
 import re
-import shutil
 import subprocess
-import sys
 import sysconfig
 import tomllib
 import venv
@@ -14,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from built_wheel import build_wheel
 
 from kit.bundle.tree import find_root, tracked_files
 from kit.course.catalogue import catalogue
@@ -25,16 +24,7 @@ ROOT = find_root()
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("setuptools", reason="the build needs setuptools, which TensorFlow brings")
-    source, target = (tmp_path_factory.mktemp(name) for name in ("source", "target"))
-    root = find_root()
-    for path in tracked_files(root):
-        if path.parts[0] in ("kit", "exercises") or len(path.parts) == 1:
-            (source / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / path, source / path)
-    build = f"from setuptools.build_meta import build_wheel; print(build_wheel({str(target)!r}))"
-    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
-    (built,) = target.glob("*.whl")
-    return built
+    return build_wheel(*(tmp_path_factory.mktemp(name) for name in ("source", "target")))
 
 
 @pytest.fixture(scope="module")

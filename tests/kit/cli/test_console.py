@@ -76,7 +76,7 @@ def test_the_innermost_work_is_shown(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("TERM", "dumb"), ("NO_COLOR", "1"), ("JPY_PARENT_PID", "7"), ("COLAB_RELEASE_TAG", "release-colab")],
+    [("TERM", "dumb"), ("NO_COLOR", "1")],
 )
 def test_plain_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     """No escape sequence and no backspace where lines cannot, or must not, be redrawn."""
@@ -91,6 +91,38 @@ def test_plain_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, name: 
     narrator.step("Mesh")
     narrator.text("a text")
     assert not {"\x1b", "\b", "\r"} & set(terminal.getvalue())
+
+
+@pytest.mark.parametrize(("name", "value"), [("JPY_PARENT_PID", "7"), ("COLAB_RELEASE_TAG", "release-colab")])
+def test_a_line_that_is_replaced_in_a_notebook(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """By a carriage return: neither backspaces nor escape sequences, and nothing of it remains."""
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(console, "SECONDS_UNTIL_REPLACED", 0.02)
+    assert not can_redraw(terminal)
+    narrator = ConsoleNarrator(terminal)
+    with narrator.working("compiling the training step") as work:
+        wait_for(lambda: "\r    compiling the training step … 0 s" in terminal.getvalue())
+        narrator.say("a sentence")
+        work.begin("training")
+        wait_for(lambda: "\r    training … 0 s" in terminal.getvalue())
+        narrator.progress(4, 40, 3.5)
+        wait_for(lambda: "\r    training: mean loss 3.5000 4 of 40 … 0 s" in terminal.getvalue())
+    narrator.say("the end")
+    assert not {"\x1b", "\b"} & set(terminal.getvalue())
+    assert as_shown(terminal.getvalue()) == ["    a sentence", "    the end", ""]
+
+
+def as_shown(text: str) -> list[str]:
+    """The lines as a notebook shows them: what follows a carriage return overwrites the line."""
+    lines = []
+    for line in text.split("\n"):
+        shown = ""
+        for part in line.split("\r"):
+            shown = part + shown[len(part) :]
+        lines.append(shown.rstrip())
+    return lines
 
 
 def test_lines_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
