@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 @click.option("--all", "everything", is_flag=True, help="All exercises, unless you name one, and all diagnostics.")
 @click.option("--impl", default=EXERCISES, help="exercises, or a folder with the same modules.")
 @click.option("--platform", default="auto", help="auto, cpu (8 simulated devices), gpu or tpu, as in pytest.")
-def command(exercise: str | None, layers: tuple[str, ...], everything: bool, impl: str, platform: str) -> None:
+@click.option("--html", "page", type=click.Path(path_type=Path), help="Also write a page, which a notebook can show.")
+def command(
+    exercise: str | None, layers: tuple[str, ...], everything: bool, impl: str, platform: str, page: Path | None
+) -> None:
     """Check EXERCISE, and stop at the first diagnostic.
 
     The checks are those of pytest. Without EXERCISE, `kit check` takes those that you have begun
@@ -55,15 +59,20 @@ def command(exercise: str | None, layers: tuple[str, ...], everything: bool, imp
         click.echo(check_run.problem, err=True)
     if screen.failed:
         # What is wrong comes before what is not written yet.
-        first = min(screen.failed, key=lambda verdict: verdict.is_open)
-        narrator.paragraph(what_to_do(first, impl))
-        sys.exit(1)
-    narrator.print()
-    every = [check for name in checks for check in catalogue().checks_of(name) if not layers or check.layer in layers]
-    if left_out := not_checked(every):
-        narrator.paragraph(left_out)
-    for line in check_run.closing_lines(list(checks)):
+        lines = [what_to_do(min(screen.failed, key=lambda verdict: verdict.is_open), impl)]
+    else:
+        narrator.print()
+        every = [
+            check for name in checks for check in catalogue().checks_of(name) if not layers or check.layer in layers
+        ]
+        lines = [line for line in (not_checked(every), *check_run.closing_lines(list(checks))) if line]
+    for line in lines:
         narrator.paragraph(line)
+    if page is not None:
+        from kit.report.check_page import write_check_page
+
+        write_check_page(page, screen.verdicts, lines)
+    sys.exit(1 if screen.failed else 0)
 
 
 class _Screen:
@@ -71,6 +80,7 @@ class _Screen:
 
     def __init__(self, narrator: ConsoleNarrator, one_exercise: bool) -> None:
         """Print above the line about what is being done."""
+        self.verdicts: list[Verdict] = []
         self.failed: list[Verdict] = []
         self._narrator = narrator
         self._one_exercise = one_exercise
@@ -79,6 +89,7 @@ class _Screen:
     def add(self, answer: "Answer") -> None:
         """Print a verdict."""
         verdict = answer.verdict
+        self.verdicts.append(verdict)
         if answer.number == 1:
             self._passed = self._open = 0
         self._passed += verdict.passed

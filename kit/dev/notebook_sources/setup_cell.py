@@ -79,10 +79,16 @@ def show_section(section: str, height: int = 500, runs: str = "runs") -> None:
     """Show a section of the report of the latest run: loss, sharding, bytes, rules or style."""
     finished = sorted(Path(runs).glob("*/run.json"))
     if not finished:
-        print(f"There is no finished run in {Path(runs).resolve()} yet.")
+        print(f"There is no finished run in {runs} yet.")
         return
     command = ["kit", "report", str(finished[-1].parent), "--section", section]
     show(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(), height)
+
+
+def show_report(runs: str = "runs", height: int = 800) -> None:
+    """Show the whole report of the latest run."""
+    reports = sorted(Path(runs).glob("*/report.html"))
+    show(str(reports[-1]) if reports else f"{runs}/…/report.html", height)
 
 
 refuse_jax()

@@ -47,6 +47,19 @@ def test_stubs_need_no_framework_and_no_traceback(exercises: Path, kit: Kit) -> 
     assert output.count("to do ") == len(catalogue().checks_of("lora"))
 
 
+def test_a_page_for_a_notebook(exercises: Path, kit: Kit) -> None:
+    code, output, _ = kit("check", "lora", "--html", "lora.html")
+    assert code == 1
+    page = Path("lora.html").read_text(encoding="utf-8")
+    assert f"<h1>lora: {len(catalogue().checks_of('lora'))} to do</h1>" in page
+    assert "NOT_IMPLEMENTED</span>: exercises/lora.py::enable_lora (line " in page
+    assert output.splitlines()[-1].startswith("Next: write enable_lora (")
+    assert "Next: write enable_lora (" in page
+    code, _, message = kit("check", "lora", "--html", "no-folder/lora.html")
+    assert code == 2
+    expect_one_sentence(message, "kit: no-folder/lora.html: it cannot be written")
+
+
 def test_results_that_cannot_be_kept_change_no_verdict(exercises: Path, kit: Kit) -> None:
     (exercises.parent / ".kit").write_text("a file")
     code, output, message = kit("check", "lora")

@@ -9,6 +9,7 @@ from command_line import Kit, expect_one_sentence, run_python
 def test_the_command(run: Path, tmp_path: Path, kit: Kit) -> None:
     assert kit("report", str(run))[:2] == (0, f"{run / 'report.html'}\n")
     assert (run / "report.html").is_file()
+    assert kit("report", str(run), "--section", "loss")[:2] == (0, f"{run / 'report-loss.html'}\n")
     code, output, error = kit("report", str(tmp_path))
     assert (code, output) == (2, "")
     expect_one_sentence(error, f"kit: {tmp_path}: ")

@@ -1,5 +1,6 @@
 """The notebooks are those of their sources, and run from an empty folder."""
 
+import html
 import os
 import re
 import sysconfig
@@ -10,8 +11,10 @@ from typing import Any
 import nbformat
 import pytest
 from built_wheel import build_wheel
+from exercise_folder import reference_source
 
-from kit.dev.notebooks import NOTEBOOKS, ROOT, badges, notebook_as_text, repository
+from kit.course.catalogue import catalogue
+from kit.dev.notebooks import NOTEBOOKS, ROOT, badges, notebook_as_text, repository, with_table
 
 #: Seconds for a cell; the longest trains the bundled model.
 SECONDS = 1500
@@ -95,6 +98,7 @@ def execute(
 
 def text_of(cell: Any) -> str:
     """What a cell printed."""
+    assert cell.cell_type == "code"
     return "".join(output.text for output in cell.outputs if output.output_type == "stream")
 
 
@@ -117,6 +121,51 @@ def test_the_tutorial(tmp_path: Path, wheel: Path, packages: Path, monkeypatch: 
     assert page.count("&lt;svg") >= 5
     others = ("the-mesh-and-the-shards-4", "the-loss-2", "before-and-after-2", "the-whole-report-2")
     assert [len(frames_of(cells[cell_id])) for cell_id in others] == [1, 1, 1, 1]
+
+
+@pytest.mark.long
+def test_the_course(tmp_path: Path, wheel: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One exercise is solved, and the others are stubs."""
+    solved = f"%%writefile exercises/mesh.py\n{reference_source('mesh')}"
+    cells = execute("course", tmp_path, wheel, packages, monkeypatch, **{"write-the-device-mesh-2": solved})
+    exercises = catalogue().exercises
+    assert len(exercises) >= 12
+    checked = {exercise.name: cells[f"check-{heading_id(exercise.title)}-2"] for exercise in exercises}
+    (page,) = frames_of(checked.pop("mesh"))
+    assert f"<title>mesh: {len(catalogue().checks_of('mesh'))} passed</title>" in html.unescape(page)
+    for name, cell in checked.items():
+        (page,) = frames_of(cell)
+        assert f"NOT_IMPLEMENTED</span>: exercises/{name}.py::" in html.unescape(page)
+    assert frames_of(cells["see-the-device-mesh-2"])[0].count("&lt;svg") >= 5
+    assert "(8, 1)" in text_of(cells["predict-the-device-mesh-9"])
+    assert "655" in text_of(cells["predict-the-layout-map-5"])
+    assert not {"\b", "\x1b"} & set("".join(text_of(cell) for cell in cells.values() if cell.cell_type == "code"))
+    for cell_id, cell in cells.items():
+        printed = text_of(cell) if cell.cell_type == "code" else ""
+        assert "Traceback" not in printed, cell_id
+    course = tmp_path / "start" / "gemma-course"
+    assert (course / "predictions" / "mesh-1.txt").read_text() == "My prediction:\n"
+    assert text_of(cells["where-you-are-2"]).count("not started") == len(checked)
+
+
+@pytest.mark.long
+def test_own_model(tmp_path: Path, wheel: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = execute("own_model", tmp_path, wheel, packages, monkeypatch)
+    assert "4 passed" in text_of(cells["run-it-2"])
+    failed = text_of(cells["a-failure-3"])
+    assert "LAYOUT_RULE_MATCHES_NOTHING" in failed
+    assert "2 failed, 2 passed" in failed
+
+
+def heading_id(title: str) -> str:
+    """A title in the ids of the cells below it."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower())
+
+
+def test_the_readme_has_their_badges() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme == with_table(readme), "run `kit dev build`"
+    assert all(badges(name) in readme for name in NOTEBOOKS)
 
 
 def test_badges_lead_to_the_repository() -> None:

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from chromium import Browser, browser, find_chromium
 from made_run import made_run
+from made_verdicts import made_verdicts
 
 from kit.checks.diagnosis import Failed
 from kit.course.catalogue import catalogue
 from kit.course.grading import ClassGrades, Finding, Grade
+from kit.report.check_page import write_check_page
 from kit.report.class_report import write_class_report
 from kit.report.run_report import write_report
 
@@ -247,6 +249,18 @@ def test_the_page_of_a_class_is_legible(chromium: Browser, class_page: Path, wid
         ".filter(part => part.scrollWidth > part.clientWidth).map(part => part.tabIndex)"
     )
     assert set(wide) == {0} or (width == 1280 and not wide)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_page_of_a_check_is_legible(chromium: Browser, tmp_path: Path, width: int, scheme: str) -> None:
+    write_check_page(tmp_path / "check.html", made_verdicts(), ["Next: run `kit check mesh` again."])
+    chromium.open(tmp_path / "check.html", width, scheme)
+    chromium.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    assert faults(chromium, texts=20, lines=0) == []
+    if AXE:
+        chromium.evaluate((Path(AXE) / "axe.min.js").read_text(encoding="utf-8"))
+        assert [rule["id"] for rule in chromium.evaluate("axe.run(document)")["violations"]] == []
 
 
 @pytest.fixture(scope="module")

@@ -469,3 +469,22 @@ def test_the_page_has_what_the_files_have(run: Path) -> None:
         json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()
     ]
     assert [row.after.verdict.word for row in judged_prompts(made_generations())] == ["review", "neither", "list"]
+
+
+def test_one_section(run: Path) -> None:
+    """For a frame in a notebook: the section, its style, and nothing else."""
+    file = write_report(run, "sharding")
+    assert file == run / "report-sharding.html"
+    page = Page(file)
+    assert page.wrong == []
+    assert [attributes["id"] for tag, attributes in page.elements if tag == "h2"] == ["sharding"]
+    tags = [tag for tag, _ in page.elements]
+    assert tags.count("svg") >= 5
+    assert not {"nav", "header", "footer", "h1"} & set(tags)
+    whole = Page(write_report(run))
+    names = [attributes["id"] for tag, attributes in whole.elements if tag == "h2"]
+    assert len(names) >= 9
+    for name in names:
+        assert Page(write_report(run, name)).wrong == []
+    with pytest.raises(UserError, match="There is no section 'los': did you mean loss"):
+        write_report(run, "los")
