@@ -35,7 +35,8 @@ def run_with_line(title: str, command: list[str]) -> None:
     """Run a command, and show its last line with the seconds so far: one line that is replaced."""
     started, lines = time.time(), []
     shown = display(HTML(f"<pre>{title} …</pre>"), display_id=True)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    nothing, pipe, together = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
+    process = subprocess.Popen(command, stdin=nothing, stdout=pipe, stderr=together, text=True)
     for line in process.stdout or ():
         lines.append(line.rstrip())
         seconds = f"{time.time() - started:.0f} s"
