@@ -179,7 +179,7 @@ def _questions(text: str) -> tuple[tuple[Question, ...], str]:
 
 
 def _demoted(text: str) -> str:
-    """A section of a lesson with a smaller heading, since an exercise is a section of the notebook."""
+    """A section of a lesson with a smaller heading: an exercise is a section of the notebook."""
     return f"##{text}" if text.startswith("## ") else text
 
 
