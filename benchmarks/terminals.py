@@ -5,15 +5,22 @@ import fcntl
 import os
 import pty
 import select
-import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 LINES, COLUMNS = 24, 80
+#: Makes standard input the terminal that sends Ctrl-C, and becomes the command. In a process of its
+#: own: Python code between fork and exec can block where there are other threads.
+TAKE_TERMINAL = (
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    # A shell's background processes ignore it.
+    "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
+)
 
 
 @dataclass
@@ -39,14 +46,13 @@ class Terminal:
         environment = {name: value for name, value in os.environ.items() if name not in plain}
         self._started = time.monotonic()
         self._process = subprocess.Popen(
-            self.command,
+            [sys.executable, "-c", TAKE_TERMINAL, *self.command],
             cwd=self.cwd,
             env={**environment, "TERM": "xterm-256color"},
             stdin=other,
             stdout=other,
             stderr=other,
             start_new_session=True,
-            preexec_fn=_own_terminal,
         )
         os.close(other)
 
@@ -92,9 +98,3 @@ class Terminal:
         self._process.kill()
         self._process.wait()
         os.close(self._reading)
-
-
-def _own_terminal() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    # A shell's background processes ignore it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -98,7 +98,7 @@ def _class_of_pandas(name: str) -> type:
     return type("Late", (type,), {"__instancecheck__": is_instance})(name, (), {})
 
 
-def _editor_without_ipython(module: ModuleType, execute: Callable[[ModuleType], None]) -> None:
+def _without_ipython(module: ModuleType, execute: Callable[[ModuleType], None]) -> None:
     """Execute a module that uses IPython only in a notebook, which has imported IPython."""
     _AbsentModules().execute_without("IPython", module, execute)
 
@@ -139,7 +139,8 @@ def _execute_on_use(module: ModuleType, execute: Callable[[ModuleType], None]) -
 _FINDER = PreparedModules(
     {
         "keras.src.trainers.data_adapters.array_slicing": _slicing_without_pandas,
-        "keras.src.saving.file_editor": _editor_without_ipython,
+        "keras.src.saving.file_editor": _without_ipython,
+        "kagglehub.env": _without_ipython,
         **dict.fromkeys(_EXECUTED_ON_USE, _execute_on_use),
     }
 )

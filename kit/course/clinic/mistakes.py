@@ -114,14 +114,6 @@ CAUSES = (
         "clinic#One head on eight cores",
     ),
     Mistake(
-        "only_model_divides",
-        _SPECS,
-        'Only the axis "model" is examined. A spec can name the axis "batch" too, and Keras cannot build a model in which '
-        "that does not divide a dimension.",
-        "Divide each dimension by the size of the axis that splits it, whichever that is.",
-        "clinic#One head on eight cores",
-    ),
-    Mistake(
         "long_specs_ignored",
         _SPECS,
         "A spec with more entries than the variable has dimensions is not named. Keras cannot build such a model.",
@@ -248,8 +240,6 @@ def _causes(patient: Patient, path: str, spec: tuple[str | None, ...], names: Na
         return []
     shape = patient.shapes[path]
     sizes = {"batch": patient.mesh[0], "model": patient.mesh[1]}
-    if "only_model_divides" in names:
-        sizes["batch"] = 1
     if "all_devices" in names:
         sizes["model"] = patient.mesh[0] * patient.mesh[1]
     too_long = len(spec) > len(shape)

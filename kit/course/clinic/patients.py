@@ -117,8 +117,6 @@ def patients() -> list[Patient]:
     made.append(_patient(random_, ["healthy"], 2, family=2, longest_axis=True))
     ill = MISTAKES[2:]
     made += [_patient(random_, random_.sample(ill, 2), number) for number in range(6)]
-    # One head, which no axis divides.
-    made.append(_patient(random_, ["one head over batch"], 1, family=1, two_axes=True))
     return made
 
 
@@ -129,7 +127,6 @@ def _patient(
     family: int | None = None,
     few_heads_split: bool = False,
     longest_axis: bool = False,
-    two_axes: bool = False,
 ) -> Patient:
     name, queries, values, hidden = _FAMILIES[number % len(_FAMILIES) if family is None else family]
     sizes = {
@@ -143,8 +140,6 @@ def _patient(
     }
     shapes = [shape for shape in mesh_shapes() if shape[1] > 1]
     mesh = shapes[0] if few_heads_split or longest_axis else random_.choice(shapes)
-    if two_axes:
-        mesh = next((shape for shape in shapes if shape[0] > 1), mesh)
     # No axis divides these ranks.
     lora, rank = list(_LORA)[2 if "open end" in mistakes else number % 3], random_.choice((3, 5, 7))
     style = random_.choice(sorted(_STYLES)) if "exact path and pattern" not in mistakes else "wildcards"
@@ -176,8 +171,6 @@ def _ill(random_: random.Random, rules: dict[str, Spec], mistake: str, style: st
         return {new if pattern == old else pattern: spec for pattern, spec in rules.items()}
 
     matrices = [pattern for pattern in rules if "token_embedding" not in pattern and pattern.endswith("kernel")]
-    if mistake == "one head over batch":
-        return rules | {f"{before}(key|value){slash}kernel": ("batch", None, None)}
     if mistake == "exact path and pattern":
         return rules | {f"decoder_block_{random_.randint(0, 9)}/ffw_linear/kernel": ("model", None)}
     if mistake == "exact paths and pattern":
