@@ -48,7 +48,7 @@ QUESTIONS = (
         "A rule for Gemma 7B in float32 misses the second gating matrices: 28 of 3,072 x 24,576. How many bytes more "
         "does each of 8 devices hold then, on a mesh of 1 x 8?",
         measure_missed,
-        "Each device holds these matrices whole, not an eighth of them: 28 x 3,072 x 24,576 x 4 bytes x 7/8. Neither the "
+        "Each device has seven eighths more of these matrices: 28 x 3,072 x 24,576 x 4 bytes x 7/8. Neither the "
         "loss nor the output shows it.",
         BYTES,
         within=0.02,
