@@ -1,6 +1,7 @@
 """The report of a run: one page, from the files in the run folder. Imports no framework."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,28 +38,17 @@ def write_report(folder: Path) -> Path:
 
 def render(result: RunResult, steps: tuple[StepRecord, ...], generations: Generations) -> str:
     """The page as a text."""
-    variables = sharded_variables(result)
     model = _model_bytes(result)
-    block = [variable for variable in variables if variable.path != EMBEDDINGS]
+    block = [variable for variable in sharded_variables(result) if variable.path != EMBEDDINGS]
     kinds = replicated_kinds(result, block)
-    names = device_names(result)
     return render_page(
         "run_report.html",
-        {
-            "spec": _as_spec,
-            "nats": lambda value: f"{value:.4f}",
-            "gain": lambda value: f"{value:+.4f}",
-            "within": lambda path: path.partition("/")[2] if path.startswith("decoder_block_") else path,
-        },
-        run=result,
-        steps=steps,
+        FILTERS,
+        **loss_and_sharding(result, steps),
         prompts=judged_prompts(generations),
-        completions=_completions(result),
+        completions=own_completions(result),
         model=model,
         title=f"{'Control run' if result.control else 'Run'} of {Path(result.preset).name}",
-        curve=loss_curve(steps, result.resumed),
-        pictures=[draw(variable, result.mesh, names) for variable in variables],
-        embeddings_drawn=len(block) < len(variables),
         held=_held_bytes(result, model),
         rules=[_rule_row(rule, result) for rule in result.rule_coverage.rules],
         replicated=[_replicated_row(kind, model.nbytes, result.device_count) for kind in kinds[:REPLICATED_KINDS]],
@@ -66,6 +56,19 @@ def render(result: RunResult, steps: tuple[StepRecord, ...], generations: Genera
         settings=_settings(result),
         started=f"{result.started.day} {result.started:%B %Y, %H:%M} {result.started.tzname() or ''}".strip(),
     )
+
+
+def loss_and_sharding(result: RunResult, steps: tuple[StepRecord, ...]) -> dict[str, Any]:
+    """What ``loss_chart.html`` and ``sharding_cards.html`` show."""
+    variables = sharded_variables(result)
+    names = device_names(result)
+    return {
+        "run": result,
+        "steps": steps,
+        "curve": loss_curve(steps, result.resumed),
+        "pictures": [draw(variable, result.mesh, names) for variable in variables],
+        "embeddings_drawn": any(variable.path == EMBEDDINGS for variable in variables),
+    }
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,8 @@ def judged_prompts(generations: Generations) -> list[JudgedPrompt]:
     ]
 
 
-def _completions(result: RunResult) -> tuple[str, str]:
+def own_completions(result: RunResult) -> tuple[str, str]:
+    """What follows the run's own prompt, before and after."""
     own = result.generations
     return own.before[len(own.prompt) :], own.after[len(own.prompt) :]
 
@@ -200,6 +204,15 @@ def _settings(result: RunResult) -> list[tuple[str, str]]:
 
 def _as_spec(spec: Spec) -> str:
     return "(" + ", ".join("+".join(axes_of(entry)) or "-" for entry in spec) + ")"
+
+
+#: What templates about runs need.
+FILTERS: dict[str, Callable[[Any], str]] = {
+    "spec": _as_spec,
+    "nats": lambda value: f"{value:.4f}",
+    "gain": lambda value: f"{value:+.4f}",
+    "within": lambda path: path.partition("/")[2] if path.startswith("decoder_block_") else path,
+}
 
 
 def _as_number(value: Any) -> str:
