@@ -1,7 +1,7 @@
 """The report of a run: one page, from the files in the run folder. Imports no framework."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ def write_report(folder: Path) -> Path:
 
 def render(result: RunResult, steps: tuple[StepRecord, ...], generations: Generations) -> str:
     """The page as a text."""
+    prompts = judged_prompts(generations)
     model = _model_bytes(result)
     block = [variable for variable in sharded_variables(result) if variable.path != EMBEDDINGS]
     kinds = replicated_kinds(result, block)
@@ -45,7 +46,8 @@ def render(result: RunResult, steps: tuple[StepRecord, ...], generations: Genera
         "run_report.html",
         FILTERS,
         **loss_and_sharding(result, steps),
-        prompts=judged_prompts(generations),
+        prompts=prompts,
+        completions_by_prompts=folded(prompts),
         completions=own_completions(result),
         model=model,
         title=f"{'Control run' if result.control else 'Run'} of {Path(result.preset).name}",
@@ -137,6 +139,15 @@ class JudgedPrompt:
     after: JudgedText
 
 
+@dataclass(frozen=True)
+class FoldedCompletions:
+    """Prompts, with their numbers from 1, to which the model wrote the same before and after."""
+
+    prompts: tuple[tuple[int, str], ...]
+    before: JudgedText
+    after: JudgedText
+
+
 def device_names(result: RunResult) -> tuple[str, ...]:
     """The devices in the mesh's order; numbered if the process knew only its own."""
     found = result.mesh_devices or tuple(result.nbytes_per_device)
@@ -150,6 +161,21 @@ def judged_prompts(generations: Generations) -> list[JudgedPrompt]:
     return [
         JudgedPrompt(prompt, *(JudgedText(each.text[len(prompt) :], each) for each in (before, after)))
         for prompt, before, after in rows
+    ]
+
+
+def folded(prompts: Sequence[JudgedPrompt]) -> list[FoldedCompletions]:
+    """The prompts by what the model wrote to them, in the order of the first of each."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, row in enumerate(prompts):
+        groups.setdefault((row.before.continuation, row.after.continuation), []).append(number)
+    return [
+        FoldedCompletions(
+            tuple((number + 1, prompts[number].prompt) for number in numbers),
+            prompts[numbers[0]].before,
+            prompts[numbers[0]].after,
+        )
+        for numbers in groups.values()
     ]
 
 
