@@ -21,8 +21,8 @@ def command(run: Path | None, course: bool, folder: str | None, opened: bool) ->
     """Regenerate report.html in the folder of a finished RUN, and print its path.
 
     The page needs no network: loss, sharding, bytes per device, rule coverage, what the model wrote
-    before and after with the style classifier's verdicts, settings and versions. With --course it is
-    about what you wrote: progress, predictions, and the newest run of your exercises, or RUN.
+    before and after with the style classifier's verdicts, settings and versions. With --course it
+    is about what you wrote: progress, predictions, and the newest run of your exercises, or RUN.
     """
     if run is None and not course:
         raise UserError("Which run? Give the folder of a run, or `kit report --course` for your course.")

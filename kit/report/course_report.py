@@ -51,7 +51,7 @@ def write_course_report(workspace: Workspace, impl: str, run: FinishedRun | None
 
 
 def newest_run(runs_folder: Path, impl: str) -> FinishedRun | None:
-    """The newest finished run of these parts that is no control; None if there is none."""
+    """The newest finished run of these parts, except controls; None if there is none."""
     files = sorted(runs_folder.glob(f"*/{RESULT_FILE}"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in files:
         # A damaged run is another command's to report.

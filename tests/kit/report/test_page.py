@@ -12,7 +12,7 @@ import pytest
 from chromium import Browser, browser, find_chromium
 from made_run import made_run
 
-from kit import __version__
+import kit
 from kit.checks.diagnosis import Failed
 from kit.course.catalogue import catalogue
 from kit.course.grading import ClassGrades, Finding, Grade
@@ -269,7 +269,9 @@ def course_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             keep(workspace, name, question, 2.0, 2_000_000.0)
     module = module_hash(workspace.folder, "layout")
     cause = "28 matrices of Gemma 7B are replicated on the mesh (1, 8): 8.46 GB on each device."
-    failed = Result("failed", "LAYOUT_MATRIX_REPLICATED", cause, 1.0, "2026-11-28T01:58:50+00:00", module, __version__)
+    failed = Result(
+        "failed", "LAYOUT_MATRIX_REPLICATED", cause, 1.0, "2026-11-28T01:58:50+00:00", module, kit.__version__
+    )
     ResultsFile(workspace).write({"layout": {"collective_bytes": failed}})
     run = open_finished_run(str(made_run(folder / "run", resumed=(10,))))
     return write_course_report(workspace, "exercises", run, datetime(2026, 11, 28, tzinfo=UTC))
