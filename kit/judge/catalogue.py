@@ -116,8 +116,8 @@ class Exercise:
     hints: tuple[str, ...]
     #: Its own checks, by (layer, function, limit): what each asks, by name.
     questions: dict[tuple[str, str, float], dict[str, str]]
-    #: Measurements for `kit watch` that judge nothing, in the form of the questions: a sentence with
-    #: the names of the figures, and "change" for what the edit has changed.
+    #: Measurements for `kit watch` that judge nothing, in the form of the questions: a sentence
+    #: with the names of the figures, and "change" for what the edit has changed.
     prices: dict[tuple[str, str, float], dict[str, str]] = field(default_factory=dict)
     #: Codes of its diagnostics, by section of the lesson: the remedy of each. Codes that several
     #: exercises share are in ``kit.checks.codes``.
