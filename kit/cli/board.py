@@ -12,8 +12,9 @@ from kit.parts.implementation import EXERCISES
 
 #: State -> its colour on a terminal.
 COLOURS = {"passed": "green", "failing": "red", "begun": "yellow", "changed since": "yellow", "not checked": "yellow"}
-#: Columns before the note.
+#: Columns before the note, and columns more where predictions are shown.
 _BEFORE_THE_NOTE = 43
+_PREDICTED = 11
 #: The longest lines of text, for a reader's sake.
 _WIDEST_TEXT = 100
 
@@ -41,12 +42,14 @@ def board_lines(board: Board, width: int | None, colour: bool) -> list[str]:
     """The board as lines of at most this width; None shortens nothing."""
     checks = sum(row.passed for row in board.rows)
     lines = [f"{len(board.passed)} of {len(board.rows)} exercises passed, {checks} checks"]
-    header = f"    {'exercise':<12}{'min':>3}  {'state':<15}{'checks':<7}"
-    lines += ["", header + _shortened("layers passed, or what fails", width)]
+    # The column is there for those who predict.
+    predicts = any(row.predicted[1] for row in board.rows)
+    header = f"    {'exercise':<12}{'min':>3}  {'state':<15}{'checks':<7}" + (f"{'predicted':<{_PREDICTED}}" * predicts)
+    lines += ["", header + _shortened("layers passed, or what fails", width, predicts)]
     for previous, row in zip((None, *board.rows), board.rows, strict=False):
         if row.advanced and not (previous and previous.advanced):
             lines.append("    advanced")
-        lines.append(_line(row, width, colour))
+        lines.append(_line(row, width, colour, predicts))
     wrap = min(width or _WIDEST_TEXT, _WIDEST_TEXT)
     lines += ["", *textwrap.wrap(board.next_step.sentence, wrap), f"Next: {board.next_step.command}"]
     if board.problem:
@@ -59,17 +62,19 @@ def has_colour() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
-def _line(row: Row, width: int | None, colour: bool) -> str:
+def _line(row: Row, width: int | None, colour: bool, predicts: bool) -> str:
     state = f"{row.state:<15}"
     if colour and row.state in COLOURS:
         state = click.style(state, fg=COLOURS[row.state])
     count = "" if row.state in ("not started", "missing") else f"{row.passed}/{row.checks}"
-    note = _shortened(row.note or ", ".join(row.layers), width)
-    return f"{row.number:>2}  {row.exercise:<12}{row.minutes:>3}  {state}{count:<7}{note}".rstrip()
+    right, answered = row.predicted
+    predicted = f"{f'{right}/{answered}' if answered else '':<{_PREDICTED}}" if predicts else ""
+    note = _shortened(row.note or ", ".join(row.layers), width, predicts)
+    return f"{row.number:>2}  {row.exercise:<12}{row.minutes:>3}  {state}{count:<7}{predicted}{note}".rstrip()
 
 
-def _shortened(note: str, width: int | None) -> str:
+def _shortened(note: str, width: int | None, predicts: bool) -> str:
     """A text of the last column, cut where the line would be wider than the terminal."""
-    if width is None or len(note) <= (space := max(width - _BEFORE_THE_NOTE, 20)):
+    if width is None or len(note) <= (space := max(width - _BEFORE_THE_NOTE - predicts * _PREDICTED, 20)):
         return note
     return note[: space - 1] + "…"

@@ -18,6 +18,7 @@ COMMANDS = {
     "plan": ("kit.cli.plan", "Compile a training step for a TPU, without a TPU: memory and collectives."),
     "init": ("kit.cli.init", "Write the course into a folder: the exercises and their tests."),
     "lesson": ("kit.cli.lesson", "List the exercises and your progress, or show a lesson."),
+    "predict": ("kit.cli.predict", "Predict a figure of an exercise, then measure it."),
     "check": ("kit.cli.check", "Check an exercise, and show what to do next."),
     "watch": ("kit.cli.watch", "Check an exercise whenever you save it."),
     "hint": ("kit.cli.hint", "Show the next hint for an exercise."),
@@ -32,7 +33,7 @@ COMMANDS = {
 #: The commands in groups, as `kit --help` lists them.
 GROUPS = {
     "Run": ("run", "report", "export"),
-    "Learn": ("init", "lesson", "check", "watch", "hint", "reset", "solution"),
+    "Learn": ("init", "lesson", "predict", "check", "watch", "hint", "reset", "solution"),
     "Teach": ("grade", "bundle"),
     "Plan": ("plan", "doctor"),
     "Author": ("dev",),

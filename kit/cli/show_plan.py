@@ -19,7 +19,7 @@ SHOWN_DIFFERENCES = 8
 def show_plan(preset: str, plan: "Plan", impl: str) -> None:
     """Print a plan, the answer first."""
     narrator = ConsoleNarrator()
-    narrator.step(f"{preset} on {plan.topology.name}: {'it fits' if plan.fits else 'it does not fit'}")
+    narrator.step(f"{preset} on {plan.topology.name}: {plan.answer}")
     narrator.say(_settings(plan, impl))
     _show_memory(narrator, plan)
     _show_layout(narrator, plan)
@@ -39,7 +39,7 @@ def _settings(plan: "Plan", impl: str) -> str:
         f"Parts: {impl}. Mesh {settings.mesh[0]}x{settings.mesh[1]}. Trained: {tuned} "
         f"({format_count(plan.trainable)} of "
         f"{format_count(plan.parameters)}). {settings.dtype}, batch {settings.batch_size} x {settings.sequence_length} "
-        f"tokens, {plan.layers} decoder blocks{', activations recomputed' if settings.remat else ''}."
+        f"tokens, {_blocks(plan)} decoder blocks{', activations recomputed' if settings.remat else ''}."
     )
 
 
@@ -58,6 +58,8 @@ def _show_memory(narrator: ConsoleNarrator, plan: "Plan") -> None:
             "Compiled quickly: temporaries and times are estimates, and arguments are exact. `--effort full` compiles "
             "the program of `fit`."
         )
+    if plan.preset_fits is None:
+        narrator.say(f"All {plan.preset_layers} blocks need more: `--layers all` says whether they fit.")
     if not plan.fits:
         from kit.tpu.suggestions import suggestions
 
@@ -148,7 +150,7 @@ def show_comparison(
     seconds = [f"{plan.compiler_seconds:.3g}" if plan.compiler_seconds else "-" for plan in plans]
     kinds = dict.fromkeys(kind for plan in plans for kind in plan.by_kind())
     rows = [
-        ("fits", *("yes" if plan.fits else "no" for plan in plans)),
+        ("fits", *map(_fits, plans)),
         ("arguments", *(format_bytes(plan.arguments) for plan in plans)),
         ("temporaries", *(format_bytes(plan.temporaries) for plan in plans)),
         ("peak", *(format_bytes(plan.peak) for plan in plans)),
@@ -192,6 +194,17 @@ def _show_difference(narrator: ConsoleNarrator, names: Sequence[str], difference
     for kind in dict.fromkeys(kind for counts in difference.counts for kind in counts):
         rows.append((kind, *(str(counts.get(kind, 0)) for counts in difference.counts)))
     narrator.table(("", *names), rows)
+
+
+def _fits(plan: "Plan") -> str:
+    """Whether the preset fits, in a cell of a table."""
+    if plan.preset_fits is None:
+        return f"{_blocks(plan)} blocks"
+    return f"{'yes' if plan.preset_fits else 'no'}{' (estimate)' if plan.is_extrapolated else ''}"
+
+
+def _blocks(plan: "Plan") -> str:
+    return str(plan.layers) if plan.layers == plan.preset_layers else f"{plan.layers} of {plan.preset_layers}"
 
 
 def _count(found: tuple[int, int] | None) -> str:

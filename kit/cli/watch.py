@@ -64,6 +64,8 @@ def _print_lines(runner: "Runner", watched: "Watched", narrator: "ConsoleNarrato
                 with narrator.working(f"checking {exercise}") as work:
                     outcome = watched.check(exercise, lambda done, total, check: work.count(done, total))
                 _print(outcome, narrator)
+                show_prices(watched, outcome, narrator)
+                click.echo()
             except Stopped:
                 watched.stop()
                 click.echo(f"{exercise}: stopped, because a file was saved.\n")
@@ -83,14 +85,24 @@ def _print(outcome: "Outcome", narrator: "ConsoleNarrator") -> None:
     failed = outcome.failed
     if failed is not None and failed.diagnosis is not None:
         click.echo(outcome.as_line())
-        click.echo(failed.diagnosis.for_terminal(outcome.exercise) + "\n")
+        click.echo(failed.diagnosis.for_terminal(outcome.exercise))
         return
     narrator.paragraph(outcome.as_line(), style="green")
     if outcome.left_out:
         click.echo(left_out(outcome))
     for line in outcome.afterwards:
         click.echo(line)
-    click.echo()
+
+
+def show_prices(watched: "Watched", outcome: "Outcome", narrator: "ConsoleNarrator") -> None:
+    """Print what the exercise costs, line by line; raises Stopped like a check."""
+    prices = watched.prices(outcome)
+    while True:
+        with narrator.working("measuring what it costs"):
+            line = next(prices, None)
+        if line is None:
+            return
+        narrator.paragraph(line, style="cyan")
 
 
 def left_out(outcome: "Outcome") -> str:

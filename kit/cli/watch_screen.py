@@ -1,10 +1,12 @@
 """The screen of ``kit watch`` on a terminal: one exercise, its verdict, and keys."""
 
+import contextlib
+
 from rich.text import Text
 
 from kit.cli.console import ConsoleNarrator
 from kit.cli.keyboard import Keyboard
-from kit.cli.watch import left_out
+from kit.cli.watch import left_out, show_prices
 from kit.course.watched import Outcome, Watched
 from kit.judge.runner import Runner, Stopped
 
@@ -87,6 +89,8 @@ class WatchScreen:
         self._clear()
         self._show(outcome)
         self._show_keys()
+        with contextlib.suppress(Stopped):
+            show_prices(self._watched, outcome, self._narrator)
         return outcome
 
     def _clear(self) -> None:

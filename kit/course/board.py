@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kit.checks.codes import NOT_IMPLEMENTED
 from kit.course.catalogue import catalogue
-from kit.course.results import Recorder, Result, Results, ResultsFile, current, module_hash
+from kit.course.results import Prediction, Recorder, Result, Results, ResultsFile, current, module_hash
 from kit.course.workspace import Workspace, workspace_of
 from kit.errors import UserError
 from kit.judge.catalogue import LAYERS, Check, Exercise, available
@@ -39,6 +39,8 @@ class Row:
     checks: int
     #: Layers of which all checks pass now.
     layers: tuple[str, ...]
+    #: Right predictions, and all that were made.
+    predicted: tuple[int, int]
     #: More about the state in one line, such as the code and the cause of the diagnosis; may be
     #: empty.
     note: str = ""
@@ -75,8 +77,12 @@ class Board:
 
 def read_board(workspace: Workspace, impl: str = EXERCISES) -> Board:
     """The board of a workspace; ``impl`` is its name as the user wrote it, for commands."""
-    results, problem = ResultsFile(workspace).read()
-    rows = tuple(_row(workspace, exercise, results) for exercise in catalogue().exercises)
+    results_file = ResultsFile(workspace)
+    results, problem = results_file.read()
+    predictions, _ = results_file.read_predictions()
+    rows = tuple(
+        _row(workspace, exercise, results, predictions.get(exercise.name, {})) for exercise in catalogue().exercises
+    )
     return Board(rows, _next_step(workspace, rows, impl), problem)
 
 
@@ -145,7 +151,7 @@ def _is_passed(workspace: Workspace, exercise: Exercise, results: Results) -> bo
     return bool(found) and all(result is not None and result.passed for result in found)
 
 
-def _row(workspace: Workspace, exercise: Exercise, results: Results) -> Row:
+def _row(workspace: Workspace, exercise: Exercise, results: Results, predictions: dict[str, Prediction]) -> Row:
     checks = available(exercise.checks)
     module = module_hash(workspace.folder, exercise.name)
     found = {check: result for check in checks if (result := current(results, check, module)) is not None}
@@ -165,6 +171,7 @@ def _row(workspace: Workspace, exercise: Exercise, results: Results) -> Row:
         len(passed),
         len(checks),
         tuple(layers),
+        (sum(prediction.right for prediction in predictions.values()), len(predictions)),
         note,
     )
 

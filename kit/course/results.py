@@ -1,16 +1,21 @@
 """What the checks found in a learner's exercises, in ``.kit/results.json`` beside the folder.
 
-`pytest`, `kit check` and `kit watch` write the file; the board, `kit lesson` and `kit solution`
-read it. It has the latest result of each check of each folder::
+`pytest`, `kit check`, `kit watch` and `kit predict` write the file; the board, `kit lesson`,
+`kit solution` and `kit report --course` read it. It has the latest result of each check of each
+folder, and what the learner predicted::
 
     {"format": 1,
      "folders": {"exercises": {"mesh": {"shape": {
          "state": "failed", "code": "MESH_WRONG_SHAPE", "cause": "…", "seconds": 0.21,
-         "when": "2026-11-28T01:58:50+00:00", "module": "9f86d081…", "kit": "0.1.0"}}}}}
+         "when": "2026-11-28T01:58:50+00:00", "module": "9f86d081…", "kit": "0.1.0"}}}},
+     "predictions": {"exercises": {"mesh": {"column": {
+         "answer": 3.0, "measured": 2.0, "right": false,
+         "when": "2026-11-28T01:58:50+00:00", "kit": "0.1.0"}}}}}
 
 ``module`` is the SHA-256 of the module and of the modules beside it that it imports: a result of
-another version of them is not current. A passed check has no code and no cause. Unknown keys are
-kept. A file that is damaged, or that a newer kit wrote, is moved aside before a new one is written.
+another version of them is not current. A passed check has no code and no cause. A prediction is a
+number or a text; "predictions" may be missing. Unknown keys are kept. A file
+that is damaged, or that a newer kit wrote, is moved aside before a new one is written.
 Imports no framework.
 """
 
@@ -67,6 +72,23 @@ class Result:
 Results = dict[str, dict[str, Result]]
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """The latest answer to a question, and what was measured."""
+
+    answer: float | str
+    measured: float | str
+    #: Whether the answer was near enough.
+    right: bool
+    #: As in a result.
+    when: str
+    kit: str
+
+
+#: Exercise -> question -> the latest prediction.
+Predictions = dict[str, dict[str, Prediction]]
+
+
 class _OtherFormat(Exception):  # noqa: N818 -- it is an answer, not an error
     """The file was written by a newer kit."""
 
@@ -90,12 +112,27 @@ class ResultsFile:
         except (_OtherFormat, ValueError, RecursionError) as error:
             return {}, f"{shown(self.file)} {_fault(error)}: the next check moves it aside, and begins a new one."
 
+    def read_predictions(self) -> tuple[Predictions, str]:
+        """The predictions, and a sentence if the file cannot be used; as :meth:`read`."""
+        sentence = self.read()[1]
+        try:
+            return ({}, sentence) if sentence else (_predictions(self._content(), self._folder), "")
+        except FileNotFoundError:
+            return {}, ""
+
     def write(self, results: Results) -> str:
         """Add results, or replace those of the same checks.
 
         Returns a sentence if the file could not be used and was moved aside. Raises OSError if the
         file cannot be written.
         """
+        return self._add("folders", results)
+
+    def write_predictions(self, predictions: Predictions) -> str:
+        """Add predictions, or replace those of the same questions; as :meth:`write`."""
+        return self._add("predictions", predictions)
+
+    def _add(self, key: str, entries: Results | Predictions) -> str:
         from filelock import FileLock
 
         self.file.parent.mkdir(exist_ok=True)
@@ -109,9 +146,9 @@ class ResultsFile:
             except (_OtherFormat, ValueError, RecursionError) as error:
                 content = {"format": FORMAT, "folders": {}}
                 sentence = f"{shown(self.file)} {_fault(error)}: it is now {shown(self._move_aside())}."
-            folder = content["folders"].setdefault(self._folder, {})
-            for exercise, checks in results.items():
-                folder.setdefault(exercise, {}).update({name: vars(result) for name, result in checks.items()})
+            folder = content.setdefault(key, {}).setdefault(self._folder, {})
+            for exercise, found in entries.items():
+                folder.setdefault(exercise, {}).update({name: vars(entry) for name, entry in found.items()})
             write_json(self.file, content)
             return sentence
 
@@ -133,6 +170,7 @@ class ResultsFile:
                 }
                 for folder, exercises in content["folders"].items()
             }
+            _predictions(content, self._folder)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(str(error)) from None
         return every.get(self._folder, {})
@@ -258,6 +296,22 @@ def _result(entry: dict[str, Any]) -> Result:
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("a text")
     return Result(**{key: entry[key] for key in Result.__dataclass_fields__} | {"seconds": float(entry["seconds"])})
+
+
+def _predictions(content: dict[str, Any], folder: str) -> Predictions:
+    """A folder's predictions. Raises KeyError, TypeError or ValueError if an entry is not one."""
+    return {
+        exercise: {name: _prediction(entry) for name, entry in entries.items()}
+        for exercise, entries in content.get("predictions", {}).get(folder, {}).items()
+    }
+
+
+def _prediction(entry: dict[str, Any]) -> Prediction:
+    if not all(isinstance(entry[key], int | float | str) for key in ("answer", "measured")):
+        raise ValueError("a prediction")
+    if not (isinstance(entry["right"], bool) and isinstance(entry["when"], str) and isinstance(entry["kit"], str)):
+        raise ValueError("a prediction")
+    return Prediction(**{key: entry[key] for key in Prediction.__dataclass_fields__})
 
 
 def _fault(error: Exception) -> str:

@@ -1,12 +1,13 @@
 """Exercises that are checked whenever they are saved."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kit.course.board import CheckRun
 from kit.course.catalogue import catalogue
+from kit.course.prices import Prices
 from kit.judge.catalogue import Check
 from kit.judge.runner import Runner, Verdict
 from kit.parts.implementation import find_parts
@@ -53,6 +54,7 @@ class Watched:
         self._impl = impl
         self._parts = find_parts(impl)
         self.exercises = tuple(exercises)
+        self._prices = Prices(runner, impl)
         self._stamps = {name: self._stamp(name) for name in self.exercises}
 
     def _stamp(self, exercise: str) -> tuple[int, int]:
@@ -97,6 +99,13 @@ class Watched:
         afterwards = [*(check_run.closing_lines([exercise]) if verdicts[-1].passed else ()), check_run.problem]
         left_out = len(every) - len(checks)
         return Outcome(exercise, tuple(verdicts), len(checks), left_out, seconds, tuple(filter(None, afterwards)))
+
+    def prices(self, outcome: Outcome) -> Iterator[str]:
+        """What the exercise costs, a line at a time; nothing if it is not written yet.
+
+        Raises :class:`kit.judge.runner.Stopped` if the runner is asked to stop.
+        """
+        return iter(()) if outcome.failed and outcome.failed.is_open else self._prices.lines(outcome.exercise)
 
     def stop(self) -> None:
         """Stop what still runs in the background."""

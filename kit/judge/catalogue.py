@@ -116,6 +116,9 @@ class Exercise:
     hints: tuple[str, ...]
     #: Its own checks, by (layer, function, limit): what each asks, by name.
     questions: dict[tuple[str, str, float], dict[str, str]]
+    #: Measurements for `kit watch` that judge nothing, in the form of the questions: a sentence
+    #: with the names of the figures, and "change" for what the edit has changed.
+    prices: dict[tuple[str, str, float], dict[str, str]] = field(default_factory=dict)
     #: Codes of its diagnostics, by section of the lesson: the remedy of each. Codes that several
     #: exercises share are in ``kit.checks.codes``.
     remedies: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -141,9 +144,20 @@ class Exercise:
             )
             for function in self.functions
         ]
-        for (layer, function, limit), asks in self.questions.items():
-            found += [Check(name, layer, function, limit, text, self.name) for name, text in asks.items()]
+        found += self._checks_of(self.questions)
         return tuple(sorted(found, key=lambda check: list(LAYERS).index(check.layer)))
+
+    @property
+    def price_checks(self) -> tuple[Check, ...]:
+        """Its prices, as checks that a runner can run."""
+        return tuple(self._checks_of(self.prices))
+
+    def _checks_of(self, questions: dict[tuple[str, str, float], dict[str, str]]) -> list[Check]:
+        return [
+            Check(name, layer, function, limit, text, self.name)
+            for (layer, function, limit), asks in questions.items()
+            for name, text in asks.items()
+        ]
 
     @property
     def codes(self) -> dict[str, Code]:
@@ -227,8 +241,9 @@ class Catalogue:
         return found
 
     def find_check(self, exercise: str, name: str) -> Check:
-        """The check of that name."""
-        (found,) = [check for check in self.checks_of(exercise) if check.name == name]
+        """The check or the price of that name."""
+        (owner,) = [candidate for candidate in self.everything if candidate.name == exercise]
+        (found,) = [check for check in (*owner.checks, *owner.price_checks) if check.name == name]
         return found
 
     def stub(self, exercise: str) -> str:

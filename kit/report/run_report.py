@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,28 +58,19 @@ def section_of(page: str, section: str) -> str:
 
 def render(result: RunResult, steps: tuple[StepRecord, ...], generations: Generations) -> str:
     """The page as a text."""
-    variables = sharded_variables(result)
+    prompts = judged_prompts(generations)
     model = _model_bytes(result)
-    block = [variable for variable in variables if variable.path != EMBEDDINGS]
+    block = [variable for variable in sharded_variables(result) if variable.path != EMBEDDINGS]
     kinds = replicated_kinds(result, block)
-    names = device_names(result)
     return render_page(
         "run_report.html",
-        {
-            "spec": _as_spec,
-            "nats": lambda value: f"{value:.4f}",
-            "gain": lambda value: f"{value:+.4f}",
-            "within": lambda path: path.partition("/")[2] if path.startswith("decoder_block_") else path,
-        },
-        run=result,
-        steps=steps,
-        prompts=judged_prompts(generations),
-        completions=_completions(result),
+        FILTERS,
+        **loss_and_sharding(result, steps),
+        prompts=prompts,
+        completions_by_prompts=folded(prompts),
+        completions=own_completions(result),
         model=model,
         title=f"{'Control run' if result.control else 'Run'} of {Path(result.preset).name}",
-        curve=loss_curve(steps, result.resumed),
-        pictures=[draw(variable, result.mesh, names) for variable in variables],
-        embeddings_drawn=len(block) < len(variables),
         held=_held_bytes(result, model),
         rules=[_rule_row(rule, result) for rule in result.rule_coverage.rules],
         replicated=[_replicated_row(kind, model.nbytes, result.device_count) for kind in kinds[:REPLICATED_KINDS]],
@@ -86,6 +78,19 @@ def render(result: RunResult, steps: tuple[StepRecord, ...], generations: Genera
         settings=_settings(result),
         started=f"{result.started.day} {result.started:%B %Y, %H:%M} {result.started.tzname() or ''}".strip(),
     )
+
+
+def loss_and_sharding(result: RunResult, steps: tuple[StepRecord, ...]) -> dict[str, Any]:
+    """What ``loss_chart.html`` and ``sharding_cards.html`` show."""
+    variables = sharded_variables(result)
+    names = device_names(result)
+    return {
+        "run": result,
+        "steps": steps,
+        "curve": loss_curve(steps, result.resumed),
+        "pictures": [draw(variable, result.mesh, names) for variable in variables],
+        "embeddings_drawn": any(variable.path == EMBEDDINGS for variable in variables),
+    }
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,15 @@ class JudgedPrompt:
     after: JudgedText
 
 
+@dataclass(frozen=True)
+class FoldedCompletions:
+    """Prompts, with their numbers from 1, to which the model wrote the same before and after."""
+
+    prompts: tuple[tuple[int, str], ...]
+    before: JudgedText
+    after: JudgedText
+
+
 def device_names(result: RunResult) -> tuple[str, ...]:
     """The devices in the mesh's order; numbered if the process knew only its own."""
     found = result.mesh_devices or tuple(result.nbytes_per_device)
@@ -170,7 +184,23 @@ def judged_prompts(generations: Generations) -> list[JudgedPrompt]:
     ]
 
 
-def _completions(result: RunResult) -> tuple[str, str]:
+def folded(prompts: Sequence[JudgedPrompt]) -> list[FoldedCompletions]:
+    """The prompts by what the model wrote to them, in the order of the first of each."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, row in enumerate(prompts):
+        groups.setdefault((row.before.continuation, row.after.continuation), []).append(number)
+    return [
+        FoldedCompletions(
+            tuple((number + 1, prompts[number].prompt) for number in numbers),
+            prompts[numbers[0]].before,
+            prompts[numbers[0]].after,
+        )
+        for numbers in groups.values()
+    ]
+
+
+def own_completions(result: RunResult) -> tuple[str, str]:
+    """What follows the run's own prompt, before and after."""
     own = result.generations
     return own.before[len(own.prompt) :], own.after[len(own.prompt) :]
 
@@ -220,6 +250,15 @@ def _settings(result: RunResult) -> list[tuple[str, str]]:
 
 def _as_spec(spec: Spec) -> str:
     return "(" + ", ".join("+".join(axes_of(entry)) or "-" for entry in spec) + ")"
+
+
+#: What templates about runs need.
+FILTERS: dict[str, Callable[[Any], str]] = {
+    "spec": _as_spec,
+    "nats": lambda value: f"{value:.4f}",
+    "gain": lambda value: f"{value:+.4f}",
+    "within": lambda path: path.partition("/")[2] if path.startswith("decoder_block_") else path,
+}
 
 
 def _as_number(value: Any) -> str:

@@ -39,11 +39,13 @@ class Plan:
 
     topology: Topology
     settings: StepSettings
-    #: Decoder blocks of the planned model.
+    #: Decoder blocks of the planned model, and of the preset.
     layers: int
+    preset_layers: int
     #: The numbers of blocks that were compiled; none if the arguments alone need more memory than
     #: there is. The peak is then that of the arguments.
     compiled_layers: tuple[int, ...]
+    #: Whether these decoder blocks fit; ``answer`` and ``preset_fits`` are about the preset.
     fits: bool
     arguments: int
     #: Arguments as counted from shapes and shardings, without the compiler's padding.
@@ -71,6 +73,28 @@ class Plan:
     #: The compiler's own estimate of the time; None if it is negative, as for some large programs.
     compiler_seconds: float | None = None
     roofline: Roofline | None = None
+
+    @property
+    def is_extrapolated(self) -> bool:
+        """Whether the numbers are extrapolated from plans of few decoder blocks."""
+        return len(self.compiled_layers) > 1 and self.layers == self.preset_layers
+
+    @property
+    def preset_fits(self) -> bool | None:
+        """Whether the preset fits; None if this plan of fewer decoder blocks does not say it."""
+        return None if self.fits and self.layers < self.preset_layers else self.fits
+
+    @property
+    def answer(self) -> str:
+        """Whether the preset fits, as a headline says it."""
+        blocks = f"{self.layers} of {self.preset_layers} blocks"
+        if self.preset_fits is None:
+            return f"{blocks}: not an answer"
+        answer = "it fits" if self.preset_fits else "it does not fit"
+        if self.is_extrapolated:
+            few = " and ".join(map(str, self.compiled_layers))
+            return f"{answer} (estimate from {few} of {self.preset_layers} blocks)"
+        return answer if self.layers == self.preset_layers else f"{answer}, and this is only {blocks}"
 
     @property
     def tokens(self) -> int:
@@ -133,6 +157,7 @@ def make_plan(
             return made
         return make_plan(config, topology, settings, parts, layers, report)
     quick = effort == "quick"
+    preset_layers = config["config"]["num_layers"]
 
     def lower(blocks: int) -> LoweredStep:
         return lower_step(config, settings, parts, topology_devices(topology), blocks)
@@ -142,13 +167,13 @@ def make_plan(
         step = lower(blocks)
         if len(layers) < 2 and count_arguments(step) > usable_nbytes(topology):
             # The compiler would take minutes to say so.
-            nothing = _plan_of(step, DoesNotFit(None, None), topology, settings, blocks)
+            nothing = _plan_of(step, DoesNotFit(None, None), topology, settings, blocks, preset_layers)
             return replace(nothing, compiled_layers=())
         report(f"compiling {blocks} decoder blocks for {topology.name}{', quickly' if quick else ''}")
         found = compile_for_tpu(step.lowered, topology, quick)
-        return replace(_plan_of(step, found, topology, settings, blocks), quick=quick)
+        return replace(_plan_of(step, found, topology, settings, blocks, preset_layers), quick=quick)
 
-    wanted = config["config"]["num_layers"] if len(layers) != 1 else layers[0]
+    wanted = preset_layers if len(layers) != 1 else layers[0]
     if len(layers) < 2:
         return compile_blocks(wanted)
     few = [compile_blocks(blocks) for blocks in layers]
@@ -158,7 +183,12 @@ def make_plan(
 
 
 def _plan_of(
-    step: LoweredStep, found: TpuProgram | DoesNotFit, topology: Topology, settings: StepSettings, layers: int
+    step: LoweredStep,
+    found: TpuProgram | DoesNotFit,
+    topology: Topology,
+    settings: StepSettings,
+    layers: int,
+    preset_layers: int,
 ) -> Plan:
     """The plan of a step that was compiled, or that does not fit."""
     counted, usable = count_arguments(step), usable_nbytes(topology)
@@ -167,6 +197,7 @@ def _plan_of(
         topology=topology,
         settings=settings,
         layers=layers,
+        preset_layers=preset_layers,
         compiled_layers=(layers,),
         fits=not isinstance(found, DoesNotFit) and peak <= usable,
         arguments=counted,

@@ -10,7 +10,9 @@ from kit.tpu.plan import Plan
 def as_json(plan: Plan) -> dict[str, Any]:
     """The content of a plan for JSON."""
     return {
-        "fits": plan.fits,
+        # null: so few decoder blocks do not say whether the preset fits.
+        "fits": plan.preset_fits,
+        "answer": plan.answer,
         "per_device": {
             "arguments_bytes": plan.arguments,
             "temporary_bytes": plan.temporaries,
@@ -27,7 +29,12 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "roofline_seconds": plan.roofline and asdict(plan.roofline),
         "parameters": {"trainable": plan.trainable, "total": plan.parameters},
         "effort": "quick" if plan.quick else "full",
-        "layers": {"planned": plan.layers, "compiled": list(plan.compiled_layers)},
+        "layers": {
+            "planned": plan.layers,
+            "compiled": list(plan.compiled_layers),
+            "preset": plan.preset_layers,
+            "extrapolated": plan.is_extrapolated,
+        },
         "causes": [_cause_as_json(cause) for cause in plan.causes or ()],
         "attributed_share": plan.attributed_share,
         "held": [{"variable": kind, "rule": rule or None, "bytes": nbytes} for kind, rule, nbytes in plan.held],

@@ -4,6 +4,7 @@ import dataclasses
 
 from kit.checks.codes import COMMON_CODES
 from kit.checks.diagnosis import Failed
+from kit.course.layout import prices
 from kit.course.shared import layout_judgement
 from kit.course.shared import tensor_parallel as oracle
 from kit.course.shared.layout_faults import Layout
@@ -106,3 +107,14 @@ def _too_many_bytes(layout: Layout, code: str, cause: str) -> Failed:
     weights = format_bytes(layout.coverage.nbytes_per_device)
     cause += f" Its weights take {weights} of that, as they should; the rest is gradients, moments and temporaries."
     return Failed(code, cause, headings, rows, "Shard the matrices along the dimensions that the lesson derives.")
+
+
+def observe_prices(submission: Submission) -> layout_judgement.LayoutCall:
+    """The layout map for the mesh of a v5e-8."""
+    return layout_judgement.observe_layout_map(submission, FUNCTION, 1, find_topology(prices.TOPOLOGY).devices)
+
+
+observe_weights = observe_collectives = observe_step = observe_prices
+judge_weights = prices.price_of_weights
+judge_collectives = prices.price_of_collectives
+judge_step = prices.price_of_step

@@ -40,6 +40,19 @@ EXERCISE = Exercise(
             "v3_8": "Compiled for a TPU v3-8, Gemma 7B's step must fit, and hold and send no more bytes than necessary."
         },
     },
+    prices={
+        ("spec", "gemma_layout_map", 45): {
+            "weights": "Gemma 7B on a v5e-8: {nbytes} of weights per core{change}; {nbytes_needed} is enough"
+        },
+        ("program", "gemma_layout_map", 120): {
+            "collectives": "two of its blocks, compiled for 8 simulated devices: {count} collectives in loss and "
+            "gradients, {nbytes} of results per device{change}"
+        },
+        ("tpu_compile", "gemma_layout_map", 240): {
+            "step": "by the TPU compiler, an estimate from 2 and 4 of 28 blocks: a peak of {nbytes} per core{change}, "
+            "of {nbytes_usable}"
+        },
+    },
     remedies={
         "Which dimension": {
             "LAYOUT_WRONG_DIMENSION": "Split the vocabulary of the embeddings, the heads of the attention, and the "

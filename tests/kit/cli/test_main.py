@@ -42,7 +42,7 @@ def test_each_command_is_in_one_group() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["report"], "kit: Missing argument 'RUN' (`kit report --help`)."),
+        (["report"], "kit: Which run? Give the folder of a run, or `kit report --course` for your course."),
         (["bundle"], "kit: Missing argument 'FOLDER' (`kit bundle --help`)."),
         (["run", "--batch"], "kit: No such option '--batch'. (Did you mean one of: "),
         (["rum"], "kit: There is no command 'rum': did you mean `kit run`?"),

@@ -27,7 +27,8 @@ class TestCommand:
         finished = run_plan("gemma_7b_en", "--topology", "v3-8", "--layers", "2", "--json")
         assert finished.returncode == 0, finished.stderr
         content = json.loads(finished.stdout)
-        assert content["fits"] is True
+        assert content["fits"] is None
+        assert content["answer"] == "2 of 28 blocks: not an answer"
         assert content["per_device"].keys() >= {"arguments_bytes", "temporary_bytes", "peak_bytes", "usable_bytes"}
         # Counted by hand: weights of embeddings and two blocks over 8 cores; of the adapters and
         # their moments A over 8 cores, and B replicated.
@@ -53,8 +54,9 @@ class TestCommand:
         ]
         outputs = [process.communicate() for process in running]
         assert [process.returncode for process in running] == [0, 0], outputs
-        assert all("it fits" in output for output, _ in outputs)
+        assert all("1 of 18 blocks: not an answer" in output for output, _ in outputs)
         assert time.perf_counter() - started < 120
+        assert all("fit" not in output for output, _ in outputs)
         assert "<svg" in (tmp_path / "a.svg").read_text()
 
     @needs_libtpu

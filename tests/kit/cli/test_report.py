@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import pytest
 from command_line import Kit, expect_one_sentence, run_python
 
 
@@ -13,6 +14,21 @@ def test_the_command(run: Path, tmp_path: Path, kit: Kit) -> None:
     code, output, error = kit("report", str(tmp_path))
     assert (code, output) == (2, "")
     expect_one_sentence(error, f"kit: {tmp_path}: ")
+
+
+def test_the_course(run: Path, tmp_path: Path, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exercises").mkdir()
+    assert kit("report", "--course", str(run))[:2] == (0, f"{tmp_path / 'course_report.html'}\n")
+    assert "Your course" in (tmp_path / "course_report.html").read_text()
+    for arguments, sentence in (
+        (["report"], "kit: Which run? "),
+        (["report", str(run), "--folder", "mine"], "kit: --folder mine: "),
+        (["report", "--course", "--folder", "mine"], "kit: --folder mine: there is no such folder here."),
+    ):
+        code, output, error = kit(*arguments)
+        assert (code, output) == (2, "")
+        expect_one_sentence(error, sentence)
 
 
 def test_it_opens_a_browser_and_imports_no_framework(run: Path, tmp_path: Path) -> None:

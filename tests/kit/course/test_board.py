@@ -69,6 +69,7 @@ def test_states(workspace: Workspace) -> None:
         "passed": 0,
         "checks": len(catalogue().checks_of("loading")),
         "layers": (),
+        "predicted": (0, 0),
         "note": "it passed before",
     }
     keep(workspace, "reviews", text_alone=WRONG)

@@ -1,4 +1,4 @@
-"""Both reports in a browser: wide, narrow, in print, by keyboard, and for a screen reader."""
+"""The reports in a browser: wide, narrow, in print, by keyboard, and for a screen reader."""
 
 import itertools
 import os
@@ -13,12 +13,19 @@ from chromium import Browser, browser, find_chromium
 from made_run import made_run
 from made_verdicts import made_verdicts
 
+import kit
 from kit.checks.diagnosis import Failed
 from kit.course.catalogue import catalogue
 from kit.course.grading import ClassGrades, Finding, Grade
+from kit.course.prediction_record import keep
+from kit.course.predictions import questions
+from kit.course.results import Result, ResultsFile, module_hash
+from kit.course.workspace import Workspace, stub
 from kit.report.check_page import write_check_page
 from kit.report.class_report import write_class_report
+from kit.report.course_report import write_course_report
 from kit.report.run_report import write_report
+from kit.run.finished import open_finished_run
 
 #: In CSS pixels: a desktop, a phone, and the narrowest page that WCAG 2.1 requires (1.4.10).
 WIDTHS = (1280, 390, 320)
@@ -261,6 +268,43 @@ def test_the_page_of_a_check_is_legible(chromium: Browser, tmp_path: Path, width
     if AXE:
         chromium.evaluate((Path(AXE) / "axe.min.js").read_text(encoding="utf-8"))
         assert [rule["id"] for rule in chromium.evaluate("axe.run(document)")["violations"]] == []
+
+
+@pytest.fixture(scope="module")
+def course_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some predictions, a failed check, and a run."""
+    folder = tmp_path_factory.mktemp("course")
+    workspace = Workspace(folder / "exercises")
+    workspace.folder.mkdir()
+    for name in catalogue().names:
+        workspace.file_of(name).write_text(stub(name) + "# begun\n")
+    for name in ("mesh", "layout", "lora"):
+        for question in questions(name):
+            keep(workspace, name, question, 2.0, 2_000_000.0)
+    module = module_hash(workspace.folder, "layout")
+    cause = "28 matrices of Gemma 7B are replicated on the mesh (1, 8): 8.46 GB on each device."
+    failed = Result(
+        "failed", "LAYOUT_MATRIX_REPLICATED", cause, 1.0, "2026-11-28T01:58:50+00:00", module, kit.__version__
+    )
+    ResultsFile(workspace).write({"layout": {"collective_bytes": failed}})
+    run = open_finished_run(str(made_run(folder / "run", resumed=(10,))))
+    return write_course_report(workspace, "exercises", run, datetime(2026, 11, 28, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_page_of_a_course_is_legible(chromium: Browser, course_page: Path, width: int, scheme: str) -> None:
+    chromium.open(course_page, width, scheme)
+    chromium.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    assert faults(chromium, texts=300, lines=3) == []
+
+
+@pytest.mark.skipif(not AXE, reason="needs axe-core: npm pack axe-core, and AXE_CORE=FOLDER")
+def test_the_rules_of_axe_for_a_course(chromium: Browser, course_page: Path) -> None:
+    chromium.open(course_page, 390)
+    chromium.evaluate((Path(AXE) / "axe.min.js").read_text(encoding="utf-8"))
+    answer = chromium.evaluate("axe.run(document)")
+    assert [(rule["id"], rule["nodes"][0]["html"]) for rule in answer["violations"]] == []
 
 
 @pytest.fixture(scope="module")

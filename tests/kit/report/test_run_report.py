@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_run import BLOCK, DEVICES, edited, made_generations, made_result, made_run
+from made_run import BLOCK, DEVICES, edited, made_generations, made_result, made_run, write
 
 from kit.errors import UserError
 from kit.report.loss_curve import loss_curve
 from kit.report.run_report import device_names, judged_prompts, write_report
 from kit.run.finished import open_finished_run
-from kit.run.generations import read_generations
+from kit.run.generations import GENERATIONS_FILE, read_generations
+from kit.run.json_records import as_json
 from kit.run.metrics import read_metrics
 
 VOID = {"meta", "link", "br", "wbr"}
@@ -488,3 +489,20 @@ def test_one_section(run: Path) -> None:
         assert Page(write_report(run, name)).wrong == []
     with pytest.raises(UserError, match="There is no section 'los': did you mean loss"):
         write_report(run, "los")
+
+
+def test_equal_completions_are_shown_once(run: Path) -> None:
+    generations = made_generations()
+    same = [replace(generations.before[0], text=f"{prompt}1. One") for prompt in generations.prompts]
+    after = [replace(generations.after[0], text=f"{prompt}I liked it.") for prompt in generations.prompts[:2]] + [
+        generations.after[2]
+    ]
+    write(run / GENERATIONS_FILE, as_json(replace(generations, before=tuple(same), after=tuple(after))))
+    text = write_report(run).read_text()
+    assert "The model wrote the same to these 2 prompts." in text
+    completions = text[text.index('<ol class="prompts">') :]
+    assert completions.count("I liked it.") == 1
+    # The table of verdicts still leads to each prompt.
+    for number in (1, 2, 3):
+        assert f'href="#prompt-{number}"' in text
+        assert completions.count(f'id="prompt-{number}"') == 1
