@@ -391,8 +391,8 @@ def judge_likelihood(seen: LikelihoodSeen) -> None:
         found[label(number)] = returned(outcome)
     if not all(map(math.isfinite, found.values())):
         cause = (
-            "The likelihood is not finite. Some tokens of these texts have a log-likelihood below -104: in float32 their "
-            "probability is 0, and its logarithm is -inf."
+            "The likelihood is not finite. Some tokens of these texts have a log-likelihood below -104: in float32 "
+            "their probability is 0, and its logarithm is -inf."
         )
         remedy = "Do not compute probabilities: subtract the logarithm of the sum of exponentials from the logit."
         rows = [(name, f"{table.right[name]:.7g}", f"{value:.7g}") for name, value in found.items()]
