@@ -72,6 +72,15 @@ def judge_refuses(calls: list[Call]) -> None:
             rows = [(f"{call.batch} x {call.model} = {wanted}", len(given), len(mesh.devices))]
             raise Failed("MESH_TRUNCATES_DEVICES", cause, _REFUSED, rows)
         numbers = re.findall(r"-?\d+", call.outcome.text)
+        machine = str(len(all_devices()))
+        if call.devices is not None and machine in numbers and str(len(given)) not in numbers:
+            raise Failed(
+                "MESH_DEVICES_IGNORED",
+                f"The error of {shown} names the {machine} devices of the machine as those that are available.",
+                ("the mesh takes", "available", "your message"),
+                [(wanted, len(given), call.outcome.text)],
+                "Compare the product with the number of devices that are passed, not with that of the machine.",
+            )
         if not {str(wanted), str(len(given))} <= set(numbers):
             raise Failed(
                 "MESH_ERROR_WITHOUT_NUMBERS",

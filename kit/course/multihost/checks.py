@@ -34,7 +34,13 @@ LOSS_TOLERANCE = 5e-6
 ADAPTER_TOLERANCE = 5e-5
 
 
-VALID_SETTINGS = (("10.0.0.1:1234", 2, 1), ("a:1,b:2,c:3", 3, 0), ("host:80", 1, 0), ("host:80", 16, 2))
+VALID_SETTINGS = (
+    ("10.0.0.1:1234", 2, 1),
+    ("a:1,b:2,c:3", 3, 0),
+    ("a:1, b:2,", 2, 0),
+    ("host:80", 1, 0),
+    ("host:80", 16, 2),
+)
 #: The variable that is wrong, its value (None if it is missing), and what is wrong with it.
 INVALID_SETTINGS = (
     (ADDRESSES, None, "it is missing"),
@@ -98,6 +104,8 @@ def judge_settings(outcomes: tuple[list[Outcome[tuple[Any, ...]]], list[Outcome[
             )
         if returned(outcome) != expected:
             cause = "`process_settings` returned other settings than the environment has."
+            if returned(outcome)[1:] == expected[1:]:
+                cause = "`process_settings` changes the addresses: it is to return them as the environment has them."
             rows = [("addresses, processes, this process", repr(expected), repr(returned(outcome)))]
             raise Failed("MULTIHOST_WRONG_SETTINGS", cause, ("", "expected", "yours"), rows)
     for (name, value, reason), refusal in zip(INVALID_SETTINGS, invalid, strict=True):
