@@ -65,12 +65,20 @@ OPTIMIZER = (
         "The normalization scales decay too.",
         'Exclude variables named "bias" and "scale" from weight decay: pass the two words as `var_names`.',
     ),
+    Mistake(
+        "biases_decay",
+        "TRAINING_DECAYS_NORMS",
+        'Variables named "bias" decay. A Gemma has none, and this model has one. If `exclude_from_weight_decay` is called '
+        "twice, the second call replaces the words of the first.",
+        'Exclude "bias" and "scale" in one call: pass the two words as `var_names`.',
+    ),
 )
 _EXCLUSIVE = (
     {"rate_default", "rate_of_the_tutorial", "rate_and_decay_swapped"},
     {"decay_absent", "decay_default", "rate_and_decay_swapped"},
     {"decay_absent", "kernels_excluded", "embeddings_excluded"},
     {"decay_absent", "norms_decay"},
+    {"decay_absent", "biases_decay"},
 )
 
 
@@ -78,6 +86,7 @@ def optimizer_table(paths: Sequence[str]) -> MistakeTable:
     """The mistakes in learning rate and decay of an optimizer for these variables."""
     assert any(path.endswith("/scale") for path in paths), "the model has no scale"
     assert any(path.endswith("/kernel") for path in paths), "the model has no kernel"
+    assert any(path.endswith("/bias") for path in paths), "the model has no bias"
 
     def values(names: Names) -> Values:
         rate, decay = RATE, DECAY
@@ -85,7 +94,8 @@ def optimizer_table(paths: Sequence[str]) -> MistakeTable:
             rate, decay = DECAY, RATE
         rate = DEFAULT_RATE if "rate_default" in names else TUTORIAL_RATE if "rate_of_the_tutorial" in names else rate
         decay = 0.0 if "decay_absent" in names else DEFAULT_DECAY if "decay_default" in names else decay
-        excluded = [] if "norms_decay" in names else ["scale", "bias"]
+        excluded = [] if "norms_decay" in names else ["scale"]
+        excluded += [] if "biases_decay" in names else ["bias"]
         excluded += ["kernel"] if "kernels_excluded" in names else []
         excluded += ["embeddings"] if "embeddings_excluded" in names else []
         decays = {f"decay of {path}": 0.0 if path.endswith(tuple(excluded)) else decay for path in paths}
