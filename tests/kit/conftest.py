@@ -24,6 +24,12 @@ WARNINGS = (
     "ignore:.*(vocabulary.spm|tokenizer.model):pytest.PytestUnraisableExceptionWarning",
 )
 
+# The programs that tests start print to pipes. pytest imports readline, which sets these for them
+# where pytest itself has a terminal.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+    os.unsetenv(name)
+
 # Most programs here run for a moment: LLVM's optimization would take longer than they do.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " " + UNOPTIMIZED
 

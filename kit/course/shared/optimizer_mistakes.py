@@ -68,8 +68,8 @@ OPTIMIZER = (
     Mistake(
         "biases_decay",
         "TRAINING_DECAYS_NORMS",
-        'Variables named "bias" decay. A Gemma has none, and this model has one. If `exclude_from_weight_decay` is called '
-        "twice, the second call replaces the words of the first.",
+        'Variables named "bias" decay. A Gemma has none, and this model has one. If `exclude_from_weight_decay` is '
+        "called twice, the second call replaces the words of the first.",
         'Exclude "bias" and "scale" in one call: pass the two words as `var_names`.',
     ),
 )

@@ -30,7 +30,7 @@ class TestCheckpoint:
 
     def test_another_model_is_refused(self, mesh_1x8: Any, tmp_path: Path) -> None:
         checkpoint.save_training(self.trained((1, 8), 4), tmp_path / "checkpoint")
-        with pytest.raises(ValueError, match="the same LoRA rank"):
+        with pytest.raises(ValueError, match="LoRA rank of the saved one"):
             checkpoint.resume_training(self.trained((1, 8), 2), tmp_path / "checkpoint")
 
     def test_merging(self, mesh_1x8: Any, reviews: list[str], tmp_path: Path) -> None:

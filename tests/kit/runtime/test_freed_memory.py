@@ -14,7 +14,7 @@ start("cpu", {devices})
 import jax, jax.numpy as jnp
 step = jax.jit(lambda x: jnp.linalg.norm(jnp.sin(x @ x.T) @ x))
 x = jnp.ones((4096, 16))
-for _ in range(3): float(step(x))
+for _ in range(20): float(step(x))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10): float(step(x))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
