@@ -22,6 +22,7 @@ from kit.course.generation.mistakes import (
     label,
     likelihood_failure,
     likelihood_table,
+    not_finite,
     shift_table,
     style_shift,
 )
@@ -390,13 +391,7 @@ def judge_likelihood(seen: LikelihoodSeen) -> None:
         _expect_divisible(outcome, mesh_with_batch_axis())
         found[label(number)] = returned(outcome)
     if not all(map(math.isfinite, found.values())):
-        cause = (
-            "The likelihood is not finite. Some tokens of these texts have a log-likelihood below -104: in float32 "
-            "their probability is 0, and its logarithm is -inf."
-        )
-        remedy = "Do not compute probabilities: subtract the logarithm of the sum of exponentials from the logit."
-        rows = [(name, f"{table.right[name]:.7g}", f"{value:.7g}") for name, value in found.items()]
-        raise Failed("LIKELIHOOD_WRONG", cause, ("", "expected", "yours"), rows, remedy)
+        raise not_finite(found)
     if not table.is_right(found):
         raise likelihood_failure(found)
     if seen.lengths[0] != seen.lengths[1]:

@@ -195,6 +195,24 @@ def _likelihoods(names: Names, clipping: Clipping) -> Values:
     return {label(number): _mean(number, names, clipping) for number in NUMBERS_OF_TEXTS}
 
 
+def not_finite(found: Mapping[str, float]) -> Failed:
+    """The failure of a likelihood that is no number, which has two causes that look the same."""
+    number = NUMBERS_OF_TEXTS[0]
+    largest, least = _predictions(number)[0].max(), _scores(number, RIGHT)[0].min()
+    cause = (
+        "The likelihood is not finite. In float32 exp of a logit above 88.7 is infinite, and these go up to "
+        f"{largest:.0f}; the probability of a token with a log-likelihood below -104 is 0, and these go down to "
+        f"{least:.0f}."
+    )
+    remedy = (
+        "Compute neither: subtract the largest logit from all, and then the logarithm of the sum of exponentials from "
+        "the logit of the next token."
+    )
+    right = likelihood_table().right
+    rows = [(name, f"{right[name]:.7g}", f"{value:.7g}") for name, value in found.items()]
+    return Failed("LIKELIHOOD_OVERFLOWS", cause, ("", "expected", "yours"), rows, remedy)
+
+
 def changed_likelihood(number: int) -> float:
     """The mean log-likelihood after :func:`change_weights`."""
     model = small_models.bundled_model()
