@@ -196,7 +196,7 @@ def _likelihoods(names: Names, clipping: Clipping) -> Values:
 
 
 def not_finite(found: Mapping[str, float]) -> Failed:
-    """The failure of a likelihood that is no number, which has two causes that look the same."""
+    """The failure of a likelihood that is infinite or NaN, which has two causes that look alike."""
     number = NUMBERS_OF_TEXTS[0]
     largest, least = _predictions(number)[0].max(), _scores(number, RIGHT)[0].min()
     cause = (
