@@ -3,6 +3,8 @@
 A folder with exercises has ``pytest_plugins = ["kit.course.pytest_exercises"]`` in its conftest.py:
 `pytest` checks its exercises, `pytest --impl=reference` the solution, and `pytest --impl=FOLDER`
 the modules of any folder. Imports no framework.
+
+PYTEST_DONT_REWRITE: it is imported before pytest registers it, and asserts nothing.
 """
 
 from pathlib import Path

@@ -1,6 +1,8 @@
 """Lets pytest keep verdicts on exercises, show the learner's line, and say what to do next.
 
 Imports no framework.
+
+PYTEST_DONT_REWRITE: it is imported before pytest registers it, and asserts nothing.
 """
 
 from collections.abc import Generator
