@@ -1,12 +1,12 @@
 """``kit`` without a command: the board."""
 
-import os
 import shutil
 import sys
 import textwrap
 
 import click
 
+from kit.cli.terminal import wants_plain_lines
 from kit.course.board import Board, Row
 from kit.parts.implementation import EXERCISES
 
@@ -59,7 +59,7 @@ def board_lines(board: Board, width: int | None, colour: bool) -> list[str]:
 
 def has_colour() -> bool:
     """Whether standard output is a terminal that takes colours."""
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return sys.stdout.isatty() and not wants_plain_lines()
 
 
 def _line(row: Row, width: int | None, colour: bool, predicts: bool) -> str:

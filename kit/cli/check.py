@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from kit.cli.console import ConsoleNarrator, can_redraw, can_replace, wrap
+from kit.cli.console import ConsoleNarrator, wrap
 from kit.parts.implementation import EXERCISES
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def command(
     narrator = ConsoleNarrator()
     screen = _Screen(narrator, one_exercise=len(checks) == 1)
     # In a pipe, standard output has only the verdicts.
-    progress = narrator if can_redraw(sys.stdout) or can_replace(sys.stdout) else ConsoleNarrator(sys.stderr)
+    progress = narrator.for_progress()
     with Runner(catalogue(), chosen_platform) as runner, progress.working("checking") as work:
 
         def begins(check: "Check", number: int, of: int) -> None:

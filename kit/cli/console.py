@@ -1,6 +1,6 @@
 """The output of a command: on a terminal, in a pipe and in a notebook.
 
-This is the one place that knows about terminals. While something takes long, a terminal shows one
+``kit.cli.terminal`` knows which of them it is. While something takes long, a terminal shows one
 line that is redrawn, with a bar where something can be counted; a notebook shows one line that is
 replaced; and a pipe gets a plain line from time to time.
 """
@@ -23,6 +23,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from kit.cli.terminal import can_redraw, can_replace
 from kit.formatting import shortened
 from kit.narrator import Narrator, Work
 
@@ -40,31 +41,6 @@ LEAST_PATH = 20
 _IS_NO_PATH = re.compile(r"[\s*|?()\[\]]")
 #: Stands for a space at which no line may end.
 _SPACE_IN_COMMAND = "\0"
-#: Variables that a kernel of Jupyter, Colab or Kaggle sets, which ignores a terminal's sequences.
-_NOTEBOOKS = ("JPY_PARENT_PID", "JPY_SESSION_NAME", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
-
-
-def can_redraw(file: TextIO) -> bool:
-    """Whether a line that was printed there can be redrawn.
-
-    Not in a pipe and a notebook, and not with NO_COLOR or TERM=dumb, which ask for plain lines.
-    """
-    return file.isatty() and not (_wants_plain_lines() or _in_notebook())
-
-
-def can_replace(file: IO[str]) -> bool:
-    """Whether a carriage return lets the next line replace the last: in a cell of a notebook."""
-    return file.isatty() and _in_notebook() and not _wants_plain_lines()
-
-
-def _wants_plain_lines() -> bool:
-    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in ("dumb", "unknown")
-
-
-def _in_notebook() -> bool:
-    # What ipykernel sets, also in Visual Studio Code.
-    sets_pager = os.environ.get("PAGER") == "cat" and os.environ.get("CLICOLOR_FORCE")
-    return bool(sets_pager) or any(map(os.environ.get, _NOTEBOOKS))
 
 
 def make_console(file: TextIO | None = None, plain: bool = False) -> Console:
@@ -205,6 +181,10 @@ class ConsoleNarrator(Narrator):
     def console(self) -> Console:
         """Where the narrator prints."""
         return self._console
+
+    def for_progress(self) -> "ConsoleNarrator":
+        """The narrator that shows what takes long: in a pipe, another one on standard error."""
+        return self if self._redraws or self._replaced else ConsoleNarrator(sys.stderr)
 
     def print(self, *content: object, **options: bool) -> None:
         """Print above the line about what is being done."""

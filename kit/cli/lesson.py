@@ -19,7 +19,7 @@ def command(exercise: str | None, heading: tuple[str, ...], folder: str) -> None
     from kit.course.lessons import lesson, section
 
     text = section(exercise, " ".join(heading)) if heading else lesson(exercise)
-    from kit.cli.console import can_redraw
+    from kit.cli.terminal import can_redraw
 
     if sys.stdout.isatty():
         _show(text, in_pager=can_redraw(sys.stdout) and sys.stdin.isatty())

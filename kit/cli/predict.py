@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from kit.cli.console import ConsoleNarrator, can_redraw
+from kit.cli.console import ConsoleNarrator
 from kit.errors import UserError
 from kit.parts.implementation import EXERCISES
 
@@ -80,7 +80,7 @@ def _ask_all(
     from kit.course.prediction_record import keep
 
     interactive = sys.stdin.isatty()
-    progress = narrator if can_redraw(sys.stdout) else ConsoleNarrator(sys.stderr)
+    progress = narrator.for_progress()
     right = made = 0
     with Measurements(exercise, [one.name for one in asked]) as measurements:
         for number, one in enumerate(asked):

@@ -30,7 +30,8 @@ def command(exercises: tuple[str, ...], impl: str, plain: bool, once: bool) -> N
 
     names = tuple(catalogue().find(name).name for name in exercises) or catalogue().names
     find_parts(impl)
-    from kit.cli.console import ConsoleNarrator, can_redraw
+    from kit.cli.console import ConsoleNarrator
+    from kit.cli.terminal import can_redraw
 
     keys = not (plain or once) and sys.stdin.isatty() and can_redraw(sys.stdout)
     narrator = ConsoleNarrator(plain=not keys)

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from kit.cli import console
-from kit.cli.console import ConsoleNarrator, can_redraw, fitting_rows, print_line, wrap
+from kit.cli.console import ConsoleNarrator, fitting_rows, print_line, wrap
+from kit.cli.terminal import NOTEBOOKS, can_redraw
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
@@ -25,7 +26,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal with 80 columns."""
-    for name in ("NO_COLOR", "PAGER", "CLICOLOR_FORCE", "FORCE_COLOR", *console._NOTEBOOKS):
+    for name in ("NO_COLOR", "PAGER", "CLICOLOR_FORCE", "FORCE_COLOR", *NOTEBOOKS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "80")
