@@ -10,34 +10,37 @@ from click.core import ParameterSource
 from kit import __version__
 from kit.errors import UserError, similar_names
 
-#: Command -> its module, which defines ``command``, and its line in `kit --help`.
-COMMANDS = {
-    "run": ("kit.cli.run", "Fine-tune a Gemma on several devices, step by step, with the evidence."),
-    "export": ("kit.cli.export", "Write the tuned model of a run as a preset that loads without the kit."),
-    "report": ("kit.cli.report", "Regenerate the report of a finished run: one page to read and to share."),
-    "plan": ("kit.cli.plan", "Compile a training step for a TPU, without a TPU: memory and collectives."),
-    "init": ("kit.cli.init", "Write the course into a folder: the exercises and their tests."),
-    "lesson": ("kit.cli.lesson", "List the exercises and your progress, or show a lesson."),
-    "predict": ("kit.cli.predict", "Predict a figure of an exercise, then measure it."),
-    "check": ("kit.cli.check", "Check an exercise, and show what to do next."),
-    "watch": ("kit.cli.watch", "Check an exercise whenever you save it."),
-    "hint": ("kit.cli.hint", "Show the next hint for an exercise."),
-    "reset": ("kit.cli.reset", "Start an exercise over, and keep a copy of yours."),
-    "solution": ("kit.cli.solution", "Show the solution of an exercise that you have solved."),
-    "grade": ("kit.cli.grade", "Grade the exercises of a class, and count its mistakes."),
-    "doctor": ("kit.cli.doctor", "Check this machine, and report what is missing."),
-    "bundle": ("kit.cli.bundle", "Collect in a folder everything that a workshop without a network needs."),
-    "dev": ("kit.cli.dev", "Tools for those who work on the kit itself."),
-}
-
-#: The commands in groups, as `kit --help` lists them.
+#: The commands in groups, as `kit --help` lists them: each with its module, which defines
+#: ``command``, and its line there.
 GROUPS = {
-    "Run": ("run", "report", "export"),
-    "Learn": ("init", "lesson", "predict", "check", "watch", "hint", "reset", "solution"),
-    "Teach": ("grade", "bundle"),
-    "Plan": ("plan", "doctor"),
-    "Author": ("dev",),
+    "Run": {
+        "run": ("kit.cli.run", "Fine-tune a Gemma on several devices, step by step, with the evidence."),
+        "report": ("kit.cli.report", "Regenerate the report of a finished run: one page to read and to share."),
+        "export": ("kit.cli.export", "Write the tuned model of a run as a preset that loads without the kit."),
+    },
+    "Learn": {
+        "init": ("kit.cli.init", "Write the course into a folder: the exercises and their tests."),
+        "lesson": ("kit.cli.lesson", "List the exercises and your progress, or show a lesson."),
+        "predict": ("kit.cli.predict", "Predict a figure of an exercise, then measure it."),
+        "check": ("kit.cli.check", "Check an exercise, and show what to do next."),
+        "watch": ("kit.cli.watch", "Check an exercise whenever you save it."),
+        "hint": ("kit.cli.hint", "Show the next hint for an exercise."),
+        "reset": ("kit.cli.reset", "Start an exercise over, and keep a copy of yours."),
+        "solution": ("kit.cli.solution", "Show the solution of an exercise that you have solved."),
+    },
+    "Teach": {
+        "grade": ("kit.cli.grade", "Grade the exercises of a class, and count its mistakes."),
+        "bundle": ("kit.cli.bundle", "Collect in a folder everything that a workshop without a network needs."),
+    },
+    "Plan": {
+        "plan": ("kit.cli.plan", "Compile a training step for a TPU, without a TPU: memory and collectives."),
+        "doctor": ("kit.cli.doctor", "Check this machine, and report what is missing."),
+    },
+    "Author": {
+        "dev": ("kit.cli.dev", "Tools for those who work on the kit itself."),
+    },
 }
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 
 
 class LazyCommands(click.Group):
@@ -53,7 +56,7 @@ class LazyCommands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, in the order of the table above."""
-        return [name for names in GROUPS.values() for name in names]
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command."""
@@ -64,9 +67,9 @@ class LazyCommands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands in their groups, without importing them."""
-        for group, names in GROUPS.items():
+        for group, commands in GROUPS.items():
             with formatter.section(group):
-                formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
+                formatter.write_dl([(name, help_line) for name, (_, help_line) in commands.items()])
 
 
 @click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
