@@ -77,9 +77,7 @@ class Board:
 
 def read_board(workspace: Workspace, impl: str = EXERCISES) -> Board:
     """The board of a workspace; ``impl`` is its name as the user wrote it, for commands."""
-    results_file = ResultsFile(workspace)
-    results, problem = results_file.read()
-    predictions, _ = results_file.read_predictions()
+    results, predictions, problem = ResultsFile(workspace).read_all()
     rows = tuple(
         _row(workspace, exercise, results, predictions.get(exercise.name, {})) for exercise in catalogue().exercises
     )
@@ -144,17 +142,25 @@ def passed_exercises(workspace: Workspace, results: Results) -> tuple[str, ...]:
 
 def _is_passed(workspace: Workspace, exercise: Exercise, results: Results) -> bool:
     checks = available(exercise.checks)
-    if not all(check.name in results.get(exercise.name, {}) for check in checks):
-        return False
+    return _all_pass(checks, _current_results(workspace, exercise, checks, results))
+
+
+def _current_results(
+    workspace: Workspace, exercise: Exercise, checks: Sequence[Check], results: Results
+) -> dict[Check, Result]:
+    """The results of checks on the module as it is now."""
     module = module_hash(workspace.folder, exercise.name)
-    found = [current(results, check, module) for check in checks]
-    return bool(found) and all(result is not None and result.passed for result in found)
+    return {check: result for check in checks if (result := current(results, check, module)) is not None}
+
+
+def _all_pass(checks: Sequence[Check], found: dict[Check, Result]) -> bool:
+    """Whether each check has a result, and passes."""
+    return bool(checks) and len(found) == len(checks) and all(result.passed for result in found.values())
 
 
 def _row(workspace: Workspace, exercise: Exercise, results: Results, predictions: dict[str, Prediction]) -> Row:
     checks = available(exercise.checks)
-    module = module_hash(workspace.folder, exercise.name)
-    found = {check: result for check in checks if (result := current(results, check, module)) is not None}
+    found = _current_results(workspace, exercise, checks, results)
     passed = [check for check in found if found[check].passed]
     layers = [
         layer
@@ -183,7 +189,7 @@ def _state(
     found: dict[Check, Result],
     ever: dict[str, Result],
 ) -> tuple[State, str]:
-    if checks and len(found) == len(checks) and all(result.passed for result in found.values()):
+    if _all_pass(checks, found):
         return "passed", ""
     try:
         written = workspace.state(exercise.name)

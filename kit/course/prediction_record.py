@@ -7,7 +7,7 @@ from kit import __version__
 from kit.course.catalogue import catalogue
 from kit.course.predictions import Question, Value, question
 from kit.course.results import Prediction, Predictions, ResultsFile
-from kit.course.workspace import Workspace, shown
+from kit.course.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,7 @@ def keep(workspace: Workspace, exercise: str, asked: Question, answer: Value, me
     try:
         return results_file.write_predictions({exercise: {asked.name: prediction}})
     except OSError as error:
-        reason = error.strerror or "another process holds its lock"
-        return f"The prediction was not kept: {shown(results_file.file)} cannot be written ({reason})."
+        return f"The prediction was not kept: {results_file.cannot_be_written(error)}."
 
 
 def rows(predictions: Predictions) -> list[PredictionRow]:

@@ -103,22 +103,23 @@ class ResultsFile:
 
     def read(self) -> tuple[Results, str]:
         """The results, and a sentence if the file cannot be used; without a file there are none."""
-        try:
-            return self._parse(self._content()), ""
-        except FileNotFoundError:
-            return {}, ""
-        except OSError as error:
-            return {}, f"{shown(self.file)} cannot be read ({error.strerror}), so earlier results are not shown."
-        except (_OtherFormat, ValueError, RecursionError) as error:
-            return {}, f"{shown(self.file)} {_fault(error)}: the next check moves it aside, and begins a new one."
+        results, _, sentence = self.read_all()
+        return results, sentence
 
     def read_predictions(self) -> tuple[Predictions, str]:
         """The predictions, and a sentence if the file cannot be used; as :meth:`read`."""
-        sentence = self.read()[1]
+        return self.read_all()[1:]
+
+    def read_all(self) -> tuple[Results, Predictions, str]:
+        """Results and predictions, and a sentence if the file cannot be used; as :meth:`read`."""
         try:
-            return ({}, sentence) if sentence else (_predictions(self._content(), self._folder), "")
+            return *self._parse(self._content()), ""
         except FileNotFoundError:
-            return {}, ""
+            return {}, {}, ""
+        except OSError as error:
+            return {}, {}, f"{shown(self.file)} cannot be read ({error.strerror}), so earlier results are not shown."
+        except (_OtherFormat, ValueError, RecursionError) as error:
+            return {}, {}, f"{shown(self.file)} {_fault(error)}: the next check moves it aside, and begins a new one."
 
     def write(self, results: Results) -> str:
         """Add results, or replace those of the same checks.
@@ -158,8 +159,12 @@ class ResultsFile:
             raise _OtherFormat
         return content
 
-    def _parse(self, content: Any) -> Results:
-        """The results of this folder. Raises ValueError if the content has another structure."""
+    def cannot_be_written(self, error: OSError) -> str:
+        """Why a write has failed, as a part of a sentence."""
+        return f"{shown(self.file)} cannot be written ({error.strerror or 'another process holds its lock'})"
+
+    def _parse(self, content: Any) -> tuple[Results, Predictions]:
+        """Results and predictions of this folder. Raises ValueError for another structure."""
         try:
             if content["format"] != FORMAT:
                 raise ValueError("format")
@@ -170,10 +175,9 @@ class ResultsFile:
                 }
                 for folder, exercises in content["folders"].items()
             }
-            _predictions(content, self._folder)
+            return every.get(self._folder, {}), _predictions(content, self._folder)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(str(error)) from None
-        return every.get(self._folder, {})
 
     def _move_aside(self) -> Path:
         number = 1
@@ -227,8 +231,7 @@ class Recorder:
         try:
             self.problem = results_file.write(self._waiting) or self.problem
         except OSError as error:
-            reason = error.strerror or "another process holds its lock"
-            self.problem = f"The results were not kept: {shown(results_file.file)} cannot be written ({reason})."
+            self.problem = f"The results were not kept: {results_file.cannot_be_written(error)}."
         self._waiting = {}
         self._written = time.monotonic()
 

@@ -10,7 +10,7 @@ from kit.course.board import option, read_board
 from kit.course.catalogue import catalogue
 from kit.course.prediction_record import rows
 from kit.course.predictions import questions
-from kit.course.results import ResultsFile, current, module_hash
+from kit.course.results import Results, ResultsFile, current, module_hash
 from kit.course.workspace import Workspace, shown
 from kit.errors import UserError
 from kit.judge.catalogue import Check, available
@@ -65,7 +65,7 @@ def newest_run(runs_folder: Path, impl: str) -> FinishedRun | None:
 def render(workspace: Workspace, impl: str, run: FinishedRun | None, when: datetime) -> str:
     """The page as a text."""
     board = read_board(workspace, impl)
-    predictions, _ = ResultsFile(workspace).read_predictions()
+    results, predictions, _ = ResultsFile(workspace).read_all()
     about_run: dict[str, Any] = {"run": None}
     if run is not None:
         about_run = loss_and_sharding(run.result, read_metrics(run.folder / METRICS_FILE))
@@ -83,16 +83,15 @@ def render(workspace: Workspace, impl: str, run: FinishedRun | None, when: datet
             for name in catalogue().names
             if any(one.name not in predictions.get(name, {}) for one in questions(name))
         ],
-        twin=_check_rows(workspace, impl, *TWIN),
-        collectives=_check_rows(workspace, impl, *COLLECTIVES),
+        twin=_check_rows(workspace, results, impl, *TWIN),
+        collectives=_check_rows(workspace, results, impl, *COLLECTIVES),
         run_command=f"kit run --impl {impl}",
         plan_command=f"kit plan --impl {impl}",
         **about_run,
     )
 
 
-def _check_rows(workspace: Workspace, impl: str, exercise: str, layer: str) -> list[CheckRow]:
-    results, _ = ResultsFile(workspace).read()
+def _check_rows(workspace: Workspace, results: Results, impl: str, exercise: str, layer: str) -> list[CheckRow]:
     module = module_hash(workspace.folder, exercise)
     checks = [check for check in available(catalogue().checks_of(exercise)) if check.layer == layer]
 
