@@ -147,9 +147,12 @@ def lower_bound(cell: Cell) -> tuple[int, int]:
     from kit.tpu.compiler import usable_nbytes
 
     weights = sum(one.nbytes for one in weightless_variables(ARCHITECTURES[cell.model], dtype=cell.dtype))
-    shorter = [line for other, line in finished().items() if replace(other, length=cell.length) == cell]
-    peaks = [line.get("peak", 0) for line in shorter if line["length"] < cell.length]
-    return usable_nbytes(topology), max(weights // topology.devices, *peaks, 0)
+    peaks = [
+        line.get("peak", 0)
+        for other, line in finished().items()
+        if other.length < cell.length and replace(other, length=cell.length) == cell
+    ]
+    return usable_nbytes(topology), max([weights // topology.devices, *peaks])
 
 
 def work(todo: list[tuple[dict[str, Any], bool]]) -> None:

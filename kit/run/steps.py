@@ -223,10 +223,10 @@ def training(state: RunState) -> None:
         f"checkpoint every {schedule.save_every} step{'' if schedule.save_every == 1 else 's'}; if the run is "
         f"interrupted, resume it with `kit run --resume {state.shown_folder}`"
     )
-    # Several processes wait for each step: gloo confuses two programs that run at the same time.
     # The narrator shows the progress. Keras' bar is 113 columns wide, also where a terminal has 80,
     # and its backspaces fill a notebook.
     keras.config.disable_interactive_logging()
+    # Several processes wait for each step: gloo confuses two programs that run at the same time.
     prepare_for_recording(state.model, late=not processes.is_distributed)
     state.recorder = recorder = StepRecorder(
         state.folder, state.parts.checkpoint, schedule, state.narrator, state.started, state.checkpoint, processes

@@ -58,14 +58,15 @@ def judge_refuses(calls: list[Call]) -> None:
         if not isinstance(call.outcome, Raised):
             mesh = returned(call.outcome)
             if call.devices == () and mesh.devices:
-                cause = f"{shown} returned a mesh of {len(mesh.devices)} devices: an empty list is replaced by "
-                cause += "all devices of the machine."
-                rows = [(f"{call.batch} x {call.model} = {wanted}", 0, len(mesh.devices))]
-                remedy = (
+                raise Failed(
+                    "MESH_DEVICES_IGNORED",
+                    f"{shown} returned a mesh of {len(mesh.devices)} devices: an empty list is replaced by all devices "
+                    "of the machine.",
+                    _REFUSED,
+                    [(f"{call.batch} x {call.model} = {wanted}", 0, len(mesh.devices))],
                     "Take all devices only if `devices` is None. An empty list, for which `not devices` is true as "
+                    "well, has no device.",
                 )
-                remedy += "well, has no device."
-                raise Failed("MESH_DEVICES_IGNORED", cause, _REFUSED, rows, remedy)
             cause = f"{shown} returned a mesh of {len(mesh.devices)} devices instead of raising an error."
             if wanted == len(given):
                 cause += " The product is the number of devices, but a size is below 1."
