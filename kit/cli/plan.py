@@ -194,7 +194,6 @@ def _request(
         _check_layout_is_written(candidate.impl)
     if dtype not in DTYPES:
         raise UserError(f"--dtype {dtype}: choose one of {', '.join(DTYPES)}.")
-    require_libtpu()
     prepare_environment("cpu", topology.devices)
     from kit.models.architectures import find_architecture
     from kit.models.blocks import check_extrapolation
@@ -205,6 +204,7 @@ def _request(
         raise UserError(f"--layers {','.join(map(str, layers))}: {preset} has {blocks} decoder blocks.")
     if len(layers) > 1:
         check_extrapolation(config, layers)
+    require_libtpu()
     with narrator.working("importing JAX and Keras", modules_so_far):
         from kit.tpu.step import StepSettings
 
