@@ -7,6 +7,7 @@ the modules of any folder. Imports no framework.
 PYTEST_DONT_REWRITE: it is imported before pytest registers it, and asserts nothing.
 """
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,13 @@ def _begin_to_import(config: pytest.Config) -> None:
             config.stash[RUNNER] = runner
             runner.warm_up([exercise])
             return
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hypothesis' plugin has nothing to report, and would import hypothesis to find out."""
+    plugin = session.config.pluginmanager.get_plugin("hypothesispytest")
+    if plugin is not None and "hypothesis" not in sys.modules:
+        session.config.pluginmanager.unregister(plugin)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

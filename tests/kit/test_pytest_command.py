@@ -47,7 +47,7 @@ def test_stubs_are_judged_without_a_framework(tmp_path: Path) -> None:
     code = (
         "import sys, pytest\n"
         f"pytest.main(['-q', '-p', 'no:cacheprovider', '--impl={stubs}', 'tests/exercises'])\n"
-        "print(sorted(set(sys.modules) & {'jax', 'keras', 'tensorflow', 'numpy'}))"
+        "print(sorted(set(sys.modules) & {'jax', 'keras', 'tensorflow', 'numpy', 'hypothesis'}))"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert finished.stdout.splitlines()[-1] == "[]"
