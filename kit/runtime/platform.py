@@ -17,6 +17,7 @@ from typing import Literal
 
 from kit.errors import UserError
 from kit.installation import install_command
+from kit.runtime.compiled_programs import keep_compiled_programs
 from kit.runtime.freed_memory import keep_freed_memory
 from kit.runtime.keras_hub_texts import prepare_keras_hub
 from kit.runtime.optional_imports import PreparedModules, keep_optional_libraries_out
@@ -164,31 +165,10 @@ def prepare_environment(
         keep_tensorflow_out()
         keep_optional_libraries_out()
         if platform == "cpu":
-            _keep_compiled_programs()
+            keep_compiled_programs()
     # Warnings of JAX and grain about buffers and threads, which the user cannot act on.
     warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
     logging.getLogger("absl").setLevel(logging.ERROR)
-
-
-def cache_folder() -> Path:
-    """The folder of the cache of compiled programs. You may delete it at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gemma-sharding-kit" / "programs"
-
-
-def _keep_compiled_programs() -> None:
-    """Let JAX cache compiled programs: each process of a check compiles the same small ones."""
-    try:
-        folder = cache_folder()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # no home, or no writable disk: it takes longer
-        return
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    # The tests and `kit dev check` need 36 MB. The least recently used programs are deleted first.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2_000_000_000))
-    # JAX reads the folder through a library that would import TensorFlow.
-    os.environ["EPATH_USE_TF"] = "false"
 
 
 def _jax_can_still_be_set(platform: Platform, simulated_devices: int) -> bool:
