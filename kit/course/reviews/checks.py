@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -316,9 +317,13 @@ def _judge_reproducible(seen: OrderSeen, first: list[int]) -> None:
 
 
 def observe_full_batches(submission: Submission) -> list[Call]:
-    """Batches of different sizes and numbers; the last ones are generated."""
+    """Batches of different sizes and numbers.
+
+    In one call each review appears twice; the last calls are generated.
+    """
     reviews = _reviews(NUMBER_OF_REVIEWS)
     calls = [_call(submission, reviews, *size) for size in ((4, 3), (7, 8), (1, 5), (60, 1))]
+    calls.append(_call(submission, _reviews(NUMBER_OF_REVIEWS // 2) * 2, 10, 6))
 
     numbers = strategies.integers
     sizes_and_seed = strategies.tuples(numbers(1, 14), numbers(1, 5), numbers(1, 5), numbers(0, 2**32 - 1))
@@ -331,10 +336,32 @@ def observe_full_batches(submission: Submission) -> list[Call]:
 
 
 def judge_full_batches(calls: list[Call]) -> None:
-    """Number and sizes of the batches are the requested ones, and all reviews are different."""
-    assert len(calls) > 4, "too few batches were requested"
-    for call in calls:
+    """Number and sizes of the batches are the requested ones, and no review is left out or repeated."""
+    once, (twice, *generated) = calls[:4], calls[4:]
+    assert generated, "no batches were generated"
+    for call in once:
         _judge_batches(call)
+    _judge_equal_texts(twice)
+    for call in generated:
+        _judge_batches(call)
+
+
+def _judge_equal_texts(call: Call) -> None:
+    """All reviews are wanted, each of which appears twice in the input.
+
+    With reviews that differ, calls of other sizes returned what they should.
+    """
+    found = Counter(_numbers(_batches(call))) if isinstance(call.outcome, Returned) else Counter()
+    if found.total() == call.wanted and set(found.values()) == {2}:
+        return
+    yours = f"{found.total()} reviews" if found else "an error"
+    raise Failed(
+        "NOT_AS_EXPECTED",
+        "Reviews with the same text are merged into one.",
+        ("reviews", "different texts", "wanted", "yours"),
+        [(call.available, call.available // 2, call.wanted, yours)],
+        remedy="Collect the texts in a list, and not in a set or as the keys of a dictionary.",
+    )
 
 
 def _judge_batches(call: Call) -> None:
