@@ -411,12 +411,23 @@ def _judge_table_specs(name: str, found: list[Row], expected: _Expected) -> None
     if all(row.spec == expected[row.path][1][: len(row.spec)] and len(row.spec) < len(row.shape) for row in wrong):
         cause += ": they have fewer entries than dimensions."
         remedy = "JAX leaves out trailing Nones: append them until the spec is as long as the shape."
+    elif all(row.spec == _filled_in_front(expected[row.path][1]) for row in wrong):
+        cause += ": the Nones that JAX leaves out at the end are added in front."
+        remedy = "The first entry belongs to the first dimension: append None at the end."
     elif all(_full(row.spec, row) == planned[row.path] for row in wrong):
         cause += ": they are those of the layout map, and this test has moved the arrays."
     else:
         cause += "."
     rows = [(f"spec of {row.path}", expected[row.path][1], row.spec) for row in wrong[:4]]
     raise Failed("SHARDING_TABLE_WRONG", cause, _COLUMNS, rows, remedy)
+
+
+def _filled_in_front(spec: Spec) -> Spec:
+    """The spec with its last Nones, which JAX leaves out, before the other entries."""
+    named = len(spec)
+    while named and spec[named - 1] is None:
+        named -= 1
+    return (None,) * (len(spec) - named) + spec[:named]
 
 
 def _full(spec: Spec, row: Row) -> Spec:

@@ -292,7 +292,8 @@ def _judge_specs(layout: Layout) -> None:
         paths, number = [path for path, *_ in rows], _number(len(rows), "variable")
         if rows is indivisible:
             first = uneven[paths[0]]
-            cause = f'The {first.axis_size} devices of the axis "{first.axis}" do not divide a dimension of {number}'
+            dimensions = _indivisible_dimensions(layout, paths) or f"a dimension of {number}"
+            cause = f'The {first.axis_size} devices of the axis "{first.axis}" do not divide {dimensions}'
         else:
             cause = f"A spec has {'too many entries' if rows is too_long else 'the same axis twice'} for {number}"
         remedy = _dimension_remedy(layout, paths) if rows is indivisible else ""
@@ -306,6 +307,15 @@ def _judge_specs(layout: Layout) -> None:
             rows[:6],
             remedy,
         )
+
+
+def _indivisible_dimensions(layout: Layout, paths: Sequence[str]) -> str:
+    """The dimensions by name, such as "head_dim of attention/query/kernel"; empty without names."""
+    uneven = {one.path: one for one in layout.coverage.indivisible}
+    if not all(path in layout.kinds for path in paths):
+        return ""
+    kinds = {layout.kinds[path]: uneven[path].dimension for path in paths}
+    return joined([f"{oracle.DIMENSIONS[kind][dimension]} of {kind}" for kind, dimension in kinds.items()])
 
 
 def _adapter_remedy(paths: Sequence[str]) -> str:
