@@ -172,6 +172,7 @@ def _wrong_forms(layer: AdaptedLayer) -> dict[str, np.ndarray]:
         "x W: the adapter is missing": base,
         "x W + (x A) B: the scale is missing": base + change / scale,
         "x W + scale² (x A) B: the scale is applied twice": base + scale * change,
+        "x W + lora_alpha (x A) B: lora_alpha is not divided by lora_rank": base + layer.lora_a.shape[-1] * change,
         "scale (x W + (x A) B): the scale multiplies x W too": scale * base + change,
         "x W + 2 scale (x A) B: the adapter is added twice": base + 2 * change,
         "scale (x A) B: x W is missing": change,

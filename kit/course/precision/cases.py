@@ -13,7 +13,8 @@ from kit.course.shared import small_models
 #: Rank of all adapters.
 RANK = 3
 #: Factor of all adapters: neither 1, as Keras has it, nor 2, as of an adapter that is added twice.
-SCALE = 3.0
+#: Its square is not `lora_alpha`, which is the factor times the rank.
+SCALE = 4.0
 #: Equation -> shapes of inputs and kernel. These are Gemma's layers: query, key and value,
 #: attention output, feed-forward. Sizes are pairwise different.
 EQUATIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
