@@ -35,8 +35,8 @@ def check_placement(model: "keras.Model | Sequence[keras.Variable]", share: floa
     from kit.evidence.placement import placements
 
     found = placements(getattr(model, "weights", model))
-    _require_placements(found)
-    _judge_device_counts(found)
+    require_placements(found)
+    judge_device_counts(found)
     judge_replicated(
         [placement for placement in found if placement.replicated],
         sum(placement.nbytes for placement in found),
@@ -46,7 +46,7 @@ def check_placement(model: "keras.Model | Sequence[keras.Variable]", share: floa
     )
 
 
-def _require_placements(found: "list[Placement]") -> None:
+def require_placements(found: "list[Placement]") -> None:
     import jax
 
     if not found:
@@ -66,7 +66,7 @@ def _require_placements(found: "list[Placement]") -> None:
 _BUILD = f"{CALL_IT} check_replicated_bytes judges a model without values."
 
 
-def _judge_device_counts(found: "list[Placement]") -> None:
+def judge_device_counts(found: "list[Placement]") -> None:
     """All weights are on the same number of devices, and that is more than one."""
     import jax
 
