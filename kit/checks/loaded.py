@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit.checks.diagnosis import Failed
 from kit.checks.failure import raises_check_failed
-from kit.checks.placement import judge_device_counts, require_placements
+from kit.checks.placement import judge_device_counts, require_values
 from kit.checks.tables import Row, grouped, limited
 from kit.formatting import format_bytes, format_tuple
 
@@ -50,7 +50,7 @@ def check_loaded(model: "keras.Model", preset: "str | Path") -> int:
     from kit.evidence.stored_weights import stored_weights
 
     found = placements(model.weights)
-    require_placements(found)
+    require_values(found)
     if jax.device_count() > 1:
         judge_device_counts(found)
     with stored_weights(model, preset) as stored:
@@ -76,7 +76,10 @@ def _require_same_weights(model: "keras.Model", stored: "StoredWeights") -> None
             ("variable, or entry without one", "number", "shape", "bytes"),
             limited(
                 [
-                    *((one.label, one.count, format_tuple(one.shape), format_bytes(one.nbytes)) for one in grouped(missing)),
+                    *(
+                        (one.label, one.count, format_tuple(one.shape), format_bytes(one.nbytes))
+                        for one in grouped(missing)
+                    ),
                     *((name, 1, format_tuple(stored.entries[name].shape), "in the file") for name in entries),
                 ]
             ),
@@ -124,7 +127,10 @@ _REASONS = {
         "each has the file's values rounded to a dtype with fewer digits",
         "Load into float32 directly: convert no value to the coarser dtype on the way.",
     ),
-    "transposed": ("each has the file's values with two dimensions swapped", "Swap no dimensions when you assign them."),
+    "transposed": (
+        "each has the file's values with two dimensions swapped",
+        "Swap no dimensions when you assign them.",
+    ),
     "merged": (
         "each has the file's values plus its adapter",
         "Merge no adapters before the check, or compare with the merged file.",
@@ -184,7 +190,11 @@ def _reason(stored: "StoredWeight", weights: "StoredWeights") -> tuple[str, str]
         if jnp.issubdtype(dtype, jnp.floating) and np.array_equal(wanted.astype(coarse).astype(dtype), held):
             return "rounded", jnp.dtype(coarse).name
     for name, entry in weights.entries.items():
-        if name not in stored.names and entry.shape == tuple(held.shape) and np.array_equal(entry[()].astype(dtype), held):
+        if (
+            name not in stored.names
+            and entry.shape == tuple(held.shape)
+            and np.array_equal(entry[()].astype(dtype), held)
+        ):
             return "another entry's values", f"{name} in {entry.file}"
     for first in range(held.ndim):
         for second in range(first + 1, held.ndim):
@@ -246,7 +256,7 @@ def _judge_copies(model: "keras.Model") -> None:
             sharded.setdefault((tuple(weight.shape), weight.value.dtype), []).append(weight)
     rows: list[Row] = []
     for array in jax.live_arrays():
-        if id(array) in own or len(array.sharding.device_set) > 1 or not (array.shape, array.dtype) in sharded:
+        if id(array) in own or len(array.sharding.device_set) > 1 or (array.shape, array.dtype) not in sharded:
             continue
         values = np.asarray(array)
         for weight in sharded[array.shape, array.dtype]:

@@ -35,7 +35,7 @@ def check_placement(model: "keras.Model | Sequence[keras.Variable]", share: floa
     from kit.evidence.placement import placements
 
     found = placements(getattr(model, "weights", model))
-    require_placements(found)
+    _require_placements(found)
     judge_device_counts(found)
     judge_replicated(
         [placement for placement in found if placement.replicated],
@@ -46,15 +46,20 @@ def check_placement(model: "keras.Model | Sequence[keras.Variable]", share: floa
     )
 
 
-def require_placements(found: "list[Placement]") -> None:
-    import jax
-
+def require_values(found: "list[Placement]", remedy: str = CALL_IT) -> None:
+    """Raises ``Failed`` if there is no weight, or one without a value."""
     if not found:
-        raise Failed("NOTHING_TO_CHECK", "The model has no weights.", remedy=_BUILD)
+        raise Failed("NOTHING_TO_CHECK", "The model has no weights.", remedy=remedy)
     valueless = sum(not placement.device_count for placement in found)
     if valueless:
         cause = f"{valueless} of the model's {len(found)} weights have no value."
-        raise Failed("NOTHING_TO_CHECK", cause, remedy=_BUILD)
+        raise Failed("NOTHING_TO_CHECK", cause, remedy=remedy)
+
+
+def _require_placements(found: "list[Placement]") -> None:
+    import jax
+
+    require_values(found, _BUILD)
     if jax.device_count() < 2:
         raise Failed(
             "NOTHING_TO_CHECK",

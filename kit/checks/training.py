@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit.checks.diagnosis import Failed
 from kit.checks.failure import raises_check_failed
-from kit.checks.layout import CALL_IT
-from kit.checks.placement import judge_device_counts
+from kit.checks.placement import judge_device_counts, require_values
 from kit.checks.tables import Row, limited
 
 if TYPE_CHECKING:
@@ -86,9 +85,7 @@ def prepared(model: "keras.Model", batch: Any) -> "Data":
         require_even(examples, mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)], mesh.shape)
     build_on(model, data[0])
     found = placements(model.weights)
-    if not found or not all(one.device_count for one in found):
-        cause = f"{sum(not one.device_count for one in found)} of the model's {len(found)} weights have no value."
-        raise Failed("NOTHING_TO_CHECK", cause, remedy=CALL_IT)
+    require_values(found)
     if distribution is not None and distribution.device_mesh.devices.size > 1:
         judge_device_counts(found)
     return data

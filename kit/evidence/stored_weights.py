@@ -29,9 +29,18 @@ from kit.models.presets import BUNDLED, BUNDLED_FOLDER
 #: Entries that hold no weight of the model: those of an optimizer and of metrics, and buffers.
 _NO_WEIGHTS = re.compile(r"(?:optimizer|_?metrics|_loss_tracker|_compile_metrics)/.*|.*rotary_emb\.inv_freq")
 _SAFETENSORS_DTYPES = {
-    **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"},
-    **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"},
-    **{"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"},
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
 }
 
 
@@ -207,7 +216,9 @@ def _load(part: tuple[keras.Model, Sequence[Any]], entries: Mapping[str, Entry],
     recorder.errors += [" ".join(str(error).split()) for saveable, error in messages.values() if id(saveable) in failed]
 
 
-def _parts(model: keras.Model, source: str | Path, files: contextlib.ExitStack) -> Iterator[tuple[Any, dict[str, Entry]]]:
+def _parts(
+    model: keras.Model, source: str | Path, files: contextlib.ExitStack
+) -> Iterator[tuple[Any, dict[str, Entry]]]:
     """Each part of the model with the entries that are for it."""
     own = [one for one in (getattr(model, "optimizer", None), getattr(model, "_compile_metrics", None)) if one]
     path = Path(source)
@@ -298,7 +309,9 @@ def _safetensors_file(path: Path) -> dict[str, Entry]:
             continue
         dtype, shape = np.dtype(_SAFETENSORS_DTYPES[described["dtype"]]), tuple(described["shape"])
         start = 8 + length + described["data_offsets"][0]
-        values = np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape) if all(shape) else np.zeros(shape, dtype)
+        values = (
+            np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape) if all(shape) else np.zeros(shape, dtype)
+        )
         found[name] = Entry(name, path.name, shape, dtype, values)
     return found
 
@@ -332,6 +345,6 @@ def _left_over(entries: Mapping[str, Entry], read: set[str]) -> Iterator[Entry]:
         if name in read or _NO_WEIGHTS.fullmatch(name) or "seed_generator" in name:
             continue
         # transformers writes tied matrices twice.
-        alike = (entries[one] for one in read if entries[one].shape == entry.shape)
+        alike = (entries[one] for one in read if len(entry.shape) > 1 and entries[one].shape == entry.shape)
         if not any(np.array_equal(one[()], entry[()]) for one in alike):
             yield entry

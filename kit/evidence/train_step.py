@@ -56,7 +56,7 @@ def build_on(model: keras.Model, x: Any) -> None:
 
 
 def copy_optimizer(
-    optimizer: keras.optimizers.Optimizer, variant: Callable[[type], type] = lambda optimizer_class: optimizer_class
+    optimizer: keras.optimizers.Optimizer, variant: Callable[[Any], Any] = lambda optimizer_class: optimizer_class
 ) -> keras.optimizers.Optimizer:
     """An unbuilt optimizer with the same settings.
 
@@ -84,7 +84,9 @@ def spare_training_state(model: keras.Model, optimizer: keras.optimizers.Optimiz
     before = {name: attributes[name] for name in ("optimizer", "_compile_loss", "_compile_metrics")}
     loss, metrics = before["_compile_loss"], before["_compile_metrics"]
     if loss is not None and not loss.built:
-        attributes["_compile_loss"] = CompileLoss(loss._user_loss, loss._user_loss_weights, output_names=loss.output_names)
+        attributes["_compile_loss"] = CompileLoss(
+            loss._user_loss, loss._user_loss_weights, output_names=loss.output_names
+        )
     if metrics is not None and not metrics.built:
         attributes["_compile_metrics"] = CompileMetrics(
             metrics._user_metrics, metrics._user_weighted_metrics, output_names=metrics.output_names
@@ -210,7 +212,7 @@ def _part(array: Any, mesh: jax.sharding.Mesh) -> jax.ShapeDtypeStruct:
 
 
 def _shard_nbytes(array: jax.ShapeDtypeStruct) -> int:
-    shape = array.sharding.shard_shape(array.shape)  # type: ignore[union-attr]  # it has one
+    shape = array.sharding.shard_shape(array.shape)
     return int(np.prod(shape, dtype=np.int64)) * array.dtype.itemsize
 
 

@@ -143,7 +143,9 @@ def _place(data: Data) -> Data:
         return data
 
     def put(array: Any) -> Any:
-        return None if array is None else jax.device_put(array, distribution.get_data_layout(array.shape).backend_layout)
+        return (
+            None if array is None else jax.device_put(array, distribution.get_data_layout(array.shape).backend_layout)
+        )
 
     return keras.tree.map_structure(put, data)
 
