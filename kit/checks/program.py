@@ -274,11 +274,11 @@ def _fitting(program: "TpuProgram | DoesNotFit", step: "LoweredTrainStep", topol
     if not isinstance(program, DoesNotFit):
         return program
     usable = program.usable or usable_nbytes(_topology(topology))
-    _raise_too_much(program.needed or _arguments(step), usable, step, topology)
+    _raise_too_much(program.needed or _arguments(step), usable, step, topology, program.needed is not None)
     raise AssertionError("unreachable")
 
 
-def _raise_too_much(peak: int, limit: int, step: "LoweredTrainStep", topology: str) -> None:
+def _raise_too_much(peak: int, limit: int, step: "LoweredTrainStep", topology: str, compiled: bool = True) -> None:
     """Name what a device holds, and the remedy for what causes the excess."""
     from kit.evidence.train_step import nbytes_by_group
 
@@ -299,14 +299,14 @@ def _raise_too_much(peak: int, limit: int, step: "LoweredTrainStep", topology: s
         cause = f"{format_bytes(groups['optimizer'])} of it is the optimizer's state"
         remedy = "Train fewer variables (LoRA), or use an optimizer with fewer moments."
     else:
-        cause = f"its arguments alone are {format_bytes(arguments)}"
+        cause = f"its arguments are {format_bytes(arguments)}, and no single part of it is the excess"
         remedy = "Shard over more devices, keep the weights in bfloat16, or train fewer variables (LoRA)."
     rows: list[Row] = [(name, format_bytes(size), "") for name, size in groups.items()]
-    rows.append(("temporaries and program", format_bytes(max(others, 0)), ""))
+    rows.append(("temporaries and program", format_bytes(others) if compiled else "unknown", ""))
     rows += [(one.label, format_bytes(one.nbytes), f"replicated, {one.count} of them") for one in grouped(whole)[:8]]
     raise Failed(
         "STEP_NEEDS_TOO_MUCH_MEMORY",
-        f"On a device of {topology}, the training step needs {format_bytes(peak)}, {format_bytes(excess)} more than "
+        f"On a device of {topology}, the training step needs {'' if compiled else 'at least '}{format_bytes(peak)}, {format_bytes(excess)} more than "
         f"the {format_bytes(limit)} that it may: {cause}.",
         ("held on a device", "bytes", ""),
         limited(rows),

@@ -68,6 +68,7 @@ def check_trains(model: "keras.Model", batch: Any, steps: int = 3) -> tuple[floa
 def prepared(model: "keras.Model", batch: Any) -> "Data":
     """The arrays of a batch for a model that is compiled, built, and placed with them."""
     import keras
+    import numpy as np
 
     from kit.evidence.placement import placements
     from kit.evidence.train_step import build_on, count_examples, prepare_data
@@ -79,6 +80,9 @@ def prepared(model: "keras.Model", batch: Any) -> "Data":
     examples = count_examples(data)
     if not examples:
         raise Failed("NOTHING_TO_CHECK", "The batch has 0 examples.", remedy="Pass a batch with examples.")
+    if data[2] is not None and not any(np.any(np.asarray(one)) for one in keras.tree.flatten(data[2])):
+        cause = "All sample weights of the batch are 0."
+        raise Failed("NOTHING_TO_CHECK", cause, remedy="Pass a batch in which an example, or a token, has a weight.")
     distribution = keras.distribution.distribution()
     if distribution is not None:
         mesh = distribution.device_mesh
@@ -140,6 +144,12 @@ def _require_fresh_optimizer(model: "keras.Model") -> None:
 
 def _judge_finite(probe: "TrainingProbe") -> None:
     trained = [one for one in probe.variables if one.kind == "trainable"]
+    if "loss" not in probe.logs:
+        raise Failed(
+            "NOTHING_TO_CHECK",
+            f"The model's train_step reports no loss, but {', '.join(probe.logs) or 'nothing'}.",
+            remedy='Return the loss from train_step under the name "loss".',
+        )
     if not math.isfinite(probe.losses[0]):
         raise Failed(
             "LOSS_NOT_FINITE",
@@ -222,11 +232,7 @@ def _judge_gradients(model: "keras.Model", data: "Data", probe: "TrainingProbe")
     missing = [number for number, one in enumerate(trained) if not any(one.gradients)]
     if not missing:
         return
-    from kit.evidence.training_probe import uses_of_variables
-
-    uses = uses_of_variables(model, data)
-    dead = _dead_adapters(model)
-    causes = [_why_no_gradient(trained[number], uses[number], dead) for number in missing]
+    causes = _why_no_gradient(model, data, [trained[number].path for number in missing], missing)
     # The cause that comes first in this order explains what follows.
     most = min(set(causes), key=lambda cause: (-causes.count(cause), list(_NO_GRADIENT).index(cause)))
     headline, remedy = _NO_GRADIENT[most]
@@ -258,6 +264,10 @@ _NO_GRADIENT = {
         "the loss depends on them only through an operation without a gradient (stop_gradient, rounding, a comparison)",
         "Remove that operation from the way to the loss, or freeze the layer.",
     ),
+    "0 in train_step": (
+        "the model's own train_step gives the optimizer a gradient of 0",
+        "Check in train_step of which loss, and with respect to which variables, it takes the gradient.",
+    ),
     "0": (
         "it is computed, and is 0 everywhere on this batch",
         "Compare with another batch; if it stays 0, look for a factor of 0 after the layer: a mask, a sample weight, a "
@@ -266,12 +276,26 @@ _NO_GRADIENT = {
 }
 
 
-def _why_no_gradient(variable: "ProbedVariable", use: tuple[bool, bool], dead: set[str]) -> str:
-    if variable.path in dead:
-        return "A and B are 0"
-    if not use[0]:
-        return "not read"
-    return "0" if use[1] else "cut"
+def _why_no_gradient(model: "keras.Model", data: "Data", paths: Sequence[str], numbers: Sequence[int]) -> list[str]:
+    """For each of these trainable variables one of :data:`_NO_GRADIENT`."""
+    import keras
+
+    from kit.evidence.training_probe import uses_of_variables
+
+    dead = _dead_adapters(model)
+    own_step = type(model).train_step is not keras.Model.train_step
+    # The way to the loss is in a step of one's own, which Keras' loss does not show.
+    uses = [] if own_step else uses_of_variables(model, data)
+    found = []
+    for path, number in zip(paths, numbers, strict=True):
+        if path in dead:
+            found.append("A and B are 0")
+        elif own_step:
+            found.append("0 in train_step")
+        else:
+            read, derived = uses[number]
+            found.append("not read" if not read else "0" if derived else "cut")
+    return found
 
 
 def _dead_adapters(model: "keras.Model") -> set[str]:

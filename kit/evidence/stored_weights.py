@@ -227,6 +227,10 @@ def _parts(
         return
     preset = str(BUNDLED_FOLDER if str(source) == BUNDLED else source)
     backbone = getattr(model, "backbone", model)
+    try:
+        preset_utils.check_file_exists(preset, "config.json")
+    except ValueError as error:
+        raise UserError(f"{source}: no preset that KerasHub knows ({str(error).splitlines()[0]})") from None
     if _has(preset, "model.safetensors") or _has(preset, "model.safetensors.index.json"):
         yield _converted(backbone, preset, files), _safetensors_entries(preset, files)
         return

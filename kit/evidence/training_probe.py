@@ -41,6 +41,8 @@ class TrainingProbe:
 
     #: Before the first step, and after each.
     losses: tuple[float, ...]
+    #: What ``train_step`` reports.
+    logs: tuple[str, ...]
     #: The learning rate of each step.
     learning_rates: tuple[float, ...]
     variables: tuple[ProbedVariable, ...]
@@ -68,12 +70,12 @@ def probe_training(model: keras.Model, data: Data, steps: int, rate_factor: floa
         losses, gradients, first = [], [], state
         for _ in range(steps + 1):
             logs, after = step(_restarted(state, first, seeds, recorders), placed)
-            losses.append(float(logs["loss"]))
+            losses.append(float(logs["loss"]) if "loss" in logs else math.nan)
             gradients.append([_recorded(after[2][position]) for position in recorders])
             previous, state = state, after
         # The last step was for its loss: what moved is what moved before.
         described = _describe(model, groups, first, previous, gradients[:steps])
-    return TrainingProbe(tuple(losses), tuple(rates), tuple(described))
+    return TrainingProbe(tuple(losses), tuple(logs), tuple(rates), tuple(described))
 
 
 def _recording(optimizer_class: type) -> type:
@@ -242,19 +244,17 @@ def uses_of_variables(model: keras.Model, data: Data) -> list[tuple[bool, bool]]
 
 def forward_moves(model: keras.Model, data: Data) -> set[str]:
     """Paths of the non-trainable variables that the forward pass of a step assigns."""
-    with spare_training_state(model, copy_optimizer(model.optimizer), data):
-        groups = state_variables(model)
-        trainable, non_trainable, optimizer, metrics = ([variable.value for variable in group] for group in groups)
-        x, y, sample_weight = _place(data)
+    variables = model.non_trainable_variables
+    trainable = [variable.value for variable in model.trainable_variables]
+    before = [variable.value for variable in variables]
+    keywords = {"training": True} if model._call_has_training_arg else {}
 
-        def forward(values: list[Any]) -> Any:
-            return model.compute_loss_and_updates(
-                trainable, values, metrics, x, y, sample_weight, training=True, optimizer_variables=optimizer
-            )[1][2]
+    def forward(values: list[Any], x: Any) -> Any:
+        return model.stateless_call(trainable, values, x, **keywords)[1]
 
-        after = jax.jit(forward)(non_trainable)
+    after = jax.jit(forward)(before, _place(data)[0])
     return {
         variable.path
-        for variable, new, old in zip(groups[1], after, non_trainable, strict=True)
+        for variable, new, old in zip(variables, after, before, strict=True)
         if not np.array_equal(np.asarray(new), np.asarray(old))
     }

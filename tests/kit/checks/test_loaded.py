@@ -177,5 +177,10 @@ def test_files_that_cannot_be_read(presets: dict[str, Path], tmp_path: Path, mes
         check_loaded(model, folder)
     with pytest.raises(UserError, match="neither"):
         check_loaded(model, tmp_path)
+    with pytest.raises(UserError, match="no preset that KerasHub knows"):
+        check_loaded(model, "no_such_preset_en")
+    (tmp_path / "damaged.weights.h5").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="cannot be read as HDF5"):
+        check_loaded(model, tmp_path / "damaged.weights.h5")
     with pytest.raises(UserError, match="no such file"):
         check_loaded(model, tmp_path / "none.weights.h5")

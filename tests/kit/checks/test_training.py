@@ -249,10 +249,45 @@ class TestFrozen:
         assert "1 frozen variable moves within 3 steps: the forward pass assigns" in text
 
 
+def own_step(loss: str, factor: float) -> Any:
+    """A model with a train_step of its own, whose gradient has this factor."""
+    import jax
+    import keras
+
+    class Model(keras.Sequential):
+        def train_step(self, state: Any, data: Any) -> Any:
+            trainable, non_trainable, optimizer, metrics = state
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+
+            def compute(values: Any) -> Any:
+                out, _ = self.stateless_call(values, non_trainable, x)
+                return keras.ops.mean((y - out) ** 2)
+
+            value, gradients = jax.value_and_grad(compute)(trainable)
+            gradients = [factor * gradient for gradient in gradients]
+            trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
+            return {loss: value}, (trainable, non_trainable, optimizer, metrics)
+
+    model = Model([keras.Input((12,)), *plain("float32")])
+    model.compile(keras.optimizers.SGD(0.05))
+    return model
+
+
+def test_a_train_step_of_the_users_own() -> None:
+    check_trains(own_step("loss", 1.0), batch())
+    assert "reports no loss, but my_loss" in failure(
+        "NOTHING_TO_CHECK", check_trains, own_step("my_loss", 1.0), batch()
+    )
+    text = failure("TRAINING_NO_GRADIENT", check_trains, own_step("loss", 0.0), batch())
+    assert "the model's own train_step gives the optimizer a gradient of 0" in text
+
+
 def test_nothing_to_check() -> None:
     import keras
 
     failure("NOTHING_TO_CHECK", check_trains, keras.Sequential([keras.Input((12,)), keras.layers.Dense(5)]), batch())
     failure("NOTHING_TO_CHECK", check_trains, made(plain), batch(0))
+    text = failure("NOTHING_TO_CHECK", check_trains, made(plain), (*batch(), np.zeros(8)))
+    assert "All sample weights of the batch are 0" in text
     with pytest.raises(ValueError, match="steps"):
         check_trains(made(plain), batch(), steps=1)
