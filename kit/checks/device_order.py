@@ -125,7 +125,7 @@ def _judge_values(runs: "Mapping[Order, OrderedRun]") -> None:
         same = len(alike) == len(names) and names
         raise Failed(
             "DEVICE_ORDER_CHANGES_VALUES",
-            f"Before training, {len(names)} variables have other values if the devices are in the order {_shown(order)}"
+            f"Before training, {len(names)} variable{'s have' if names[1:] else ' has'} other values if the devices are in the order {_shown(order)}"
             + (": the same numbers, in other places." if same else "."),
             ("variable", f"begins with, in order {_shown(first)}", f"in order {_shown(order)}"),
             limited([(one, _beginning(expected.values[one]), _beginning(run.values.get(one))) for one in names]),
@@ -184,8 +184,8 @@ def _judge_losses(runs: "Mapping[Order, OrderedRun]", tolerance: Tolerance) -> N
     if wrong:
         raise Failed(
             "DEVICE_ORDER_CHANGES_LOSSES",
-            f"The model and its collectives are the same in each order of the devices, but with {_shown(wrong[0])} a loss "
-            f"differs by more than {tolerance}.",
+            f"The model and its collectives are the same in each order of the devices, but with {_shown(wrong[0])} a "
+            f"loss differs by more than {tolerance}.",
             _headings(rows),
             rows,
         )

@@ -85,7 +85,7 @@ def _require_same_weights(model: "keras.Model", stored: "StoredWeights") -> None
             ),
             "Build the model with the file's architecture: compare the variables with the entries that are left."
             if entries
-            else "Load them from another file, or initialize and train them on purpose: pass the backbone to the check.",
+            else "Load them from another file; or, if they are to be initialized, pass only the backbone to the check.",
         )
     if stored.left_over:
         raise Failed(

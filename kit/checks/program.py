@@ -200,8 +200,8 @@ def _raise_too_many(
         ),
         "Shard these weights over another dimension, so that each device computes with its own slice."
         if gathered
-        else "Compare the rules of the layers in the table with those before and after: shard what they exchange over the "
-        "same axis.",
+        else "Compare the rules of the layers in the table with those before and after: shard what they exchange over "
+        "the same axis.",
     )
 
 
@@ -290,7 +290,8 @@ def _raise_too_much(peak: int, limit: int, step: "LoweredTrainStep", topology: s
     replicated = sum(one.nbytes for one in whole)
     others = peak - arguments
     if replicated * (devices - 1) / devices >= excess:
-        cause = f"{format_bytes(replicated)} of it is replicated, and sharded it would be {format_bytes(replicated / devices)}"
+        sharded = format_bytes(replicated / devices)
+        cause = f"{format_bytes(replicated)} of it is replicated, and sharded it would be {sharded}"
         remedy = "Shard the replicated matrices in the table: add or widen rules of the layout map."
     elif others >= excess:
         cause = f"{format_bytes(others)} of it is temporary, such as activations"
@@ -306,8 +307,8 @@ def _raise_too_much(peak: int, limit: int, step: "LoweredTrainStep", topology: s
     rows += [(one.label, format_bytes(one.nbytes), f"replicated, {one.count} of them") for one in grouped(whole)[:8]]
     raise Failed(
         "STEP_NEEDS_TOO_MUCH_MEMORY",
-        f"On a device of {topology}, the training step needs {'' if compiled else 'at least '}{format_bytes(peak)}, {format_bytes(excess)} more than "
-        f"the {format_bytes(limit)} that it may: {cause}.",
+        f"On a device of {topology}, the training step needs {'' if compiled else 'at least '}{format_bytes(peak)}, "
+        f"{format_bytes(excess)} more than the {format_bytes(limit)} that it may: {cause}.",
         ("held on a device", "bytes", ""),
         limited(rows),
         remedy,

@@ -155,7 +155,7 @@ _REASONS = {
     ),
     "A and B are 0": (
         "both matrices of their adapters are 0, which no training changes",
-        "Save A and B themselves: Keras' save_weights merges adapters into the kernels, and load_weights sets both to 0.",
+        "Save A and B themselves: Keras' save_weights merges them into the kernels, and load_weights sets both to 0.",
     ),
     "not restored": (
         "they have the values of a new model",
@@ -198,8 +198,8 @@ def _judge_restored(
     elsewhere = resumed is not on_first
     raise Failed(
         "RESUMING_DEPENDS_ON_MESH" if elsewhere else "RESUMING_LOSES_STATE",
-        f"{len(its)} variable{_s(its)} ({_kinds(its)}), saved on {_named(saved_on)}, {'is' if len(its) == 1 else 'are'} not bit-identical on "
-        f"{_named(shape)}: {headline}."
+        f"{len(its)} variable{_s(its)} ({_kinds(its)}), saved on {_named(saved_on)}, {'are' if its[1:] else 'is'} not "
+        f"bit-identical on {_named(shape)}: {headline}."
         + (f" {len(wrong) - len(its)} more differ in another way." if len(wrong) > len(its) else ""),
         ("variable", "why", "largest value saved", "restored"),
         limited([(one, why, _largest(run.saved, one), _largest(resumed.restored, one)) for one, why in lost.items()]),
@@ -265,8 +265,8 @@ def _judge_trajectory(run: "SavedRun", resumed: "ResumedRun", again: "ResumedRun
     if again.losses != resumed.losses or differing(resumed.final, again.final):
         raise Failed(
             "MODEL_NOT_REPRODUCIBLE",
-            f"Resumed twice from the same files on {_named(shape)}, the model takes different steps: training itself is "
-            "not reproducible.",
+            f"Resumed twice from the same files on {_named(shape)}, the model takes different steps: training itself "
+            "is not reproducible.",
             *evidence,
             remedy="Seed other random numbers that a step draws, also those of NumPy and Python.",
         )
@@ -293,8 +293,8 @@ def _judge_losses(run: "SavedRun", runs: "dict[Shape | None, ResumedRun]", toler
     if wrong:
         raise Failed(
             "LOSS_DEPENDS_ON_MESH",
-            f"All variables are restored on {' and '.join(wrong)}, but the losses of further steps differ from those of "
-            f"the uninterrupted run by more than {tolerance}.",
+            f"All variables are restored on {' and '.join(wrong)}, but the losses of further steps differ from those "
+            f"of the uninterrupted run by more than {tolerance}.",
             ("run", *(f"loss {number}" for number in range(1, len(run.losses) + 1)), "relative difference"),
             rows,
         )

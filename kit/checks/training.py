@@ -284,7 +284,7 @@ def _why_no_gradient(model: "keras.Model", data: "Data", paths: Sequence[str], n
 
     dead = _dead_adapters(model)
     own_step = type(model).train_step is not keras.Model.train_step
-    # The way to the loss is in a step of one's own, which Keras' loss does not show.
+    # Only Keras' own step computes the loss where it is looked for.
     uses = [] if own_step else uses_of_variables(model, data)
     found = []
     for path, number in zip(paths, numbers, strict=True):

@@ -1,4 +1,4 @@
-"""Training that is saved, and resumed in a new model: the state before and after, and the losses."""
+"""Training that is saved, and resumed in a new model: state before and after, and losses."""
 
 import contextlib
 import gc

@@ -64,7 +64,6 @@ class Entry:
     source: Any = field(repr=False)
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        # A key that is no index is how Keras asks for metadata.
         found = np.asarray(self.source[index])
         # HDF5 has no bfloat16: Keras writes its bits and notes the dtype.
         return found.view(self.dtype) if found.dtype.kind == "V" else found.astype(self.dtype, copy=False)

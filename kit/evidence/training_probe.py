@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import keras
 import numpy as np
-from jax.interpreters import partial_eval
+from jax._src.interpreters import partial_eval
 
 from kit.evidence.train_step import Data, copy_optimizer, spare_training_state, state_variables
 

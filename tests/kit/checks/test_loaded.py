@@ -123,7 +123,7 @@ class TestWrong:
         kernel = model.transformer_layers[0]._feedforward_gate_dense.kernel
         value = kernel.value
         shards = [shard.data for shard in value.addressable_shards]
-        # The devices of the mesh, in an order of one's own.
+        # The first two devices have each other's shards.
         shards[0], shards[1] = (
             jax.device_put(shards[1], shards[0].device),
             jax.device_put(shards[0], shards[1].device),
