@@ -125,8 +125,8 @@ def _judge_values(runs: "Mapping[Order, OrderedRun]") -> None:
         same = len(alike) == len(names) and names
         raise Failed(
             "DEVICE_ORDER_CHANGES_VALUES",
-            f"Before training, {len(names)} variable{'s have' if names[1:] else ' has'} other values if the devices are in the order {_shown(order)}"
-            + (": the same numbers, in other places." if same else "."),
+            f"Before training, {len(names)} variable{'s have' if names[1:] else ' has'} other values if the "
+            f"devices are in the order {_shown(order)}" + (": the same numbers, in other places." if same else "."),
             ("variable", f"begins with, in order {_shown(first)}", f"in order {_shown(order)}"),
             limited([(one, _beginning(expected.values[one]), _beginning(run.values.get(one))) for one in names]),
             "Give each device the slice of its index: sharding.addressable_devices_indices_map, or variable.assign."
