@@ -14,6 +14,7 @@ from kit.checks.tables import Row, grouped, limited
 from kit.formatting import format_bytes, format_tuple
 
 if TYPE_CHECKING:
+    import jax
     import keras
     import numpy as np
 
@@ -241,6 +242,17 @@ def _judge_values(differing: Sequence[_Different], number: int) -> None:
     )
 
 
+def _buffer(array: "jax.Array") -> str:
+    """Where the values of an array on one device are: two arrays can share them."""
+    if array.is_deleted() or len(array.sharding.device_set) > 1:
+        return ""
+    try:
+        (device,) = array.sharding.device_set
+        return f"{device} {array.unsafe_buffer_pointer()}"
+    except Exception as error:  # not every backend has pointers
+        return f"unknown: {type(error).__name__} {id(array)}"
+
+
 def _judge_copies(model: "keras.Model") -> None:
     """No array besides the weights has a sharded weight's values on a single device."""
     import jax
@@ -249,18 +261,23 @@ def _judge_copies(model: "keras.Model") -> None:
     if jax.device_count() < 2:
         return
     gc.collect()
-    own = {id(weight.value) for weight in model.variables}
+    # Another model, such as an unsharded twin, holds its own weights.
+    variables = [one for one in gc.get_objects() if type(one) is type(model.variables[0])]
+    values = [one._value for one in variables if isinstance(getattr(one, "_value", None), jax.Array)]
+    own = {id(value) for value in values} | {_buffer(value) for value in values}
     sharded: dict[tuple[Any, ...], list[keras.Variable]] = {}
     for weight in model.weights:
         if not weight.value.sharding.is_fully_replicated and math.prod(weight.shape) > 1:
             sharded.setdefault((tuple(weight.shape), weight.value.dtype), []).append(weight)
     rows: list[Row] = []
     for array in jax.live_arrays():
-        if id(array) in own or len(array.sharding.device_set) > 1 or (array.shape, array.dtype) not in sharded:
+        if len(array.sharding.device_set) > 1 or (array.shape, array.dtype) not in sharded:
             continue
-        values = np.asarray(array)
+        if id(array) in own or _buffer(array) in own:
+            continue
+        held = np.asarray(array)
         for weight in sharded[array.shape, array.dtype]:
-            if np.array_equal(values, np.asarray(weight.value)):
+            if np.array_equal(held, np.asarray(weight.value)):
                 (device,) = array.sharding.device_set
                 rows.append((weight.path, format_tuple(array.shape), format_bytes(array.nbytes), str(device)))
                 break

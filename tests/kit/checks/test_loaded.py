@@ -163,6 +163,58 @@ class TestWrong:
         del kept
         check_loaded(model, presets["single"])
 
+    def test_an_unsharded_twin_is_not_a_copy(self, presets: dict[str, Path], mesh_2x4: Any) -> None:
+        import keras
+
+        twin = load(presets["single"])
+        # Saving makes further arrays of the same buffers.
+        values = [np.asarray(weight.value.addressable_shards[0].data) for weight in twin.weights]
+        check_loaded(load(presets["single"], mesh_2x4), presets["single"])
+        assert len(values) == len(twin.weights)
+        keras.distribution.set_distribution(None)
+
+    def test_a_reader_that_forgets_which_file_is_open(
+        self, tmp_path: Path, mesh_2x4: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As Keras' before its change 22739; an older file has left entries of the same names."""
+        import h5py
+        import keras
+        from keras.src.saving.saving_lib import H5IOStore, ShardedH5IOStore
+
+        def make() -> Any:
+            return keras.Sequential([keras.Input((8,)), *(keras.layers.Dense(8, name=f"d{one}") for one in range(4))])
+
+        make().save_weights(tmp_path / "one.weights.h5")
+        index = {}
+        with h5py.File(tmp_path / "one.weights.h5") as source:
+            groups = [group for group in source["layers"] if len(source["layers"][group]["vars"])]
+            for shard in range(2):
+                with h5py.File(tmp_path / f"m_0000{shard}.weights.h5", "w") as file:
+                    for number, group in enumerate(groups):
+                        values = source[f"layers/{group}/vars"]
+                        for key, value in values.items():
+                            file[f"{values.name}/{key}"] = value[()] if number % 2 == shard else value[()] + 7
+                        index[values.name] = f"m_0000{number % 2}.weights.h5"
+        file = tmp_path / "m.weights.json"
+        file.write_text(json.dumps({"metadata": {}, "weight_map": index}))
+
+        def get(store: Any, path: str) -> Any:
+            name = index.get(f"/{path}/vars")
+            store.current_shard_filenames = [name] if name else []
+            if name and name != store.current_shard_path.name:
+                store.close()
+                store.h5_file = store._get_h5_file(store.path.with_name(name))
+            return H5IOStore.get(store, path)
+
+        set_distribution(layout_map(mesh_2x4, {".*kernel": (None, "model")}))
+        model = make()
+        model.load_weights(file)
+        assert check_loaded(model, file) == 8
+        monkeypatch.setattr(ShardedH5IOStore, "get", get)
+        # It raises no error.
+        model.load_weights(file)
+        assert "4 of 8 weights differ from the file" in failure("WEIGHTS_DIFFER_FROM_FILE", check_loaded, model, file)
+
     def test_no_distribution(self, presets: dict[str, Path]) -> None:
         failure("LOADING_NO_DISTRIBUTION", check_loaded, load(presets["single"]), presets["single"])
 
