@@ -133,7 +133,7 @@ _REASONS = {
         "Swap no dimensions when you assign them.",
     ),
     "merged": (
-        "each has the file's values plus its adapter",
+        "each differs from the file by a matrix of low rank, as a merged adapter does",
         "Merge no adapters before the check, or compare with the merged file.",
     ),
     "other values": (
