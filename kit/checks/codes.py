@@ -20,6 +20,41 @@ class Code:
     anchor: str = ""
 
 
+#: Codes that only the checks of your own model use, and no exercise.
+_OWN_MODEL: dict[str, Code] = {
+    "NOTHING_TO_CHECK": Code("Give the check something to look at: a check over nothing fails."),
+    "MODEL_NOT_REPRODUCIBLE": Code("Build the same model at each call, from Keras' seed or from the same weights."),
+    "LOSS_NOT_FINITE": Code("Check the batch and the loss on one device first."),
+    "LOSS_DEPENDS_ON_MESH": Code(
+        "Look for code that counts devices, replicas or the examples of a shard: a mesh changes where "
+        "numbers are, not their values."
+    ),
+    "WEIGHTS_DIFFER_FROM_FILE": Code("Load the weights again, and change nothing before the check."),
+    "WEIGHTS_NOT_IN_FILE": Code("Check that the model and the file are of one architecture."),
+    "WEIGHTS_LEFT_OVER": Code("Check that the model and the file are of one architecture."),
+    "WEIGHTS_HELD_TWICE": Code("Keep no reference to the arrays that you load: each holds memory of its device."),
+    "STEP_TOO_MANY_COLLECTIVES": Code("Shard what two neighbouring layers exchange over the same axis."),
+    "STEP_NEEDS_TOO_MUCH_MEMORY": Code("Shard what takes most, or take a smaller batch."),
+    "TRAINING_NOTHING_TRAINABLE": Code("Enable LoRA, or set trainable = True on what is to be trained, and compile."),
+    "TRAINING_OPTIMIZER_IS_STALE": Code("Compile again after you freeze layers or enable LoRA."),
+    "TRAINING_GRADIENT_NOT_FINITE": Code(
+        "Look for a square root, a logarithm or a division at 0 in the backward pass: jax.config.update("
+        '"jax_debug_nans", True) stops at it.'
+    ),
+    "TRAINING_FROZEN_VARIABLE_MOVES": Code("Remove what assigns new values to frozen variables."),
+    "TRAINING_NO_GRADIENT": Code("Use the variable on the way to the loss, or freeze it."),
+    "TRAINING_UPDATE_IS_LOST": Code("Compile with a larger learning rate, or keep the weights in float32."),
+    "TRAINING_LOSS_DOES_NOT_FALL": Code("Check the learning rate, and that the gradient is that of this loss."),
+    "RESUMING_LOSES_STATE": Code("Save and restore each variable that training changes."),
+    "RESUMING_DEPENDS_ON_MESH": Code("Assign each value to its variable: Keras then shards it as the mesh needs."),
+    "RESUMING_LEAVES_THE_TRAJECTORY": Code("Save and restore everything that a step reads."),
+    "SAVING_CHANGES_THE_MODEL": Code("Write copies of the values: saving must leave the model unchanged."),
+    "SAVING_WRITES_NOTHING": Code("Write to the path that the function is given."),
+    "DEVICE_ORDER_CHANGES_VALUES": Code("Address shards by their index, and not by the number of a device."),
+    "DEVICE_ORDER_CHANGES_LOSSES": Code("Look for code that reads the numbers or the order of devices."),
+    "DEVICE_ORDER_CHANGES_PROGRAM": Code("Make the same layout map for each order of the devices."),
+}
+
 #: An anchor without a lesson refers to the lesson of the exercise that is checked.
 COMMON_CODES: dict[str, Code] = {
     NOT_IMPLEMENTED: Code("Write it; `kit hint` helps."),
@@ -75,14 +110,6 @@ COMMON_CODES: dict[str, Code] = {
         "heads. Count their elements, then add up all layers.",
         "lora#Counting",
     ),
-    "NOTHING_TO_CHECK": Code("Give the check something to look at: a check over nothing fails."),
-    "MODEL_NOT_REPRODUCIBLE": Code("Build the same model at each call, from Keras' seed or from the same weights."),
-    "LOSS_NOT_FINITE": Code("Check the batch and the loss on one device first."),
-    "LOSS_DEPENDS_ON_MESH": Code(
-        "Look for code that counts devices, replicas or the examples of a shard: a mesh changes where "
-        "numbers are, not their values."
-    ),
-}
+} | _OWN_MODEL
 
-#: Codes that only the checks of your own model use, and no exercise.
-OWN_MODEL_CODES = frozenset({"NOTHING_TO_CHECK", "MODEL_NOT_REPRODUCIBLE", "LOSS_NOT_FINITE", "LOSS_DEPENDS_ON_MESH"})
+OWN_MODEL_CODES = frozenset(_OWN_MODEL)

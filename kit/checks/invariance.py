@@ -17,7 +17,10 @@ from kit.formatting import format_tuple
 if TYPE_CHECKING:
     import keras
 
+    from kit.evidence.device_order import OrderedRun
     from kit.evidence.invariance import Trajectory
+    from kit.evidence.placement import Placement
+    from kit.evidence.resumption import SavedRun
 
     LayoutMapFor = Callable[[keras.distribution.DeviceMesh], keras.distribution.LayoutMap]
 
@@ -76,11 +79,11 @@ def check_mesh_invariance(
     if steps < 2:
         raise ValueError(f"steps must be at least 2, not {steps}: a single step does not show the effect of training")
     shapes = [(int(first), int(second)) for first, second in meshes]
-    _require_meshes(shapes)
-    _require_examples(shapes, batch)
+    require_meshes(shapes)
+    require_examples(shapes, batch)
     train_on = functools.partial(train, make_model, batch, steps=steps, seed=seed)
     twin = train_on(layout_map=None)
-    _require_devices(twin, 1, "one device")
+    require_devices(twin.placements, 1, "one device")
     tolerance = Tolerance.of(twin, rtol)
     _require_losses(twin, tolerance)
     # Judge all layout maps before any mesh computes: the diagnostic then names the wrong rule.
@@ -104,7 +107,7 @@ class Tolerance:
     dtype: str
 
     @classmethod
-    def of(cls, twin: "Trajectory", rtol: float | None) -> "Tolerance":
+    def of(cls, twin: "Trajectory | SavedRun | OrderedRun", rtol: float | None) -> "Tolerance":
         """The caller's, or that of the coarsest dtype that a layer computes in."""
         if rtol is not None:
             return cls(rtol, "")
@@ -118,7 +121,8 @@ class Tolerance:
         return f"the relative tolerance of {self.rtol:g}{of}"
 
 
-def _require_meshes(shapes: Sequence[Shape]) -> None:
+def require_meshes(shapes: Sequence[Shape]) -> None:
+    """Raises ``Failed`` without a mesh, or if one has too few or too many devices."""
     import keras
 
     count = len(keras.distribution.list_devices())
@@ -132,7 +136,8 @@ def _require_meshes(shapes: Sequence[Shape]) -> None:
         )
 
 
-def _require_examples(shapes: Sequence[Shape], batch: Any) -> None:
+def require_examples(shapes: Sequence[Shape], batch: Any) -> None:
+    """Raises ``Failed`` unless the first size of each mesh divides the number of examples."""
     examples = _examples(batch)
     remedy = "Choose a number of examples that each mesh's first size divides."
     if not examples:
@@ -183,17 +188,29 @@ def _headings(twin: "Trajectory") -> list[str]:
     return ["loss", *(f"after {step} step{'s' if step > 1 else ''}" for step in range(1, len(twin.losses)))]
 
 
-def _layout_map(
-    layout_map_for: "LayoutMapFor", shape: Shape, axis_names: tuple[str, str], twin: "Trajectory"
+def make_layout_map(
+    layout_map_for: "LayoutMapFor", shape: Shape, axis_names: tuple[str, str], order: Sequence[int] | None = None
 ) -> "keras.distribution.LayoutMap":
-    """The layout map for a mesh of this shape, judged on the variables of the twin."""
+    """The layout map for a mesh of this shape, over the first devices, or over these.
+
+    Raises TypeError if it is not a layout map of this mesh.
+    """
     import keras
 
-    devices = keras.distribution.list_devices()[: math.prod(shape)]
+    names = keras.distribution.list_devices()
+    devices = [names[number] for number in order or range(math.prod(shape))]
     mesh = keras.distribution.DeviceMesh(shape, list(axis_names), devices)
     layout_map = layout_map_for(mesh)
     if not isinstance(layout_map, keras.distribution.LayoutMap) or layout_map.device_mesh is not mesh:
         raise TypeError("layout_map_for must return a keras.distribution.LayoutMap of the device mesh that it is given")
+    return layout_map
+
+
+def _layout_map(
+    layout_map_for: "LayoutMapFor", shape: Shape, axis_names: tuple[str, str], twin: "Trajectory"
+) -> "keras.distribution.LayoutMap":
+    """The layout map for a mesh of this shape, judged on the variables of the twin."""
+    layout_map = make_layout_map(layout_map_for, shape, axis_names)
     coverage, _ = cover(layout_map, twin.variables)
     judge_rules(coverage, layout_map, every_rule_matches=False)
     outputs = any(rule.outputs and any(rule.spec) for rule in coverage.rules)
@@ -214,18 +231,18 @@ def _run_on_mesh(
 ) -> "Trajectory":
     """Train on the layout map's mesh, from the values that the twin starts with."""
     run, shape = train_on(layout_map=layout_map), layout_map.device_mesh.shape
-    _require_devices(run, math.prod(shape), f"the mesh {format_tuple(shape)}")
+    require_devices(run.placements, math.prod(shape), f"the mesh {format_tuple(shape)}")
     _require_same_start(twin, run, shape)
     return run
 
 
-def _require_devices(run: "Trajectory", devices: int, where: str) -> None:
+def require_devices(placements: "Sequence[Placement]", devices: int, where: str) -> None:
     """The weights are on all devices that compute with them, and on no others."""
-    elsewhere = [placement for placement in run.placements if placement.device_count != devices]
+    elsewhere = [placement for placement in placements if placement.device_count != devices]
     if elsewhere:
         raise Failed(
             "LOADING_DISTRIBUTION_TOO_LATE",
-            f"{len(elsewhere)} of the {len(run.placements)} weights of the model for {where} are on other devices.",
+            f"{len(elsewhere)} of the {len(placements)} weights of the model for {where} are on other devices.",
             ("for example", "devices", "expected"),
             [(placement.path, placement.device_count, devices) for placement in elsewhere[:3]],
             "Build a new model at each call of make_model: a variable gets its layout when it is created.",

@@ -36,7 +36,7 @@ def check_placement(model: "keras.Model | Sequence[keras.Variable]", share: floa
 
     found = placements(getattr(model, "weights", model))
     _require_placements(found)
-    _judge_device_counts(found)
+    judge_device_counts(found)
     judge_replicated(
         [placement for placement in found if placement.replicated],
         sum(placement.nbytes for placement in found),
@@ -46,15 +46,20 @@ def check_placement(model: "keras.Model | Sequence[keras.Variable]", share: floa
     )
 
 
-def _require_placements(found: "list[Placement]") -> None:
-    import jax
-
+def require_values(found: "list[Placement]", remedy: str = CALL_IT) -> None:
+    """Raises ``Failed`` if there is no weight, or one without a value."""
     if not found:
-        raise Failed("NOTHING_TO_CHECK", "The model has no weights.", remedy=_BUILD)
+        raise Failed("NOTHING_TO_CHECK", "The model has no weights.", remedy=remedy)
     valueless = sum(not placement.device_count for placement in found)
     if valueless:
         cause = f"{valueless} of the model's {len(found)} weights have no value."
-        raise Failed("NOTHING_TO_CHECK", cause, remedy=_BUILD)
+        raise Failed("NOTHING_TO_CHECK", cause, remedy=remedy)
+
+
+def _require_placements(found: "list[Placement]") -> None:
+    import jax
+
+    require_values(found, _BUILD)
     if jax.device_count() < 2:
         raise Failed(
             "NOTHING_TO_CHECK",
@@ -66,7 +71,7 @@ def _require_placements(found: "list[Placement]") -> None:
 _BUILD = f"{CALL_IT} check_replicated_bytes judges a model without values."
 
 
-def _judge_device_counts(found: "list[Placement]") -> None:
+def judge_device_counts(found: "list[Placement]") -> None:
     """All weights are on the same number of devices, and that is more than one."""
     import jax
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kit.evidence.placement import Placement, placements
+from kit.evidence.train_step import build_on
 from kit.models.weightless import DescribedModel, VariableInfo, describe_model, fresh_names
 
 
@@ -74,7 +75,7 @@ def train(
             keras.utils.set_random_seed(seed)
             model = make_model()
             arguments = batch if isinstance(batch, tuple) else (batch,)
-            _build(model, arguments[0])
+            build_on(model, arguments[0])
             variables = describe_model(model)
             values = [np.asarray(variable.value, dtype=np.float64) for variable in model.variables]
             placed = placements(model.weights)
@@ -90,15 +91,3 @@ def train(
     # A model has reference cycles; without this, old models would stay in memory.
     gc.collect()
     return Trajectory(variables, tuple(values), tuple(placed), tuple(losses), tuple(compute_dtypes))
-
-
-def _build(model: keras.Model, x: Any) -> None:
-    """Create the variables of a model that has not seen an input, without computing anything."""
-    if all(layer.built for layer in model._flatten_layers()):
-        return
-
-    def symbolic(array: Any) -> keras.KerasTensor:
-        array = array if hasattr(array, "shape") else np.asarray(array)
-        return keras.KerasTensor(array.shape, keras.backend.standardize_dtype(array.dtype))
-
-    keras.src.backend.compute_output_spec(model, keras.tree.map_structure(symbolic, x), training=False)

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from own_suite import QUICK, run_pytest
 
+TRAINING = Path(__file__).parents[3] / "docs" / "model_checks.md"
 DOCUMENT = Path(__file__).parents[3] / "docs" / "own_model.md"
 
 
-def own_files() -> dict[str, str]:
+def own_files(document: Path = DOCUMENT) -> dict[str, str]:
     """The files in the document, by their names."""
-    text = DOCUMENT.read_text(encoding="utf-8")
+    text = document.read_text(encoding="utf-8")
     return dict(re.findall(r"`([\w.]+)`[^`]*:\n\n```\w+\n(.*?)```", text, re.DOTALL))
 
 
@@ -37,6 +38,17 @@ class TestOwnSuite:
         finished = run_pytest(tmp_path, **QUICK)
         assert finished.returncode == 0, finished.stdout + finished.stderr
         assert "4 passed" in finished.stdout
+
+    @pytest.mark.libtpu
+    def test_the_checks_of_training_pass(self, tmp_path: Path) -> None:
+        """They take a minute and a half: most of it for three orders of the devices."""
+        files = own_files() | own_files(TRAINING)
+        assert "test_my_training.py" in files
+        for name, text in files.items():
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        finished = run_pytest(tmp_path, "test_my_training.py", **QUICK)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        assert "6 passed" in finished.stdout
 
     def test_each_mistake_has_its_code(self, tmp_path: Path) -> None:
         """It also works with a conftest.py that imports Keras first."""
