@@ -49,19 +49,25 @@ def command(
     untrusted submissions on a disposable machine. Grades are written to a file, and unchanged
     exercises are not judged again.
     """
-    from kit.course.grading import GRADES_FILE, Grade, Learner, exercises_to_ask, find_learners, grade_class
+    from kit.course.grading import (
+        GRADES_FILE,
+        JUDGED,
+        Grade,
+        Learner,
+        exercises_to_ask,
+        find_learners,
+        grade_class,
+    )
 
     chosen_layers = tuple(name.strip() for name in layers.split(",") if name.strip())
     names = tuple(name.strip() for name in exercises.split(",") if name.strip())
     chosen = exercises_to_ask(names, chosen_layers)
-    learners, without = find_learners(class_folder)
+    learners = find_learners(class_folder)
     grades_file = grades or class_folder / GRADES_FILE
     # Check the files before judging, which takes a while.
     for option, file in (("--report", report), ("--csv", csv), ("--grades", grades_file)):
         if file is not None and (file.is_dir() or not os.access(file.absolute().parent, os.W_OK)):
             raise UserError(f"{option} {file}: cannot be written; name a file in an existing folder.")
-    if without:
-        click.echo(f"skipped, because they contain no exercises: {', '.join(without)}", err=True)
 
     from kit.cli.console import ConsoleNarrator, print_line
 
@@ -71,13 +77,17 @@ def command(
         nonlocal graded
         graded += 1
         work.count(graded, len(learners) * len(chosen), f"{learner.name}, {grade.exercise}")
-        if not unchanged and grade.state in ("right", "wrong"):
+        if not unchanged and grade.state in JUDGED:
             codes = ", ".join(grade.codes) or "all right"
             print_line(f"{learner.name}, {grade.exercise}: {grade.passed} of {grade.checks}, {codes}")
 
     with ConsoleNarrator(sys.stderr).working("judging") as work:
         found = grade_class(learners, chosen, chosen_layers, grades_file, report_grade, at_once, judge_all)
     _show(found)
+    for learner_name, exercise, diagnosis in found.not_judged():
+        click.echo(f"\n{learner_name}, {exercise}: {diagnosis.code}: {diagnosis.cause} {diagnosis.remedy}")
+    if found.machine:
+        click.echo(f"\n{found.machine}", err=True)
     if csv is not None:
         _write_csv(csv, found)
         click.echo(str(csv))
@@ -125,14 +135,16 @@ def _write_csv(file: Path, grades: "ClassGrades") -> None:
     import csv
     import io
 
+    from kit.files import write_text
+    from kit.formatting import csv_cell
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("learner", "exercise", "state", "passed", "checks", "codes"))
     for learner, of_learner in grades.grades.items():
         for exercise, grade in of_learner.items():
-            writer.writerow((learner, exercise, grade.state, grade.passed, grade.checks, " ".join(grade.codes)))
-    from kit.files import write_text
-
+            row = (learner, exercise, grade.state, str(grade.passed), str(grade.checks), " ".join(grade.codes))
+            writer.writerow(map(csv_cell, row))
     try:
         write_text(file, text.getvalue())
     except OSError as error:

@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kit import __version__
 from kit.course.workspace import Workspace, shown
-from kit.files import write_json
+from kit.files import read_module, write_json
 from kit.judge.catalogue import WHOLE_RUN, Check
+from kit.parts.open_tasks import parse
 from kit.parts.protocols import PARTS
 
 if TYPE_CHECKING:
@@ -265,8 +266,8 @@ def _imported_files(folder: Path, source: bytes) -> list[str]:
     if b"import" not in source:
         return []
     try:
-        nodes = list(ast.walk(ast.parse(source)))
-    except (SyntaxError, ValueError, RecursionError):
+        nodes = list(ast.walk(parse(source)))
+    except SyntaxError:
         return []
     names: set[str] = set()
     for node in nodes:
@@ -285,7 +286,7 @@ def _imported_files(folder: Path, source: bytes) -> list[str]:
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_module(file)
     except OSError:
         # Its checks report that it is missing or cannot be read.
         return b""

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from kit.course.grading import ClassGrades, Grade
+from kit.course.grading import JUDGED, ClassGrades, Grade
 from kit.report.page import render_page, write_page
 
 #: The mark of a cell by the state of the exercise, for readers who do not see its colour.
-MARKS = {"right": "✓", "wrong": "✕", "to do": "·", "missing": "–"}
+MARKS = {"right": "✓", "wrong": "✕", "not judged": "?", "to do": "·", "missing": "–", "nothing handed in": "–"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def render(title: str, grades: ClassGrades, when: datetime) -> str:
 
 def _column(exercise: str, grades: ClassGrades) -> Column:
     states = [of_learner[exercise].state for of_learner in grades.grades.values()]
-    return Column(exercise, states.count("right"), states.count("right") + states.count("wrong"))
+    return Column(exercise, states.count("right"), sum(state in JUDGED for state in states))
 
 
 def _diagnostics(of_learner: dict[str, Grade]) -> list[ExerciseDiagnostics]:
