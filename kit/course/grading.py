@@ -383,7 +383,7 @@ class _Copies:
 
 
 def _not_copied(folder: str, names: list[str]) -> list[str]:
-    """Hidden files and folders, and what is neither file, folder nor link: copying may never end."""
+    """What is hidden, and what is neither file, folder nor link: copying that may never end."""
     kinds = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
     modes = {name: os.lstat(os.path.join(folder, name)).st_mode for name in names}
     return [name for name, mode in modes.items() if name[:1] == "." or stat.S_IFMT(mode) not in kinds]
@@ -393,7 +393,7 @@ class _GradesFile:
     """The file with the grades, complete after each grade, while no other process writes it."""
 
     def __init__(self, file: Path, judge_all: bool) -> None:
-        """Read the file when the context is entered, if unchanged exercises are not judged again."""
+        """Read nothing yet; ``judge_all`` does not look at earlier grades."""
         self._file = file
         self._judge_all = judge_all
         self._lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=0)

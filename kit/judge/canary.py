@@ -14,14 +14,14 @@ CANARY_LIMIT = 60.0
 
 
 def without_cache() -> None:
-    """Compile all programs of this process anew."""
+    """Let this process compile its programs itself."""
     import jax
 
     jax.config.update("jax_enable_compilation_cache", False)
 
 
 def run_canary() -> dict[str, Any]:
-    """Compile and run a sharded layer of Keras. Returns ``fault``, which is empty if it is right."""
+    """Compile and run a sharded layer. Returns ``fault``, which is empty if the result is right."""
     try:
         return {"fault": _fault()}
     except BaseException as error:  # whatever is wrong here, it is the answer

@@ -71,8 +71,8 @@ PATIENCE = 2.0
 
 _CANARY = Check(CANARY, "spec", "", CANARY_LIMIT, "This machine runs a small program.", "")
 
-#: Seconds between two looks at the warm parent while it does not answer, those that it may be silent
-#: beyond the time of a check, and bytes of an answer.
+#: Seconds between two looks at the warm parent while it does not answer, and the seconds that it may
+#: be silent beyond the time of a check; and bytes of an answer.
 SECONDS_BETWEEN_LOOKS = 1.0
 SILENCE = 300.0
 ANSWER_LIMIT = 4_000_000
@@ -284,7 +284,7 @@ class Runner:
         raise _ParentLost("sent what is no answer")
 
     def _receive(self, seconds: float) -> None:
-        """Wait for a part of an answer. Raises _ParentLost if the parent does not answer any more."""
+        """Wait for a part of an answer. Raises _ParentLost if there will be no answer."""
         if self._server is None:
             raise _ParentLost("had ended")
         stream: Any = self._server.stdout
@@ -304,8 +304,10 @@ class Runner:
         """Send a job its last verdict, and answer its next checks until one needs a process."""
         while True:
             try:
-                # A generator is started with None.
-                check = job.throw(result) if isinstance(result, UserError) else job.send(result)  # type: ignore[arg-type]
+                if isinstance(result, UserError):
+                    check = job.throw(result)
+                else:
+                    check = job.send(result)  # type: ignore[arg-type]  # a generator is started with None
             except StopIteration:
                 return
             try:
@@ -492,11 +494,8 @@ def _how_it_ended(server: "subprocess.Popen[bytes]") -> str:
 
 def _is_disturbed(answer: dict[str, Any]) -> bool:
     """Whether another check, that ran at the same time, may have caused this end."""
-    return answer.get("ended") == "unreadable" or _ended_by_signal(answer)
-
-
-def _ended_by_signal(answer: dict[str, Any]) -> bool:
-    return answer.get("ended") == "without a verdict" and answer["exit_code"] < 0
+    ended = answer.get("ended")
+    return ended == "unreadable" or (ended == "without a verdict" and answer["exit_code"] < 0)
 
 
 def _is_unexplained(answer: dict[str, Any]) -> bool:
@@ -506,7 +505,8 @@ def _is_unexplained(answer: dict[str, Any]) -> bool:
         # The runtime's own error may come from a line that is right, by a damaged program.
         is_of_runtime = "JaxRuntimeError" in diagnosis["cause"]
         return diagnosis["code"] == "EXERCISE_CRASHED" and (is_of_runtime or not diagnosis["location"])
-    return answer.get("ended") == "the parent was lost" or _ended_by_signal(answer)
+    # XLA ends the process that starts it with an unknown flag by exit code 1.
+    return answer.get("ended") in ("the parent was lost", "without a verdict")
 
 
 def _this_machine(fault: str) -> Diagnosis:

@@ -1,4 +1,4 @@
-"""Folders as a careless or hostile class hands them in, each made by a function: nothing of it is committed."""
+"""Folders as a careless or hostile class hands them in, each made by a function."""
 
 import codecs
 import os
