@@ -1,4 +1,4 @@
-"""What jax finds when it starts, asked in another process: a wrong XLA flag ends the one that starts it.
+"""What jax finds when it starts, in another process: a wrong XLA flag ends the one that starts it.
 
 ``python -m kit.doctor.devices`` prints the answer as JSON.
 """

@@ -1,8 +1,8 @@
 """The cache of compiled programs: entries that are not what their names say. Imports no framework.
 
-jax names an entry after its program and a checksum of what it was compiled from. It does not compare
-them when it reads an entry, so an entry in the place of another one crashes, or computes something
-else.
+jax names an entry after its program and a checksum of what it was compiled from. It compares
+neither when it reads an entry, so an entry in the place of another one crashes, or computes
+something else.
 """
 
 import zlib
@@ -15,7 +15,7 @@ _BEGINNING = 16_384
 
 
 def examine_program_cache(folder: Path) -> Finding:
-    """Whether each entry has the program that its name says; two of one name are not told apart."""
+    """Whether each entry has the program that its name says; two of one name may be swapped."""
     entries = sorted(folder.glob("*-cache")) if folder.is_dir() else []
     damaged = [entry.name for entry in entries if not _is_what_it_says(entry)]
     if damaged:

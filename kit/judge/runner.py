@@ -71,9 +71,10 @@ PATIENCE = 2.0
 
 _CANARY = Check(CANARY, "spec", "", CANARY_LIMIT, "This machine runs a small program.", "")
 
-#: Seconds between two looks at the warm parent while it does not answer, and the seconds that it may
-#: be silent beyond the time of a check; and bytes of an answer.
+#: Seconds between two looks at a warm parent that does not answer.
 SECONDS_BETWEEN_LOOKS = 1.0
+#: Seconds that it may be silent beyond the longest time of a check, while it imports; and bytes of
+#: an answer.
 SILENCE = 300.0
 ANSWER_LIMIT = 4_000_000
 
@@ -304,10 +305,7 @@ class Runner:
         """Send a job its last verdict, and answer its next checks until one needs a process."""
         while True:
             try:
-                if isinstance(result, UserError):
-                    check = job.throw(result)
-                else:
-                    check = job.send(result)  # type: ignore[arg-type]  # a generator is started with None
+                check = _resume(job, result)
             except StopIteration:
                 return
             try:
@@ -473,6 +471,13 @@ def _definition(impl: str, check: Check) -> str:
 
 def _request(impl: str, check: Check) -> dict[str, Any]:
     return {"impl": impl, "exercise": check.exercise, "check": check.name, "limit": check.limit}
+
+
+def _resume(job: Job, result: Verdict | UserError | None) -> Check:
+    """The job's next check. Raises StopIteration if there is none."""
+    if isinstance(result, UserError):
+        return job.throw(result)
+    return job.send(result)  # type: ignore[arg-type]  # a generator is started with None
 
 
 def is_stopped(pid: int) -> bool:

@@ -9,6 +9,15 @@ from command_line import Kit, expect_one_sentence, without_progress
 from exercise_folder import reference_source, source_of, write_exercises
 
 
+#: A formula for a spreadsheet, and sequences that would set a terminal's clipboard and its title.
+HOSTILE_NAME = "=2+3\x1b]52;c;aGk=\x07"
+HOSTILE_MODULE = r"""
+def make_device_mesh(batch, model, devices=None):
+    print("\x1b]0;printed\x07\x1b[2J")
+    raise RuntimeError("<script>\x1b]52;c;aGk=\x07\x9b2J\u202e\udcff")
+"""
+
+
 @pytest.fixture(scope="module")
 def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two learners, and a folder that belongs to no learner."""
@@ -20,6 +29,8 @@ def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "carl").mkdir()
     (folder / "carl" / "mesh.py").write_text(source_of("mesh", "shape_swapped"))
     (folder / "notes").mkdir()
+    (folder / HOSTILE_NAME).mkdir()
+    (folder / HOSTILE_NAME / "mesh.py").write_text(HOSTILE_MODULE)
     return folder
 
 
@@ -35,8 +46,16 @@ def test_the_command(class_folder: Path, tmp_path: Path, kit: Kit) -> None:
     assert "Class group-1" in page.read_text()
     headings, *rows = csv.reader(table.read_text().splitlines())
     assert headings == ["learner", "exercise", "state", "passed", "checks", "codes"]
-    assert len(rows) == 8
-    assert rows[6] == ["notes", "mesh", "nothing handed in", "0", "4", ""]
+    assert len(rows) == 10
+    assert rows[8] == ["notes", "mesh", "nothing handed in", "0", "4", ""]
+    # Nothing of the hostile learner is a formula, a terminal's command or a part of the page.
+    assert rows[0][0] == r"'=2+3\x1b]52;c;aGk=\x07"
+    assert "EXERCISE_CRASHED" in rows[0][5]
+    assert r"=2+3\x1b]52;c;aGk=\x07, mesh: 1 of 4, EXERCISE_CRASHED" in out
+    texts = out + err + page.read_text() + table.read_text()
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", texts)
+    assert "&lt;script&gt;" in page.read_text()
+    assert "<script>" not in page.read_text()
     assert rows[2] == ["bob", "mesh", "wrong", "3", "4", "MESH_WRONG_SHAPE"]
     assert not (class_folder / "grades.json").exists()
 

@@ -52,7 +52,7 @@ def test_programs_in_the_place_of_others(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     (tmp_path / "lora.py").write_text(reference_source("lora"), encoding="utf-8")
-    check = catalogue().checks_of("lora")[-1]
+    check = catalogue().find_check("lora", "adapters")
     with Runner(catalogue()) as runner:
         assert runner.run(str(tmp_path), check).passed
         entries = sorted(cache_folder().glob("*-cache"))
