@@ -94,9 +94,10 @@ def command(
     if report is not None:
         from datetime import datetime
 
+        from kit.formatting import inert_name
         from kit.report.class_report import write_class_report
 
-        write_class_report(report, class_folder.resolve().name, found, datetime.now().astimezone())
+        write_class_report(report, inert_name(class_folder.resolve().name), found, datetime.now().astimezone())
         click.echo(str(report))
 
 

@@ -164,6 +164,10 @@ def find_parts(impl: str, filled: bool = False) -> Parts:
     functions with open tasks from the reference. Raises UserError if there is no such folder.
     """
     if impl == REFERENCE:
+        if not (KIT_FOLDER / "reference").is_dir():
+            raise UserError(
+                "--impl reference: this copy of the kit has no solutions; `--impl exercises` takes your own parts."
+            )
         return Parts(impl, KIT_FOLDER / "reference")
     folder = Path(impl).resolve()
     beside_the_kit = KIT_FOLDER.parent / EXERCISES

@@ -8,7 +8,6 @@ import pytest
 from command_line import Kit, expect_one_sentence, without_progress
 from exercise_folder import reference_source, source_of, write_exercises
 
-
 #: A formula for a spreadsheet, and sequences that would set a terminal's clipboard and its title.
 HOSTILE_NAME = "=2+3\x1b]52;c;aGk=\x07"
 HOSTILE_MODULE = r"""
@@ -56,7 +55,7 @@ def test_the_command(class_folder: Path, tmp_path: Path, kit: Kit) -> None:
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", texts)
     assert "&lt;script&gt;" in page.read_text()
     assert "<script>" not in page.read_text()
-    assert rows[2] == ["bob", "mesh", "wrong", "3", "4", "MESH_WRONG_SHAPE"]
+    assert rows[4] == ["bob", "mesh", "wrong", "3", "4", "MESH_WRONG_SHAPE"]
     assert not (class_folder / "grades.json").exists()
 
 
