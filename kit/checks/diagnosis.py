@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kit.checks.codes import COMMON_CODES, NOT_IMPLEMENTED
+from kit.checks.codes import COMMON_CODES, NO_VERDICT, NOT_IMPLEMENTED
 from kit.formatting import inert, shortened
 
 WIDTH = 112
@@ -35,6 +35,11 @@ class Diagnosis:
     mistakes: tuple[str, ...] = ()
     #: File in the solution's folder and line, for example ``mesh.py:17``; empty if unknown.
     location: str = field(default="", compare=False)
+
+    @property
+    def is_no_verdict(self) -> bool:
+        """Whether nobody knows if the solution is right: it could not be read or judged."""
+        return self.code in NO_VERDICT
 
     def as_dict(self) -> dict[str, Any]:
         """For a pipe or a report."""

@@ -64,6 +64,8 @@ class Learner:
 class Finding:
     """A check that failed."""
 
+    #: Its name.
+    check: str
     #: What the check asks, in one sentence.
     asks: str
     diagnosis: Diagnosis
@@ -109,6 +111,8 @@ class ClassGrades:
     exercises: tuple[str, ...]
     #: Learner -> exercise -> grade; learners by name, exercises in the order of the course.
     grades: dict[str, dict[str, Grade]]
+    #: Exercise -> the checks that were asked.
+    checks: dict[str, list[Check]]
     #: What is wrong with this machine, in sentences; empty if nothing is.
     machine: str = ""
 
@@ -119,7 +123,7 @@ class ClassGrades:
             for learner, grades in self.grades.items()
             for grade in grades.values()
             for finding in grade.findings
-            if finding.diagnosis.code in NO_VERDICT
+            if finding.diagnosis.is_no_verdict
         }
         return list(found)
 
@@ -277,6 +281,7 @@ def grade_class(
     return ClassGrades(
         tuple(exercises),
         {learner.name: {exercise: found[learner.name, exercise] for exercise in exercises} for learner in learners},
+        {exercise: checks_to_ask(exercise, layers) for exercise in exercises},
         machine,
     )
 
@@ -289,8 +294,8 @@ def _judge(exercise: str, checks: Sequence[Check]) -> Generator[Check, Verdict, 
         except UserError as error:
             diagnosis = Failed(COULD_NOT_BE_JUDGED, str(error), ("check",), [(check.asks,)]).diagnosis
         if diagnosis is not None:
-            findings.append(Finding(check.asks, diagnosis))
-    has_verdict = all(finding.diagnosis.code not in NO_VERDICT for finding in findings)
+            findings.append(Finding(check.name, check.asks, diagnosis))
+    has_verdict = not any(finding.diagnosis.is_no_verdict for finding in findings)
     state: State = ("wrong" if findings else "right") if has_verdict else "not judged"
     return Grade(exercise, state, len(checks), tuple(findings))
 
@@ -312,7 +317,7 @@ def _without_running(learner: Learner, exercise: str, checks: Sequence[Check]) -
                 return None if is_written else Grade(exercise, "to do", len(checks))
             return Grade(exercise, states[0], len(checks)) if states[0] in ("missing", "to do") else None
     assert fault is not None
-    return Grade(exercise, "not judged", len(checks), tuple(Finding(check.asks, fault) for check in checks))
+    return Grade(exercise, "not judged", len(checks), tuple(Finding(check.name, check.asks, fault) for check in checks))
 
 
 def _modules_checksum(folder: Path) -> str:
@@ -439,7 +444,8 @@ class _GradesFile:
             if entry["mark"] != checksum or entry["state"] not in ("right", "wrong"):
                 return None
             findings = [
-                Finding(inert(found["asks"]), Diagnosis.from_dict(found["diagnosis"])) for found in entry["findings"]
+                Finding(str(found["check"]), inert(found["asks"]), Diagnosis.from_dict(found["diagnosis"]))
+                for found in entry["findings"]
             ]
             return Grade(exercise, entry["state"], int(entry["checks"]), tuple(findings))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
@@ -452,7 +458,8 @@ class _GradesFile:
             "state": grade.state,
             "checks": grade.checks,
             "findings": [
-                {"asks": finding.asks, "diagnosis": finding.diagnosis.as_dict()} for finding in grade.findings
+                {"check": finding.check, "asks": finding.asks, "diagnosis": finding.diagnosis.as_dict()}
+                for finding in grade.findings
             ],
         }
         try:

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from kit.course.grading import JUDGED, ClassGrades, Grade
-from kit.report.page import render_page, write_page
+from kit.report.page import render_page
 
 #: The mark of a cell by the state of the exercise, for readers who do not see its colour.
 MARKS = {"right": "✓", "wrong": "✕", "not judged": "?", "to do": "·", "missing": "–", "nothing handed in": "–"}
@@ -27,11 +26,6 @@ class ExerciseDiagnostics:
 
     grade: Grade
     texts: tuple[str, ...]
-
-
-def write_class_report(file: Path, title: str, grades: ClassGrades, when: datetime) -> None:
-    """Write the page about a class. Raises UserError if it cannot be written."""
-    write_page(file, render(title, grades, when))
 
 
 def render(title: str, grades: ClassGrades, when: datetime) -> str:

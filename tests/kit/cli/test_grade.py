@@ -58,6 +58,16 @@ def test_the_command(class_folder: Path, tmp_path: Path, kit: Kit) -> None:
     assert rows[4] == ["bob", "mesh", "wrong", "3", "4", "MESH_WRONG_SHAPE"]
     assert not (class_folder / "grades.json").exists()
 
+    # Everything is graded, so this judges only what has no verdict.
+    settings, pages = tmp_path / "own.toml", tmp_path / "pages"
+    settings.write_text("[points]\nmesh = 4\n[roster.dora]\nname = 'Dora'\n")
+    options = ["--exercises", "mesh", "--grades", str(kept), "--grading", str(settings), "--pages", str(pages)]
+    status, out, _ = kit("grade", str(class_folder), *options, "--fail-under", "60")
+    assert status == 1
+    assert re.search(r"^bob: 3 of 4 points\n", out, re.M)
+    assert out.endswith(r"below 60 %: =2+3\x1b]52;c;aGk=\x07 (25 %), dora (0 %), notes (0 %)" + "\n")
+    assert (pages / "dora.md").read_text().startswith("# Dora\n\n0 of 4 points.\n")
+
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
@@ -70,6 +80,9 @@ def test_the_command(class_folder: Path, tmp_path: Path, kit: Kit) -> None:
         (["CLASS", "--report", "nowhere/page.html"], "--report nowhere/page.html: cannot be written"),
         (["CLASS", "--csv", "."], "--csv .: cannot be written"),
         (["CLASS", "--grades", "nowhere/grades.json"], "--grades nowhere/grades.json: cannot be written"),
+        (["CLASS", "--grading", "nowhere.toml"], "nowhere.toml cannot be read"),
+        (["CLASS", "--pages", "nowhere/pages"], "--pages nowhere/pages: cannot be written; name a folder"),
+        (["CLASS", "--fail-under", "101"], "Invalid value for '--fail-under'"),
         (["CLASS", "--at-once", "0"], "Invalid value for '--at-once'"),
     ],
 )
