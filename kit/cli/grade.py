@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 @click.option("--canvas", type=click.Path(path_type=Path), help="Write a CSV file that Canvas imports.")
 @click.option("--moodle", type=click.Path(path_type=Path), help="Write a CSV file that Moodle imports.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write each check's result as JUnit XML.")
+@click.option("--mistakes", type=click.Path(path_type=Path), help="Write the mistakes, without names, to this page.")
 @click.option("--pages", type=click.Path(path_type=Path), help="Write a Markdown page per learner into this folder.")
 @click.option(
     "--fail-under",
@@ -62,6 +63,7 @@ def command(
     canvas: Path | None,
     moodle: Path | None,
     junit: Path | None,
+    mistakes: Path | None,
     pages: Path | None,
     fail_under: float | None,
     at_once: int,
@@ -85,7 +87,7 @@ def command(
     learners = with_roster(find_learners(class_folder), settings)
     grades_file = grades or class_folder / GRADES_FILE
     # Check the files before judging, which takes a while.
-    files = ClassFiles(report, csv, canvas, moodle, junit, pages)
+    files = ClassFiles(report, csv, canvas, moodle, junit, mistakes, pages)
     files.expect_writable()
     if grades_file.is_dir() or not os.access(grades_file.absolute().parent, os.W_OK):
         raise UserError(f"--grades {grades_file}: cannot be written; name a file in an existing folder.")

@@ -252,11 +252,13 @@ def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd:
         sys.stderr.flush()
         _write(verdict_fd, verdict)
     except BaseException:
-        import traceback
+        try:
+            import traceback
 
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(70)
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:  # a solution may have closed standard error
+            os._exit(70)
     os._exit(0)
 
 
@@ -322,6 +324,8 @@ def main() -> None:
     prepare_environment("cpu", int(sys.argv[2]))
     server = Server(Catalogue.from_source(sys.argv[1]), answers_fd)
     signal.signal(signal.SIGTERM, lambda number, frame: server.end_at_once())
+    # Ctrl-C is the client's, who then stops this process; a solution may send it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     server.serve()
     # Nothing is left to write, and unloading the libraries would delay the client.
     os._exit(0)

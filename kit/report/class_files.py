@@ -12,7 +12,7 @@ from kit.course.grading import ClassGrades
 from kit.errors import UserError
 from kit.files import write_text
 from kit.report.class_report import render
-from kit.report.gradebooks import Credits, canvas_csv, grades_csv, junit_xml, learner_page, moodle_csv
+from kit.report.gradebooks import Credits, canvas_csv, grades_csv, junit_xml, learner_page, mistakes_page, moodle_csv
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class ClassFiles:
     canvas: Path | None = None
     moodle: Path | None = None
     junit: Path | None = None
+    mistakes: Path | None = None
     #: A folder.
     pages: Path | None = None
 
@@ -44,6 +45,7 @@ class ClassFiles:
             (self.canvas, lambda: canvas_csv(credits, grading)),
             (self.moodle, lambda: moodle_csv(credits, grading, grades)),
             (self.junit, lambda: junit_xml(grades)),
+            (self.mistakes, lambda: mistakes_page(grades)),
             (self.report, lambda: render(title, grades, when)),
         ]
         written = [file for file, _ in contents if file is not None]

@@ -85,6 +85,17 @@ def junit_xml(grades: ClassGrades) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
+def mistakes_page(grades: ClassGrades) -> str:
+    """A page in Markdown on the mistakes of the class, without names, and the lessons to read."""
+    lines = ["# What to teach again", "", "| learners | exercise | what the checks found | read together |"]
+    lines.append("|---|---|---|---|")
+    for count in grades.counts():
+        # The cause and the evidence are of one learner, and may name the folder.
+        cells = (f"{len(count.learners)} of {len(grades.grades)}", count.exercise, f"`{count.code}`")
+        lines.append(f"| {' | '.join(cells)} | `{count.example.lesson(count.exercise)}` |")
+    return "\n".join(lines) + "\n"
+
+
 def learner_page(learner: str, credits: Mapping[str, Credit], grades: ClassGrades, grading: Grading) -> str:
     """A page in Markdown for one learner, without anything about the others."""
     member, total = grading.member(learner), total_of(credits)

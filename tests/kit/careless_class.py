@@ -161,6 +161,16 @@ FAULTS: dict[str, tuple[Maker, str, tuple[str, ...]]] = {
     "garbage on every descriptor": (when_called(GARBAGE), "not judged", ("COULD_NOT_BE_JUDGED",)),
     "garbage on the parent's descriptors": (when_called(GARBAGE_OF_PARENT), "not judged", ("COULD_NOT_BE_JUDGED",)),
     "flood on every descriptor": (when_called(FLOOD), "wrong", ("EXERCISE_PRINTS_TOO_MUCH",)),
+    "closes every descriptor": (
+        when_called("    import os\n    os.closerange(0, 64)\n"),
+        "wrong",
+        ("EXERCISE_ENDED_THE_PROCESS",),
+    ),
+    "error without a message": (
+        when_called("    class Mute(Exception):\n        __str__ = None\n    raise Mute\n"),
+        "wrong",
+        ("EXERCISE_CRASHED", "REVIEWS_TOO_FEW_ACCEPTED"),
+    ),
     "two folders": (two_places, "not judged", ("COULD_NOT_BE_JUDGED",)),
     "nothing handed in": (nothing, "nothing handed in", ()),
     "dangling link to a folder": (dangling_folder, "not judged", ("COULD_NOT_BE_READ",)),

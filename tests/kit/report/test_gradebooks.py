@@ -46,7 +46,7 @@ CREDITS = {
 @pytest.fixture
 def files(tmp_path: Path) -> ClassFiles:
     """All files, written."""
-    names = ("class.html", "class.csv", "canvas.csv", "moodle.csv", "junit.xml", "pages")
+    names = ("class.html", "class.csv", "canvas.csv", "moodle.csv", "junit.xml", "mistakes.md", "pages")
     files = ClassFiles(*(tmp_path / name for name in names))
     files.expect_writable()
     assert len(files.write("one", GRADES, CREDITS, GRADING, datetime(2026, 11, 27, tzinfo=UTC))) == len(names)
@@ -95,6 +95,12 @@ def test_junit(files: ClassFiles) -> None:
     failure = suites["bob/#1"].find("testcase[@name='shape']/failure")
     assert failure is not None
     assert failure.get("message") == "<b>shape</b> & size"
+
+
+def test_the_mistakes_without_names(files: ClassFiles) -> None:
+    assert files.mistakes is not None
+    row = "| 1 of 4 | mesh | `MESH_WRONG_SHAPE` | `kit lesson mesh` |"
+    assert files.mistakes.read_text(encoding="utf-8").splitlines()[4:] == [row]
 
 
 def test_pages(files: ClassFiles) -> None:
