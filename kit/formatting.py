@@ -54,6 +54,11 @@ def without_control_codes(text: str) -> str:
     return "\n".join(lines)
 
 
+def without_log_prefix(line: str) -> str:
+    """A message of XLA without level, date, process and line of its source."""
+    return re.sub(r"^[A-Z]\d{4} [\d:.]+ +\d+ [\w./]+:\d+\] ", "", line)
+
+
 def csv_cell(text: str) -> str:
     """A cell of a CSV file that no spreadsheet takes for a formula: an apostrophe makes it text."""
     return f"'{text}" if text[:1] in tuple("=+-@\t\r") else text

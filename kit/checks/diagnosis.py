@@ -93,7 +93,9 @@ class Diagnosis:
         return "\n".join(lines)
 
     def lesson(self, exercise: str) -> str:
-        """The command that shows the explanation; empty for a code of a whole run."""
+        """The command that shows the explanation; empty where no lesson explains it."""
+        if self.is_no_verdict:
+            return ""
         lesson, _, heading = self.anchor.partition("#")
         # A code without a lesson belongs to any exercise: show the lesson of this one.
         name = lesson or (exercise if exercise != "run" else "")

@@ -191,8 +191,8 @@ class ResultsFile:
 class Recorder:
     """Keeps the verdicts on a folder while checks run; a failure to write never stops them.
 
-    A verdict is kept only if the module is still what it was when the checks began: a check may
-    have read the file before or after a change.
+    What could not be judged is not kept. A verdict is kept only if the module is still what it was
+    when the checks began: a check may have read the file before or after a change.
     """
 
     def __init__(self, workspace: Workspace | None, exercises: Iterable[str]) -> None:
@@ -206,12 +206,13 @@ class Recorder:
 
     def add(self, verdict: "Verdict") -> None:
         """Keep a verdict; it is written now or with a later one, at the latest by :meth:`flush`."""
-        check = verdict.check
+        check, diagnosis = verdict.check, verdict.diagnosis
+        if diagnosis is not None and diagnosis.is_no_verdict:
+            return
         if self._workspace is None or self._modules.get(check.exercise) != module_hash(
             self._workspace.folder, check.exercise
         ):
             return
-        diagnosis = verdict.diagnosis
         self._waiting.setdefault(check.exercise, {})[check.name] = Result(
             "passed" if diagnosis is None else "failed",
             "" if diagnosis is None else diagnosis.code,

@@ -4,18 +4,15 @@
 """
 
 import json
-import re
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kit.formatting import inert
+from kit.formatting import inert, without_log_prefix
 
 #: Seconds in which jax starts on a busy machine, and a TPU is found.
 PATIENCE = 300
-#: What XLA writes before a message: level, date, process and line of its source.
-_PREFIX = re.compile(r"^[A-Z]\d{4} [\d:.]+ +\d+ [\w./]+:\d+\] ")
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,9 @@ def ask_for_devices() -> Devices:
         return Devices(**answer)
     except (ValueError, IndexError, TypeError):
         lines = [line.strip() for line in inert(asked.stderr.decode(errors="replace")).splitlines() if line.strip()]
-        said = next((line for line in lines if _PREFIX.match(line)), lines[-1] if lines else "it said nothing")
-        return Devices(fault=f"jax ends the process that starts it: {_PREFIX.sub('', said)[:300].rstrip('.')}")
+        logged = [line for line in lines if without_log_prefix(line) != line]
+        said = without_log_prefix((logged or lines or ["it said nothing"])[0])
+        return Devices(fault=f"jax ends the process that starts it: {said[:300].rstrip('.')}")
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from kit.checks.codes import COULD_NOT_BE_JUDGED, COULD_NOT_BE_READ, NOT_IMPLEME
 from kit.checks.diagnosis import Diagnosis, Failed
 from kit.errors import UserError
 from kit.files import read_module
-from kit.formatting import inert, without_control_codes
+from kit.formatting import inert, without_control_codes, without_log_prefix
 from kit.judge.canary import CANARY, CANARY_LIMIT
 from kit.judge.catalogue import WAITING_FACTOR, WHOLE_RUN, Catalogue, Check
 from kit.judge.submission import not_implemented, not_python
@@ -382,7 +382,11 @@ class Runner:
         if "fault" in answer:
             return str(answer["fault"])
         printed = without_control_codes(answer.get("output", "")).strip().splitlines()
-        return printed[-1] if printed else f"the process of a check {answer.get('how', 'ended without a result')}"
+        return (
+            without_log_prefix(printed[-1])
+            if printed
+            else f"the process of a check {answer.get('how', 'ended without a result')}"
+        )
 
     def _verdict(self, impl: str, check: Check, answer: dict[str, Any]) -> Verdict:
         if answer.get("ended") == "this machine":
