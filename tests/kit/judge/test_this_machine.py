@@ -62,3 +62,11 @@ def test_programs_in_the_place_of_others(tmp_path: Path, monkeypatch: pytest.Mon
             entry.write_bytes(content)
         assert runner.run(str(tmp_path), check).passed
         assert runner.cache_is_damaged
+
+
+def test_a_parent_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any patience, importing the libraries takes too long, also for the canary."""
+    monkeypatch.setattr("kit.judge.runner.SILENCE", -1e6)
+    monkeypatch.setattr("kit.judge.runner.SECONDS_BETWEEN_LOOKS", 0.1)
+    found = diagnosis_of(tmp_path, "mesh", "shape", reference_source("mesh"))
+    expect_this_machine(found, "the process of a check did not answer")
