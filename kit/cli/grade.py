@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--fail-under",
     type=click.FloatRange(0, 100),
+    metavar="PERCENT",
     help="End with exit code 1 if a learner has less than this percentage of the points.",
 )
 @click.option("--at-once", default=2, type=click.IntRange(1, 64), help="Judge this many exercises at the same time.")
