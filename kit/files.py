@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,44 @@ _DISK_ERRORS = (
 )
 
 
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+#: Bytes that a module of a solution may have; the largest of the course has 10 kB.
+MODULE_NBYTES = 1_000_000
+
+
 def is_disk_error(error: BaseException) -> bool:
     """Whether an exception means that the disk does not take a file."""
     return isinstance(error, OSError) and error.errno in _DISK_ERRORS
+
+
+def read_module(file: Path) -> bytes:
+    """The content of a module that somebody wrote.
+
+    Raises FileNotFoundError if there is nothing of that name, and another OSError, with a reason
+    that completes "it cannot be read", for what is no file: a pipe or a device may never end.
+    """
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        if file.is_symlink():
+            raise OSError(errno.ENOLINK, "it is a link to a file that does not exist") from None
+        raise
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFREG:
+        raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'no regular file')}")
+    if status.st_size > MODULE_NBYTES:
+        size, limit = status.st_size / 1e6, MODULE_NBYTES / 1e6
+        raise OSError(errno.EINVAL, f"it has {size:.1f} MB, and a module at most {limit:.0f} MB")
+    with file.open("rb") as content:
+        # It may grow meanwhile.
+        return content.read(MODULE_NBYTES)
 
 
 def wait_for_lock(file: Path, waiting: Callable[[], None]) -> "FileLock":

@@ -42,16 +42,18 @@ LIBTPU_NBYTES = 0.25e9
 INSTALLED_PER_UNPACKED = 1.25
 
 
-def make_bundle(folder: Path, target: Target, extras: tuple[str, ...], report: Callable[[str], None]) -> dict[str, Any]:
+def make_bundle(
+    folder: Path, target: Target, extras: tuple[str, ...], report: Callable[[str], None], students: bool = False
+) -> dict[str, Any]:
     """Make a bundle, complete an unfinished one, or update one and add a target to it.
 
-    A finished bundle is not changed until all wheels have been fetched. Returns the manifest.
-    Raises UserError if the folder is not a bundle, if the disk is too small, or if a wheel cannot
-    be fetched.
+    With ``students`` the course has no solutions, also when such a bundle is updated. A finished
+    bundle is not changed until all wheels have been fetched. Returns the manifest. Raises UserError
+    if the folder is not a bundle, if the disk is too small, or if a wheel cannot be fetched.
     """
     root = find_root()
     try:
-        return _make(folder, root, target, extras, report)
+        return _make(folder, root, target, extras, report, students)
     except OSError as error:
         raise UserError(
             f"kit bundle {folder}: {error.filename or 'a file'} cannot be written ({error.strerror}): fix that and "
@@ -60,9 +62,11 @@ def make_bundle(folder: Path, target: Target, extras: tuple[str, ...], report: C
 
 
 def _make(
-    folder: Path, root: Path, target: Target, extras: tuple[str, ...], report: Callable[[str], None]
+    folder: Path, root: Path, target: Target, extras: tuple[str, ...], report: Callable[[str], None], students: bool
 ) -> dict[str, Any]:
     manifest = _open(folder)
+    # A bundle that was handed out without solutions must not get them by an update.
+    students = students or bool(manifest.get("students"))
     wheels_folder = folder / "wheels"
     _expect_free_space(folder, target, extras)
     for leftover in wheels_folder.glob(f"{INCOMING}*"):
@@ -83,7 +87,7 @@ def _make(
         "bytes": sum(path.stat().st_size for path in wheels),
         "installed_bytes": sum(_unpacked_nbytes(path) for path in wheels),
     }
-    manifest = {"kit": __version__, "targets": [targets[label] for label in sorted(targets)]}
+    manifest = {"kit": __version__, "students": students, "targets": [targets[label] for label in sorted(targets)]}
     _finish(folder, root, manifest)
     if left_out := untracked_files(root):
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
@@ -162,7 +166,7 @@ def _finish(folder: Path, root: Path, manifest: dict[str, Any]) -> None:
     for entry in manifest["targets"]:
         lines = "".join(f"wheels/{name}\n" for name in entry["wheels"])
         (folder / LISTS / f"{entry['label']}.txt").write_text(lines, encoding="utf-8")
-    pack(root, folder / ARCHIVE, TOP)
+    pack(root, folder / ARCHIVE, TOP, manifest["students"])
     templates = sorted(path for path in TEMPLATES.iterdir() if path.is_file())
     for template in templates:
         (folder / template.name).write_text(_fill(template, manifest), encoding="utf-8")

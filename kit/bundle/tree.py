@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from kit.bundle.students import for_students, readme
 from kit.course.catalogue import catalogue
 from kit.errors import UserError
 from kit.init.files import tutor_files
@@ -55,14 +56,42 @@ def _listed_by_git(root: Path, *options: str) -> list[Path] | None:
     return sorted(Path(name) for name in names if name and (root / name).is_file())
 
 
-def pack(root: Path, archive: Path, top: str) -> None:
-    """Write the tree into an archive, with fresh stubs as exercises.
+def contents_of(root: Path, students: bool) -> dict[Path, bytes]:
+    """The files of the tree, with fresh stubs as exercises, by their path in it.
 
-    It also gets the instructions for coding assistants that `kit init` writes. The same tree gives
-    the same bytes. ``archive`` is a .tar.gz, in which everything is in the folder ``top``.
+    It also has the instructions for coding assistants that `kit init` writes. Students get a copy
+    without solutions.
     """
-    contents = {path: _content(root, path) for path in tracked_files(root)}
-    contents = {Path(path): text.encode() for path, text in tutor_files().items()} | contents
+    paths = tracked_files(root)
+    contents = {path: _content(root, path) for path in (for_students(paths) if students else paths)}
+    if students:
+        contents[Path("README.md")] = readme()
+    return {Path(path): text.encode() for path, text in tutor_files().items()} | contents
+
+
+def write_tree(root: Path, folder: Path) -> None:
+    """Write a student's copy into a folder that is empty or new.
+
+    Raises UserError if the folder has files, or if it cannot be written.
+    """
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"kit bundle {folder}: it has other files; choose a new or an empty folder.")
+        for path, content in sorted(contents_of(root, students=True).items()):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+    except OSError as error:
+        raise UserError(
+            f"kit bundle {folder}: {error.filename or 'a file'} cannot be written ({error.strerror})."
+        ) from None
+
+
+def pack(root: Path, archive: Path, top: str, students: bool = False) -> None:
+    """Write the tree into an archive; the same tree gives the same bytes.
+
+    ``archive`` is a .tar.gz, in which everything is in the folder ``top``.
+    """
+    contents = contents_of(root, students)
     with (
         archive.open("wb") as file,
         gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed,

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 #: The code of a function that is not written yet.
 NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
+#: The codes of what has no verdict: nobody knows whether the solution is right.
+COULD_NOT_BE_READ = "COULD_NOT_BE_READ"
+COULD_NOT_BE_JUDGED = "COULD_NOT_BE_JUDGED"
+NO_VERDICT = (COULD_NOT_BE_READ, COULD_NOT_BE_JUDGED)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ COMMON_CODES: dict[str, Code] = {
     "EXERCISE_PRINTS_TOO_MUCH": Code("Remove the print, or move it out of the loop."),
     "EXERCISE_PATCHES_A_LIBRARY": Code("Leave the libraries unchanged, and put the code into your own function."),
     "EXERCISE_STARTS_JAX": Code("Move this into the function: the program must choose the devices first."),
+    COULD_NOT_BE_READ: Code("Ask for the file again, as a plain file with Python in it."),
+    COULD_NOT_BE_JUDGED: Code("Read the module, and judge it alone."),
     "WRONG_RETURN_TYPE": Code("Return what the docstring says."),
     "NOT_AS_EXPECTED": Code("Compare the expected and the found values in the table."),
     "LAYOUT_RULE_MATCHES_NOTHING": Code(

@@ -1,13 +1,14 @@
 """A diagnosis: what is wrong with a solution, the evidence, and what to try."""
 
+import re
 import shutil
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kit.checks.codes import COMMON_CODES, NOT_IMPLEMENTED
-from kit.formatting import shortened, without_escapes
+from kit.checks.codes import COMMON_CODES, NO_VERDICT, NOT_IMPLEMENTED
+from kit.formatting import inert, shortened
 
 WIDTH = 112
 _WHOLE_WORDS: dict[str, Any] = {"break_on_hyphens": False, "break_long_words": False}
@@ -35,24 +36,36 @@ class Diagnosis:
     #: File in the solution's folder and line, for example ``mesh.py:17``; empty if unknown.
     location: str = field(default="", compare=False)
 
+    @property
+    def is_no_verdict(self) -> bool:
+        """Whether nobody knows if the solution is right: it could not be read or judged."""
+        return self.code in NO_VERDICT
+
     def as_dict(self) -> dict[str, Any]:
         """For a pipe or a report."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Diagnosis":
-        """The diagnosis from :meth:`as_dict`; JSON of older versions has "advice" for "remedy"."""
-        table = tuple(content["headings"]), tuple(map(tuple, content["rows"]))
-        remedy = content.get("remedy", content.get("advice", ""))
-        mistakes = tuple(content.get("mistakes", ()))
+        """The diagnosis from :meth:`as_dict`; JSON of older versions has "advice" for "remedy".
+
+        A process that ran a learner's code may have written it, so all texts are made inert. Raises
+        KeyError, TypeError or ValueError for anything else.
+        """
+        if not re.fullmatch(r"[A-Z][A-Z0-9_]*", content["code"]):
+            raise ValueError("a code is in capitals")
+        headings, *rows = (tuple(map(inert, row)) for row in (content["headings"], *content["rows"]))
+        if any(len(row) != len(headings) for row in rows):
+            raise ValueError("a row has as many cells as there are headings")
         return cls(
             content["code"],
-            content["cause"],
-            *table,
-            remedy,
-            content.get("anchor", ""),
-            mistakes,
-            content.get("location", ""),
+            inert(content["cause"]),
+            headings,
+            tuple(rows),
+            inert(content.get("remedy", content.get("advice", ""))),
+            inert(content.get("anchor", "")),
+            tuple(map(inert, content.get("mistakes", ()))),
+            inert(content.get("location", "")),
         )
 
     def for_terminal(self, exercise: str = "") -> str:
@@ -80,7 +93,9 @@ class Diagnosis:
         return "\n".join(lines)
 
     def lesson(self, exercise: str) -> str:
-        """The command that shows the explanation; empty for a code of a whole run."""
+        """The command that shows the explanation; empty where no lesson explains it."""
+        if self.is_no_verdict:
+            return ""
         lesson, _, heading = self.anchor.partition("#")
         # A code without a lesson belongs to any exercise: show the lesson of this one.
         name = lesson or (exercise if exercise != "run" else "")
@@ -106,9 +121,9 @@ class Failed(Exception):  # noqa: N818 -- it is a verdict, not an error
         common = COMMON_CODES.get(code)
         self.diagnosis = Diagnosis(
             code,
-            without_escapes(cause),
+            inert(cause),
             tuple(headings),
-            tuple(tuple(without_escapes(str(value)) for value in row) for row in rows),
+            tuple(tuple(inert(str(value)) for value in row) for row in rows),
             remedy or (common.remedy if common else ""),
             anchor or (common.anchor if common else ""),
             tuple(mistakes),

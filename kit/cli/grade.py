@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,10 @@ import click
 from kit.errors import UserError
 
 if TYPE_CHECKING:
-    from kit.course.grading import ClassGrades
+    from kit.course.credit import Grading
+    from kit.course.grading import ClassGrades, Grade, Learner
+    from kit.narrator import Work
+    from kit.report.gradebooks import Credits
 
 
 @click.command("grade", context_settings={"show_default": True})
@@ -31,6 +35,22 @@ if TYPE_CHECKING:
 @click.option(
     "--grades", type=click.Path(path_type=Path), help="The file with the grades.  [default: grades.json in CLASS]"
 )
+@click.option(
+    "--grading",
+    type=click.Path(path_type=Path),
+    help="Points, weights, due dates and the roster.  [default: grading.toml in CLASS, if it is there]",
+)
+@click.option("--canvas", type=click.Path(path_type=Path), help="Write a CSV file that Canvas imports.")
+@click.option("--moodle", type=click.Path(path_type=Path), help="Write a CSV file that Moodle imports.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write each check's result as JUnit XML.")
+@click.option("--mistakes", type=click.Path(path_type=Path), help="Write the mistakes, without names, to this page.")
+@click.option("--pages", type=click.Path(path_type=Path), help="Write a Markdown page per learner into this folder.")
+@click.option(
+    "--fail-under",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="End with exit code 1 if a learner has less than this percentage of the points.",
+)
 @click.option("--at-once", default=2, type=click.IntRange(1, 64), help="Judge this many exercises at the same time.")
 @click.option("--anew", "judge_all", is_flag=True, help="Judge unchanged exercises too.")
 def command(
@@ -40,6 +60,13 @@ def command(
     report: Path | None,
     csv: Path | None,
     grades: Path | None,
+    grading: Path | None,
+    canvas: Path | None,
+    moodle: Path | None,
+    junit: Path | None,
+    mistakes: Path | None,
+    pages: Path | None,
+    fail_under: float | None,
     at_once: int,
     judge_all: bool,
 ) -> None:
@@ -49,45 +76,86 @@ def command(
     untrusted submissions on a disposable machine. Grades are written to a file, and unchanged
     exercises are not judged again.
     """
-    from kit.course.grading import GRADES_FILE, Grade, Learner, exercises_to_ask, find_learners, grade_class
+    from kit.course.credit import credits_of_class, find_grading, with_roster
+    from kit.course.grading import GRADES_FILE, exercises_to_ask, find_learners, grade_class
+    from kit.formatting import inert_name
+    from kit.report.class_files import ClassFiles
 
     chosen_layers = tuple(name.strip() for name in layers.split(",") if name.strip())
     names = tuple(name.strip() for name in exercises.split(",") if name.strip())
     chosen = exercises_to_ask(names, chosen_layers)
-    learners, without = find_learners(class_folder)
+    settings = find_grading(grading, class_folder)
+    learners = with_roster(find_learners(class_folder), settings)
     grades_file = grades or class_folder / GRADES_FILE
     # Check the files before judging, which takes a while.
-    for option, file in (("--report", report), ("--csv", csv), ("--grades", grades_file)):
-        if file is not None and (file.is_dir() or not os.access(file.absolute().parent, os.W_OK)):
-            raise UserError(f"{option} {file}: cannot be written; name a file in an existing folder.")
-    if without:
-        click.echo(f"skipped, because they contain no exercises: {', '.join(without)}", err=True)
+    files = ClassFiles(report, csv, canvas, moodle, junit, mistakes, pages)
+    files.expect_writable()
+    if grades_file.is_dir() or not os.access(grades_file.absolute().parent, os.W_OK):
+        raise UserError(f"--grades {grades_file}: cannot be written; name a file in an existing folder.")
 
-    from kit.cli.console import ConsoleNarrator, print_line
+    from kit.cli.console import ConsoleNarrator
 
-    graded = 0
+    with ConsoleNarrator(sys.stderr).working("judging") as work:
+        reporter = _Reporter(work, len(learners) * len(chosen))
+        found = grade_class(learners, chosen, chosen_layers, grades_file, reporter.report, at_once, judge_all)
+    _show(found)
+    _show_what_has_no_verdict(found)
+    credits = credits_of_class(learners, found, settings)
+    _show_points(credits, settings)
+    title = inert_name(class_folder.resolve().name)
+    for file in files.write(title, found, credits, settings, datetime.now().astimezone()):
+        click.echo(str(file))
+    if fail_under is not None:
+        _fail_under(fail_under, credits)
 
-    def report_grade(learner: Learner, grade: Grade, unchanged: bool) -> None:
-        nonlocal graded
-        graded += 1
-        work.count(graded, len(learners) * len(chosen), f"{learner.name}, {grade.exercise}")
-        if not unchanged and grade.state in ("right", "wrong"):
+
+class _Reporter:
+    """Prints each new grade, and counts all."""
+
+    def __init__(self, work: "Work", total: int) -> None:
+        self._work = work
+        self._total = total
+        self._graded = 0
+
+    def report(self, learner: "Learner", grade: "Grade", unchanged: bool) -> None:
+        """Take a grade."""
+        from kit.cli.console import print_line
+        from kit.course.grading import JUDGED
+
+        self._graded += 1
+        self._work.count(self._graded, self._total, f"{learner.name}, {grade.exercise}")
+        if not unchanged and grade.state in JUDGED:
             codes = ", ".join(grade.codes) or "all right"
             print_line(f"{learner.name}, {grade.exercise}: {grade.passed} of {grade.checks}, {codes}")
 
-    with ConsoleNarrator(sys.stderr).working("judging") as work:
-        found = grade_class(learners, chosen, chosen_layers, grades_file, report_grade, at_once, judge_all)
-    _show(found)
-    if csv is not None:
-        _write_csv(csv, found)
-        click.echo(str(csv))
-    if report is not None:
-        from datetime import datetime
 
-        from kit.report.class_report import write_class_report
+def _show_what_has_no_verdict(grades: "ClassGrades") -> None:
+    for learner, exercise, diagnosis in grades.not_judged():
+        cause = " ".join(diagnosis.cause.split())
+        click.echo(f"\n{learner}, {exercise}: {diagnosis.code}: {cause} {diagnosis.remedy}")
+    if grades.machine:
+        click.echo(f"\n{grades.machine}", err=True)
 
-        write_class_report(report, class_folder.resolve().name, found, datetime.now().astimezone())
-        click.echo(str(report))
+
+def _show_points(credits: "Credits", grading: "Grading") -> None:
+    """Print the points of each learner, if the class has settings for them."""
+    from kit.course.credit import Grading, total_of
+    from kit.report.gradebooks import points_of
+
+    if grading != Grading():
+        click.echo()
+        for learner, of_learner in credits.items():
+            click.echo(f"{learner}: {points_of(total_of(of_learner))}")
+
+
+def _fail_under(percent: float, credits: "Credits") -> None:
+    from kit.course.credit import below
+
+    too_few = below(credits, percent)
+    if too_few:
+        shares = (f"{name} ({'no verdict' if share is None else f'{share:.0f} %'})" for name, share in too_few.items())
+        click.echo(f"below {percent:g} %: {', '.join(shares)}")
+        sys.exit(1)
 
 
 def _show(grades: "ClassGrades") -> None:
@@ -119,21 +187,3 @@ def _show(grades: "ClassGrades") -> None:
         table.add_row(*map(Text, cells))
     console.print()
     console.print(table)
-
-
-def _write_csv(file: Path, grades: "ClassGrades") -> None:
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("learner", "exercise", "state", "passed", "checks", "codes"))
-    for learner, of_learner in grades.grades.items():
-        for exercise, grade in of_learner.items():
-            writer.writerow((learner, exercise, grade.state, grade.passed, grade.checks, " ".join(grade.codes)))
-    from kit.files import write_text
-
-    try:
-        write_text(file, text.getvalue())
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written ({error.strerror}).") from None

@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from kit import __version__
 from kit.errors import UserError, similar_names
+from kit.formatting import inert
 
 #: The commands in groups, as `kit --help` lists them: each with its module, which defines
 #: ``command``, and its line there.
@@ -113,7 +114,8 @@ def main() -> None:
     try:
         cli(standalone_mode=False, prog_name="kit")
     except UserError as error:
-        click.echo(f"kit: {error}", err=True)
+        # The name of a file may have a terminal's control characters.
+        click.echo(f"kit: {inert(str(error))}", err=True)
         sys.exit(2)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)

@@ -94,6 +94,8 @@ def what_to_do(failed: Verdict, impl: str) -> str:
     """One line about what to do after a check that failed."""
     exercise, diagnosis = failed.check.exercise, failed.diagnosis
     assert diagnosis is not None
+    if diagnosis.is_no_verdict:
+        return f"Next: {diagnosis.remedy}"
     again = f"kit check {exercise}{option(impl)}"
     if exercise == WHOLE_RUN:
         return f"Next: {diagnosis.remedy or 'write all parts'} Then run `{again}` again."

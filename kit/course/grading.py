@@ -1,45 +1,71 @@
 """Grades a class: the checks that learners pass, and their mistakes. Imports no framework."""
 
+import contextlib
 import hashlib
 import json
+import os
+import shutil
+import stat
+import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
+
 from kit import __version__
-from kit.checks.codes import NOT_IMPLEMENTED
-from kit.checks.diagnosis import Diagnosis
+from kit.checks.codes import COULD_NOT_BE_JUDGED, COULD_NOT_BE_READ, NO_VERDICT, NOT_IMPLEMENTED
+from kit.checks.diagnosis import Diagnosis, Failed
 from kit.course.catalogue import catalogue
 from kit.course.workspace import Workspace
 from kit.errors import UserError, unknown_name
 from kit.files import write_json
+from kit.formatting import inert, inert_name
 from kit.judge.catalogue import LAYERS, WHOLE_RUN, Check, available
 from kit.judge.runner import Job, Runner, Verdict
 from kit.parts.implementation import EXERCISES
 from kit.parts.protocols import PARTS
+from kit.runtime.platform import cache_folder
 
 #: The default: these take seconds per exercise, and need no TPU compiler.
 DEFAULT_LAYERS = ("interface", "spec", "params", "program", "train")
 GRADES_FILE = "grades.json"
 _FORMAT = 1
+#: Folders of a class that archives and tools leave there, and folders of a learner that no solution
+#: reads.
+NO_LEARNERS = ("__MACOSX", "__pycache__")
+NOT_READ = ("__pycache__", "node_modules", "site-packages", "runs")
+#: Bytes of a file that is read to find out whether it has changed.
+READ_WHOLE = 10_000_000
+DAMAGED_CACHE = (
+    "this machine: a check crashed with the cache of compiled programs and not without it, so the cache was not used. "
+    "Delete {folder}, which is safe."
+)
 
-State = Literal["missing", "to do", "wrong", "right"]
+State = Literal["nothing handed in", "missing", "to do", "not judged", "wrong", "right"]
+#: The states of an exercise that was judged, at least in part.
+JUDGED = ("right", "wrong", "not judged")
 
 
 @dataclass(frozen=True)
 class Learner:
-    """A learner who handed in exercises."""
+    """A folder of the class."""
 
+    #: The folder's name, in one line that a terminal and a page can show; no two are equal.
     name: str
-    #: The folder with the modules.
-    folder: Path
+    #: The folder with the modules; None if nothing was handed in, or nothing can be read.
+    folder: Path | None
+    #: Why it cannot be read or judged; None if it can, or if there is nothing.
+    fault: Diagnosis | None = None
 
 
 @dataclass(frozen=True)
 class Finding:
     """A check that failed."""
 
+    #: Its name.
+    check: str
     #: What the check asks, in one sentence.
     asks: str
     diagnosis: Diagnosis
@@ -59,7 +85,7 @@ class Grade:
     @property
     def passed(self) -> int:
         """The number of checks that pass."""
-        return self.checks - len(self.findings) if self.state in ("wrong", "right") else 0
+        return self.checks - len(self.findings) if self.state in JUDGED else 0
 
     @property
     def codes(self) -> list[str]:
@@ -85,16 +111,34 @@ class ClassGrades:
     exercises: tuple[str, ...]
     #: Learner -> exercise -> grade; learners by name, exercises in the order of the course.
     grades: dict[str, dict[str, Grade]]
+    #: Exercise -> the checks that were asked.
+    checks: dict[str, list[Check]]
+    #: What is wrong with this machine, in sentences; empty if nothing is.
+    machine: str = ""
+
+    def not_judged(self) -> list[tuple[str, str, Diagnosis]]:
+        """Learner, exercise and diagnosis of what has no verdict, each diagnosis once."""
+        found = {
+            (learner, grade.exercise, finding.diagnosis): None
+            for learner, grades in self.grades.items()
+            for grade in grades.values()
+            for finding in grade.findings
+            if finding.diagnosis.is_no_verdict
+        }
+        return list(found)
 
     def counts(self) -> list[CodeCount]:
-        """The mistakes of the class, the most frequent first. An open task is no mistake."""
+        """The mistakes of the class, the most frequent first.
+
+        An open task is no mistake, and neither is what has no verdict.
+        """
         found: dict[tuple[str, str], list[str]] = {}
         examples: dict[tuple[str, str], Diagnosis] = {}
         for learner, grades in self.grades.items():
             for exercise, grade in grades.items():
                 for finding in grade.findings:
                     key = (exercise, finding.diagnosis.code)
-                    if finding.diagnosis.code != NOT_IMPLEMENTED and learner not in found.setdefault(key, []):
+                    if key[1] not in (NOT_IMPLEMENTED, *NO_VERDICT) and learner not in found.setdefault(key, []):
                         found[key].append(learner)
                         examples.setdefault(key, finding.diagnosis)
         order = {exercise: number for number, exercise in enumerate(self.exercises)}
@@ -104,34 +148,69 @@ class ClassGrades:
         ]
 
 
-def find_learners(class_folder: Path) -> tuple[list[Learner], list[str]]:
-    """The learners of a class by name, and the names of folders without modules.
+def find_learners(class_folder: Path) -> list[Learner]:
+    """The learners of a class by name: each folder in it, also one without modules.
 
-    A learner is a folder with modules in it or in an ``exercises`` below it. Raises UserError if
-    the class folder does not exist or has no modules.
+    The modules are in the learner's folder, in an ``exercises`` in it or in one a level below.
+    Raises UserError if the class folder does not exist, or if no folder in it has modules.
     """
     if not class_folder.is_dir():
         raise UserError(f"{class_folder}: there is no such folder. Name a folder with one folder for each learner.")
-    learners, without = [], []
-    for folder in sorted(path for path in class_folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        modules = next(
-            (
-                place
-                for place in (folder, folder / EXERCISES, *sorted(folder.glob(f"*/{EXERCISES}")))
-                if any((place / f"{exercise}.py").is_file() for exercise in catalogue().names)
-            ),
-            None,
-        )
-        if modules is None:
-            without.append(folder.name)
-        else:
-            learners.append(Learner(folder.name, modules))
-    if not learners:
+    try:
+        folders = [path for path in class_folder.iterdir() if path.name[:1] != "." and path.name not in NO_LEARNERS]
+    except OSError as error:
+        raise UserError(f"{class_folder} cannot be read ({error.strerror}).") from None
+    learners: dict[str, Learner] = {}
+    for folder in sorted(folder for folder in folders if folder.is_symlink() or folder.is_dir()):
+        name, number = inert_name(folder.name), 2
+        while name in learners:
+            name, number = f"{inert_name(folder.name)} ({number})", number + 1
+        if folder.is_dir() or not folder.exists():
+            learners[name] = _find_modules(name, folder)
+    if not any(learner.folder or learner.fault for learner in learners.values()):
         raise UserError(
             f"{class_folder}: no folder in it has exercises such as mesh.py. Make a folder for each learner, with the "
             f"modules or {EXERCISES}/ in it."
         )
-    return learners, without
+    return list(learners.values())
+
+
+def _find_modules(name: str, folder: Path) -> Learner:
+    try:
+        if not folder.exists():
+            cause = f"{name} is a link to a folder that does not exist."
+            return Learner(
+                name, None, Failed(COULD_NOT_BE_READ, cause, ("link to",), [(os.readlink(folder),)]).diagnosis
+            )
+        below = sorted(path / EXERCISES for path in folder.iterdir() if (path / EXERCISES).is_dir())
+        places = [place for place in (folder, folder / EXERCISES, *below) if _has_modules(place)]
+    except OSError as error:
+        cause = f"{name} cannot be read: {error.strerror}."
+        return Learner(name, None, Failed(COULD_NOT_BE_READ, cause, ("folder",), [(name,)]).diagnosis)
+    different = {_modules_checksum(place): place for place in reversed(places)}
+    if len(different) > 1:
+        # A clone with untouched exercises beside the modules that were handed in.
+        different = {mark: place for mark, place in different.items() if not _is_untouched(place)} or different
+    if len(different) > 1:
+        found = sorted(str(place.relative_to(folder)) for place in different.values())
+        cause = f"{name} has exercises in {len(found)} folders, and they differ: {', '.join(found)}."
+        remedy = "Ask which of them counts, and delete the other."
+        return Learner(
+            name, None, Failed(COULD_NOT_BE_JUDGED, cause, ("folder",), [(each,) for each in found], remedy).diagnosis
+        )
+    return Learner(name, next(iter(different.values()), None))
+
+
+def _has_modules(place: Path) -> bool:
+    return any(os.path.lexists(place / f"{exercise}.py") for exercise in catalogue().names)
+
+
+def _is_untouched(place: Path) -> bool:
+    """Whether there are only stubs. What cannot be read is none."""
+    try:
+        return all(Workspace(place).state(exercise) in ("missing", "to do") for exercise in catalogue().names)
+    except UserError:
+        return False
 
 
 def checks_to_ask(exercise: str, layers: Sequence[str]) -> list[Check]:
@@ -171,68 +250,99 @@ def grade_class(
     """Grade a class, and write each grade to a file, so that only changes are judged again.
 
     ``report`` is called with each grade, and with whether it was in the file. ``at_once`` exercises
-    are judged at the same time; ``judge_all`` judges unchanged ones too. Raises UserError if the
-    file is damaged or cannot be written.
+    are judged at the same time; ``judge_all`` judges unchanged ones too. What cannot be read or
+    judged costs that exercise of that learner alone. Raises UserError if the file is damaged or
+    cannot be written, or if another process writes it.
     """
-    grades_file = _GradesFile(file, judge_all)
     found: dict[tuple[str, str], Grade] = {}
+    with _GradesFile(file, judge_all) as grades_file, Runner(catalogue()) as runner, _Copies() as copies:
 
-    def job(learner: Learner, exercise: str, checks: list[Check], checksum: str) -> Job:
-        found[learner.name, exercise] = grade = yield from _judge(exercise, checks)
-        grades_file.put(learner.name, checksum, grade)
-        report(learner, grade, False)
+        def job(learner: Learner, exercise: str, checks: list[Check], checksum: str) -> Job:
+            found[learner.name, exercise] = grade = yield from _judge(exercise, checks)
+            grades_file.put(learner.name, checksum, grade)
+            report(learner, grade, False)
 
-    def jobs() -> Iterator[tuple[str, Job]]:
-        for learner in learners:
-            workspace = Workspace(learner.folder)
-            modules = _modules_checksum(learner.folder)
-            for exercise in exercises:
-                checks = checks_to_ask(exercise, layers)
-                state = _unwritten(workspace, exercise)
-                checksum = _checksum(modules, checks)
-                before = grades_file.get(learner.name, exercise, checksum)
-                if state is not None or before is not None:
-                    grade = before or Grade(exercise, state or "to do", len(checks))
-                    found[learner.name, exercise] = grade
-                    report(learner, grade, state is None)
-                else:
-                    yield str(learner.folder), job(learner, exercise, checks, checksum)
+        def jobs() -> Iterator[tuple[str, Job]]:
+            for learner in learners:
+                modules = _modules_checksum(learner.folder) if learner.folder else ""
+                for exercise in exercises:
+                    checks = checks_to_ask(exercise, layers)
+                    checksum = _checksum(modules, checks)
+                    grade = _without_running(learner, exercise, checks)
+                    before = grades_file.get(learner.name, exercise, checksum) if grade is None else None
+                    if grade is not None or before is not None:
+                        found[learner.name, exercise] = grade or before  # type: ignore[assignment]  # one is a grade
+                        report(learner, found[learner.name, exercise], before is not None)
+                    else:
+                        yield copies.path(learner), job(learner, exercise, checks, checksum)
 
-    with Runner(catalogue()) as runner:
         runner.run_jobs(jobs(), at_once)
+        machine = DAMAGED_CACHE.format(folder=cache_folder()) if runner.cache_is_damaged else ""
     return ClassGrades(
         tuple(exercises),
         {learner.name: {exercise: found[learner.name, exercise] for exercise in exercises} for learner in learners},
+        {exercise: checks_to_ask(exercise, layers) for exercise in exercises},
+        machine,
     )
 
 
 def _judge(exercise: str, checks: Sequence[Check]) -> Generator[Check, Verdict, Grade]:
     findings = []
     for check in checks:
-        verdict = yield check
-        if verdict.diagnosis is not None:
-            findings.append(Finding(check.asks, verdict.diagnosis))
-    return Grade(exercise, "wrong" if findings else "right", len(checks), tuple(findings))
+        try:
+            diagnosis = (yield check).diagnosis
+        except UserError as error:
+            diagnosis = Failed(COULD_NOT_BE_JUDGED, str(error), ("check",), [(check.asks,)]).diagnosis
+        if diagnosis is not None:
+            findings.append(Finding(check.name, check.asks, diagnosis))
+    has_verdict = not any(finding.diagnosis.is_no_verdict for finding in findings)
+    state: State = ("wrong" if findings else "right") if has_verdict else "not judged"
+    return Grade(exercise, state, len(checks), tuple(findings))
 
 
-def _unwritten(workspace: Workspace, exercise: str) -> State | None:
-    """The state of an exercise that need not run because nothing is written; None for others."""
-    states = [workspace.state(part) for part in (PARTS if exercise == WHOLE_RUN else (exercise,))]
-    if exercise == WHOLE_RUN:
-        return None if all(state in ("written", "not Python") for state in states) else "to do"
-    return {"missing": "missing", "to do": "to do"}.get(states[0])  # type: ignore[return-value]  # None for all others
+def _without_running(learner: Learner, exercise: str, checks: Sequence[Check]) -> Grade | None:
+    """The grade of an exercise that is not to be run; None for others."""
+    if learner.folder is None and learner.fault is None:
+        return Grade(exercise, "nothing handed in", len(checks))
+    fault = learner.fault
+    if learner.folder is not None:
+        workspace = Workspace(learner.folder)
+        try:
+            states = [workspace.state(part) for part in (PARTS if exercise == WHOLE_RUN else (exercise,))]
+        except UserError as error:
+            fault = Failed(COULD_NOT_BE_READ, str(error), ("exercise",), [(exercise,)]).diagnosis
+        else:
+            if exercise == WHOLE_RUN:
+                is_written = all(state in ("written", "not Python") for state in states)
+                return None if is_written else Grade(exercise, "to do", len(checks))
+            return Grade(exercise, states[0], len(checks)) if states[0] in ("missing", "to do") else None
+    assert fault is not None
+    return Grade(exercise, "not judged", len(checks), tuple(Finding(check.name, check.asks, fault) for check in checks))
 
 
 def _modules_checksum(folder: Path) -> str:
-    """A checksum of all modules that a solution may import from its folder."""
+    """A checksum of all that a solution may import or read from its folder."""
     checksum = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise UserError(f"{file} cannot be read ({error.strerror}).") from None
-        checksum.update(f"{file.relative_to(folder)}\0{len(content)}\0".encode() + content)
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[:1] != "." and name not in NOT_READ)
+        for name in sorted(files):
+            if name[:1] != "." and not name.endswith((".pyc", ".unfinished")):
+                file = Path(place, name)
+                checksum.update(os.fsencode(file.relative_to(folder)) + b"\0" + _content_mark(file))
     return checksum.hexdigest()
+
+
+def _content_mark(file: Path) -> bytes:
+    """What changes if a file changes: its content, or, of a large one, size and time."""
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return f"mode {status.st_mode}".encode()
+        if status.st_size > READ_WHOLE:
+            return f"{status.st_size} {status.st_mtime_ns}".encode()
+        return hashlib.sha256(file.read_bytes()).digest()
+    except OSError as error:
+        return f"error {error.errno}".encode()
 
 
 def _checksum(modules: str, checks: Sequence[Check]) -> str:
@@ -240,48 +350,122 @@ def _checksum(modules: str, checks: Sequence[Check]) -> str:
     return hashlib.sha256(f"{__version__}\0{modules}\0{asked}".encode()).hexdigest()
 
 
+class _Copies:
+    """Where learners are judged whose folder's path is not UTF-8, as JAX and XLA need it.
+
+    A folder's name from another system's archive may be of any bytes; what is in it is copied.
+    """
+
+    def __init__(self) -> None:
+        """Copy nothing yet."""
+        self._folder = ""
+        self._copied: dict[str, str] = {}
+
+    def __enter__(self) -> "_Copies":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def path(self, learner: Learner) -> str:
+        """The path of a folder with the learner's modules."""
+        assert learner.folder is not None
+        path = str(learner.folder)
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return path
+        if path not in self._copied:
+            self._folder = self._folder or tempfile.mkdtemp(prefix="kit-grade-")
+            copy = Path(self._folder, f"learner-{len(self._copied) + 1}")
+            with contextlib.suppress(OSError):  # what cannot be copied cannot be judged
+                shutil.copytree(path, copy, symlinks=True, ignore=_not_copied)
+            self._copied[path] = str(copy)
+        return self._copied[path]
+
+
+def _not_copied(folder: str, names: list[str]) -> list[str]:
+    """What is hidden, and what is neither file, folder nor link: copying that may never end."""
+    kinds = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
+    modes = {name: os.lstat(os.path.join(folder, name)).st_mode for name in names}
+    return [name for name, mode in modes.items() if name[:1] == "." or stat.S_IFMT(mode) not in kinds]
+
+
 class _GradesFile:
-    """The file with the grades, complete after each grade."""
+    """The file with the grades, complete after each grade, while no other process writes it."""
 
     def __init__(self, file: Path, judge_all: bool) -> None:
-        """Read the file, if it exists and unchanged exercises are not judged again."""
+        """Read nothing yet; ``judge_all`` does not look at earlier grades."""
         self._file = file
-        self._content: dict[str, Any] = {"format": _FORMAT, "grades": {}}
-        if not judge_all and file.exists():
-            try:
-                content = json.loads(file.read_text(encoding="utf-8"))
-                if content["format"] != _FORMAT or not isinstance(content["grades"], dict):
-                    raise ValueError("another format")
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise UserError(
-                    f"{file} is damaged or cannot be read ({error}): delete it, or judge everything with --anew."
-                ) from None
-            self._content = content
+        self._judge_all = judge_all
+        self._lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=0)
+        self._grades: dict[str, Any] = {}
+
+    def __enter__(self) -> "_GradesFile":
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"another `kit grade` is writing {self._file}: wait until it ends, or name another file with --grades."
+            ) from None
+        except OSError as error:
+            raise self._not_writable(error) from None
+        try:
+            if not self._judge_all and os.path.lexists(self._file):
+                self._grades = self._read()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            if not self._file.is_file():
+                raise ValueError("it is no regular file")
+            content = json.loads(self._file.read_text(encoding="utf-8"))
+            if content["format"] != _FORMAT or not isinstance(content["grades"], dict):
+                raise ValueError("another format")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(
+                f"{self._file} is damaged or cannot be read ({error}): delete it, or judge everything with --anew."
+            ) from None
+        return {learner: entries for learner, entries in content["grades"].items() if isinstance(entries, dict)}
 
     def get(self, learner: str, exercise: str, checksum: str) -> Grade | None:
         """The grade, if nothing has changed since it was written."""
         try:
-            entry = self._content["grades"][learner][exercise]
-            if entry["mark"] != checksum:
+            entry = self._grades[learner][exercise]
+            if entry["mark"] != checksum or entry["state"] not in ("right", "wrong"):
                 return None
-            findings = [Finding(found["asks"], Diagnosis.from_dict(found["diagnosis"])) for found in entry["findings"]]
+            findings = [
+                Finding(str(found["check"]), inert(found["asks"]), Diagnosis.from_dict(found["diagnosis"]))
+                for found in entry["findings"]
+            ]
             return Grade(exercise, entry["state"], int(entry["checks"]), tuple(findings))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             return None
 
     def put(self, learner: str, checksum: str, grade: Grade) -> None:
         """Write a grade."""
-        self._content["grades"].setdefault(learner, {})[grade.exercise] = {
+        self._grades.setdefault(learner, {})[grade.exercise] = {
             "mark": checksum,
             "state": grade.state,
             "checks": grade.checks,
             "findings": [
-                {"asks": finding.asks, "diagnosis": finding.diagnosis.as_dict()} for finding in grade.findings
+                {"check": finding.check, "asks": finding.asks, "diagnosis": finding.diagnosis.as_dict()}
+                for finding in grade.findings
             ],
         }
         try:
-            write_json(self._file, self._content)
+            write_json(self._file, {"format": _FORMAT, "grades": self._grades})
         except OSError as error:
-            raise UserError(
-                f"{self._file} cannot be written ({error.strerror}): name another file with --grades."
-            ) from None
+            raise self._not_writable(error) from None
+
+    def _not_writable(self, error: OSError) -> UserError:
+        return UserError(f"{self._file} cannot be written ({error.strerror}): name another file with --grades.")

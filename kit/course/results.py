@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kit import __version__
 from kit.course.workspace import Workspace, shown
-from kit.files import write_json
+from kit.files import read_module, write_json
 from kit.judge.catalogue import WHOLE_RUN, Check
+from kit.parts.open_tasks import parse
 from kit.parts.protocols import PARTS
 
 if TYPE_CHECKING:
@@ -190,8 +191,8 @@ class ResultsFile:
 class Recorder:
     """Keeps the verdicts on a folder while checks run; a failure to write never stops them.
 
-    A verdict is kept only if the module is still what it was when the checks began: a check may
-    have read the file before or after a change.
+    What could not be judged is not kept. A verdict is kept only if the module is still what it was
+    when the checks began: a check may have read the file before or after a change.
     """
 
     def __init__(self, workspace: Workspace | None, exercises: Iterable[str]) -> None:
@@ -205,12 +206,13 @@ class Recorder:
 
     def add(self, verdict: "Verdict") -> None:
         """Keep a verdict; it is written now or with a later one, at the latest by :meth:`flush`."""
-        check = verdict.check
+        check, diagnosis = verdict.check, verdict.diagnosis
+        if diagnosis is not None and diagnosis.is_no_verdict:
+            return
         if self._workspace is None or self._modules.get(check.exercise) != module_hash(
             self._workspace.folder, check.exercise
         ):
             return
-        diagnosis = verdict.diagnosis
         self._waiting.setdefault(check.exercise, {})[check.name] = Result(
             "passed" if diagnosis is None else "failed",
             "" if diagnosis is None else diagnosis.code,
@@ -265,8 +267,8 @@ def _imported_files(folder: Path, source: bytes) -> list[str]:
     if b"import" not in source:
         return []
     try:
-        nodes = list(ast.walk(ast.parse(source)))
-    except (SyntaxError, ValueError, RecursionError):
+        nodes = list(ast.walk(parse(source)))
+    except SyntaxError:
         return []
     names: set[str] = set()
     for node in nodes:
@@ -285,7 +287,7 @@ def _imported_files(folder: Path, source: bytes) -> list[str]:
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_module(file)
     except OSError:
         # Its checks report that it is missing or cannot be read.
         return b""

@@ -10,7 +10,7 @@ from typing import Literal
 from kit.course.catalogue import catalogue
 from kit.course.lessons import REFERENCE_FOLDER
 from kit.errors import UserError
-from kit.files import write_bytes
+from kit.files import read_module, write_bytes
 from kit.parts.implementation import EXERCISES, KIT_FOLDER, find_parts
 from kit.parts.open_tasks import open_functions, untouched_functions
 
@@ -43,14 +43,12 @@ class Workspace:
         if content == stub(exercise).encode():
             return "to do"
         try:
-            source = content.decode("utf-8")
-            left = untouched_functions(source, stub(exercise))
-        except (SyntaxError, ValueError):
-            # ValueError: bytes that are not UTF-8, or a null among them.
+            left = untouched_functions(content, stub(exercise))
+        except SyntaxError:
             return "not Python"
         if left.keys() == untouched_functions(stub(exercise), stub(exercise)).keys():
             return "to do"
-        return "begun" if left or open_functions(source, exercise) else "written"
+        return "begun" if left or open_functions(content, exercise) else "written"
 
     def is_stub(self, exercise: str) -> bool:
         """Whether the file is the stub, byte for byte.
@@ -101,7 +99,7 @@ class Workspace:
     def _read_bytes(self, exercise: str) -> bytes | None:
         file = self.file_of(exercise)
         try:
-            return file.read_bytes()
+            return read_module(file)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -10,15 +10,21 @@ from importlib import metadata
 from pathlib import Path
 
 from kit.doctor import notebooks
+from kit.doctor.devices import Devices, ask_for_devices
 from kit.doctor.finding import Finding
+from kit.doctor.program_cache import examine_program_cache
 from kit.errors import UserError
 from kit.installation import install_command
-from kit.runtime.platform import start, tpu_is_attached
+from kit.runtime.foreign_modules import foreign_modules
+from kit.runtime.platform import cache_folder, tpu_is_attached
 
 #: The peak of a run of the bundled model is 1.5 GB (docs/evidence.md, "Costs"); this leaves a
 #: reserve.
 NEEDED_MEMORY = 3e9
 NEEDED_DISK = 2e8
+
+#: Environment variables that can keep jax from starting.
+SETTINGS_OF_JAX = ("XLA_FLAGS", "JAX_PLATFORMS", "LIBTPU_INIT_ARGS", "JAX_COMPILATION_CACHE_DIR")
 
 #: Packages that the kit needs.
 REQUIRED = ("keras", "keras-hub", "jax", "jaxlib", "grain", "sentencepiece", "scikit-learn", "h5py", "rich", "pytest")
@@ -26,27 +32,31 @@ REQUIRED = ("keras", "keras-hub", "jax", "jaxlib", "grain", "sentencepiece", "sc
 
 def examine(runs_folder: Path) -> Iterator[Finding]:
     """Check everything in turn. A check that fails is a finding too."""
-    from kit.models.huggingface import has_token
-
-    # As the user set it: to start jax, the kit sets variables of its own.
     machine = notebooks.Machine(dict(os.environ))
     yield from notebooks.examine_service(machine)
-    yield from _findings(_python, _packages)
+    yield from _findings(_python, _packages, _libraries)
     yield from notebooks.examine_versions(*notebooks.installed_requirements(), machine)
     yield from notebooks.examine_owner(machine)
-    yield from _findings(_devices)
-    yield from notebooks.examine_visible(machine, _tpu_devices())
-    yield from _findings(_memory, lambda: _disk(runs_folder), _reviews, _bundled_preset, _tpu)
+    devices = ask_for_devices()
+    yield _devices(devices)
+    yield from notebooks.examine_visible(machine, devices.count if devices.platform == "tpu" else 0)
+    yield from _findings(_compiled_programs, _memory, lambda: _disk(runs_folder), _reviews, _bundled_preset, _tpu)
     yield from _findings(_kaggle, _huggingface, _tfds)
-    yield from notebooks.examine_secrets(machine, _has_kaggle_credentials(), has_token())
+    try:
+        yield from notebooks.examine_secrets(machine, _has_kaggle_credentials(), _has_token())
+    except Exception as error:  # as in `_findings`
+        yield Finding("secrets", "broken", f"{type(error).__name__}: {error}")
 
 
 def _findings(*checks: Callable[[], Finding]) -> Iterator[Finding]:
     for check in checks:
+        subject = check.__name__.strip("_").replace("_", " ")
         try:
             yield check()
         except UserError as error:
-            yield Finding(check.__name__.strip("_").replace("_", " "), "broken", str(error))
+            yield Finding(subject, "broken", str(error))
+        except Exception as error:  # a library that is broken must not hide what is wrong with others
+            yield Finding(subject, "broken", f"{type(error).__name__}: {error}")
 
 
 def _python() -> Finding:
@@ -68,19 +78,28 @@ def _packages() -> Finding:
     return Finding("packages", "good", ", ".join(found))
 
 
-def _devices() -> Finding:
-    runtime = start()
-    kind = "simulated on the CPU" if runtime.simulated else f"real, {runtime.device_kind}"
-    return Finding("devices", "good", f"{runtime.device_count}, {kind} ({os.cpu_count()} cores)")
+def _libraries() -> Finding:
+    foreign = foreign_modules()
+    if foreign:
+        found = "; ".join(
+            f"{name} is imported from {file}, not from its installation" for name, file in foreign.items()
+        )
+        path = f" (PYTHONPATH is {os.environ['PYTHONPATH']})" if os.environ.get("PYTHONPATH") else ""
+        return Finding("libraries", "broken", found, f"rename that file, or take its folder off Python's path{path}")
+    return Finding("libraries", "good", "each is imported from its installation")
 
 
-def _tpu_devices() -> int:
-    """The TPU devices in this process, if jax has started on them."""
-    try:
-        runtime = start()
-    except UserError:
-        return 0
-    return runtime.device_count if runtime.platform == "tpu" else 0
+def _devices(devices: Devices) -> Finding:
+    if devices.fault:
+        names = [f"{name}={os.environ[name]!r}" for name in SETTINGS_OF_JAX if os.environ.get(name)]
+        remedy = f"unset what may be wrong, and run `kit doctor` again: {', '.join(names)}" if names else ""
+        return Finding("devices", "broken", devices.fault, remedy)
+    kind = "simulated on the CPU" if devices.platform == "cpu" else f"real, {devices.kind}"
+    return Finding("devices", "good", f"{devices.count}, {kind} ({os.cpu_count()} cores)")
+
+
+def _compiled_programs() -> Finding:
+    return examine_program_cache(Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or cache_folder()))
 
 
 def _memory() -> Finding:
@@ -153,6 +172,12 @@ def _huggingface() -> Finding:
         return Finding("Hugging Face", "good", found)
     remedy = f"only needed for models such as hf://google/gemma-3-1b-pt: {TOKEN_REMEDY}"
     return Finding("Hugging Face", "missing", "no token", remedy)
+
+
+def _has_token() -> bool:
+    from kit.models.huggingface import has_token
+
+    return has_token()
 
 
 def _has_kaggle_credentials() -> bool:

@@ -35,6 +35,10 @@ LAYERS = {
 WHOLE_RUN = "run"
 
 
+#: A process that uses little CPU time is stopped after this many times the limit of its check.
+WAITING_FACTOR = 10
+
+
 @dataclass(frozen=True)
 class Check:
     """One question about a solution.

@@ -27,13 +27,15 @@ QUICKLY_COMPILED = ("interface", "spec", "params", "program", "train")
 sys.dont_write_bytecode = True
 
 
-def import_for(catalogue: Catalogue, exercise: str) -> ModuleType:
-    """Import what the checks of an exercise need.
+def import_for(catalogue: Catalogue, exercise: str) -> ModuleType | None:
+    """Import what the checks of an exercise need; without one, Keras.
 
     Starts no backend, so a process may fork after it.
     """
     # Even where the checks do not need Keras, a solution may, and each child would import it again.
     importlib.import_module("keras")
+    if not exercise:
+        return None
     checks = importlib.import_module(f"{catalogue.package}.{exercise}.checks")
     remember_libraries()
     return checks
@@ -61,6 +63,7 @@ def execute(source: str, impl: str, exercise: str, check: str) -> dict[str, Any]
 
 def _run(catalogue: Catalogue, impl: str, check: Check) -> dict[str, float]:
     checks = import_for(catalogue, check.exercise)
+    assert checks is not None
     _choose_optimization(check.layer)
     parts = find_parts(impl)
     backend_started = watch_backend()

@@ -36,7 +36,7 @@ FORESEEN: dict[str, str] = {
 
 def remedy_for(error: BaseException, foreseen: Mapping[str, str]) -> str:
     """The remedy of a foreseen error, or an empty text. The exercise's own patterns go first."""
-    text = f"{type(error).__name__}: {without_escapes(str(error))}"
+    text = f"{type(error).__name__}: {without_escapes(_message(error))}"
     for pattern, remedy in (*foreseen.items(), *FORESEEN.items()):
         if re.match(pattern, text):
             return remedy
@@ -45,7 +45,7 @@ def remedy_for(error: BaseException, foreseen: Mapping[str, str]) -> str:
 
 def described(error: BaseException) -> str:
     """Class and first line of an error's message, without the full stop at its end."""
-    lines = [line.strip() for line in without_escapes(str(error)).splitlines() if line.strip()]
+    lines = [line.strip() for line in without_escapes(_message(error)).splitlines() if line.strip()]
     if len(lines) > 1 and _KERAS_PREFIX.fullmatch(lines[0]):
         lines = lines[1:]
     text = lines[0].rstrip(".") if lines else ""
@@ -54,6 +54,13 @@ def described(error: BaseException) -> str:
     if len(text) > _MESSAGE:
         text = text[:_MESSAGE].rpartition(" ")[0] + " …"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # a solution's own class may have a wrong `__str__`
+        return ""
 
 
 def shown_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:

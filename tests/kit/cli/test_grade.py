@@ -8,6 +8,14 @@ import pytest
 from command_line import Kit, expect_one_sentence, without_progress
 from exercise_folder import reference_source, source_of, write_exercises
 
+#: A formula for a spreadsheet, and sequences that would set a terminal's clipboard and its title.
+HOSTILE_NAME = "=2+3\x1b]52;c;aGk=\x07"
+HOSTILE_MODULE = r"""
+def make_device_mesh(batch, model, devices=None):
+    print("\x1b]0;printed\x07\x1b[2J")
+    raise RuntimeError("<script>\x1b]52;c;aGk=\x07\x9b2J\u202e\udcff")
+"""
+
 
 @pytest.fixture(scope="module")
 def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -20,6 +28,8 @@ def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "carl").mkdir()
     (folder / "carl" / "mesh.py").write_text(source_of("mesh", "shape_swapped"))
     (folder / "notes").mkdir()
+    (folder / HOSTILE_NAME).mkdir()
+    (folder / HOSTILE_NAME / "mesh.py").write_text(HOSTILE_MODULE)
     return folder
 
 
@@ -29,15 +39,34 @@ def test_the_command(class_folder: Path, tmp_path: Path, kit: Kit) -> None:
     options = ["--exercises", "mesh,reviews", "--grades", str(kept), "--report", str(page), "--csv", str(table)]
     status, out, err = kit("grade", str(class_folder), *options)
     assert status == 0
-    assert without_progress(err) == "skipped, because they contain no exercises: notes\n"
+    assert without_progress(err) == ""
     assert re.search(r"^bob +3 of 4 +to do *$", out, re.M)
     assert re.search(r'^ +2 +mesh +MESH_WRONG_SHAPE +kit lesson mesh "The grid" *$', out, re.M)
     assert "Class group-1" in page.read_text()
     headings, *rows = csv.reader(table.read_text().splitlines())
     assert headings == ["learner", "exercise", "state", "passed", "checks", "codes"]
-    assert len(rows) == 6
-    assert rows[2] == ["bob", "mesh", "wrong", "3", "4", "MESH_WRONG_SHAPE"]
+    assert len(rows) == 10
+    assert rows[8] == ["notes", "mesh", "nothing handed in", "0", "4", ""]
+    # Nothing of the hostile learner is a formula, a terminal's command or a part of the page.
+    assert rows[0][0] == r"'=2+3\x1b]52;c;aGk=\x07"
+    assert "EXERCISE_CRASHED" in rows[0][5]
+    assert r"=2+3\x1b]52;c;aGk=\x07, mesh: 1 of 4, EXERCISE_CRASHED" in out
+    texts = out + err + page.read_text() + table.read_text()
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", texts)
+    assert "&lt;script&gt;" in page.read_text()
+    assert "<script>" not in page.read_text()
+    assert rows[4] == ["bob", "mesh", "wrong", "3", "4", "MESH_WRONG_SHAPE"]
     assert not (class_folder / "grades.json").exists()
+
+    # Everything is graded, so this judges only what has no verdict.
+    settings, pages = tmp_path / "own.toml", tmp_path / "pages"
+    settings.write_text("[points]\nmesh = 4\n[roster.dora]\nname = 'Dora'\n")
+    options = ["--exercises", "mesh", "--grades", str(kept), "--grading", str(settings), "--pages", str(pages)]
+    status, out, _ = kit("grade", str(class_folder), *options, "--fail-under", "60")
+    assert status == 1
+    assert re.search(r"^bob: 3 of 4 points\n", out, re.M)
+    assert out.endswith(r"below 60 %: =2+3\x1b]52;c;aGk=\x07 (25 %), dora (0 %), notes (0 %)" + "\n")
+    assert (pages / "dora.md").read_text().startswith("# Dora\n\n0 of 4 points.\n")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +80,9 @@ def test_the_command(class_folder: Path, tmp_path: Path, kit: Kit) -> None:
         (["CLASS", "--report", "nowhere/page.html"], "--report nowhere/page.html: cannot be written"),
         (["CLASS", "--csv", "."], "--csv .: cannot be written"),
         (["CLASS", "--grades", "nowhere/grades.json"], "--grades nowhere/grades.json: cannot be written"),
+        (["CLASS", "--grading", "nowhere.toml"], "nowhere.toml cannot be read"),
+        (["CLASS", "--pages", "nowhere/pages"], "--pages nowhere/pages: cannot be written; name a folder"),
+        (["CLASS", "--fail-under", "101"], "Invalid value for '--fail-under'"),
         (["CLASS", "--at-once", "0"], "Invalid value for '--at-once'"),
     ],
 )

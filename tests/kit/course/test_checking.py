@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from exercise_folder import source_of, write_exercises
 
+from kit.checks.diagnosis import Failed
 from kit.course.board import CheckRun
 from kit.course.catalogue import catalogue
 from kit.course.checking import answers, checks_to_run, what_to_do
@@ -86,6 +87,12 @@ def test_it_stops_at_the_first_mistake_and_not_at_what_is_not_written(folder: Pa
     found = run_all(folder, checks, everything=True)
     assert [code for name, code, _ in found] == ["EXERCISE_DOES_NOT_IMPORT"] * 10
     assert [repeated for name, _, repeated in found] == [False] + [True] * 5 + [False] + [True] * 3
+
+
+def test_what_to_do_about_this_machine_is_no_line_of_the_learner(folder: Path) -> None:
+    check = catalogue().find_check("mesh", "shape")
+    failed = Failed("COULD_NOT_BE_JUDGED", "It cannot run.", remedy="Run `kit doctor`.")
+    assert what_to_do(Verdict(check, failed.diagnosis), str(folder)) == "Next: Run `kit doctor`."
 
 
 def test_what_to_do_names_the_learners_line(folder: Path) -> None:

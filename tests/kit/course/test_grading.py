@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from exercise_folder import reference_source, source_of, write_exercises
+from filelock import FileLock
 
 from kit.course.catalogue import catalogue
 from kit.course.grading import DEFAULT_LAYERS, ClassGrades, Grade, Learner, exercises_to_ask, find_learners, grade_class
@@ -52,8 +53,7 @@ def judged(
         if not unchanged and grade.state in ("right", "wrong"):
             now.append((learner.name, grade.exercise))
 
-    learners, _ = find_learners(class_folder)
-    return grade_class(learners, exercises, DEFAULT_LAYERS, file, report, judge_all=judge_all), now
+    return grade_class(find_learners(class_folder), exercises, DEFAULT_LAYERS, file, report, judge_all=judge_all), now
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +68,17 @@ def grades(class_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 def test_who_handed_something_in(class_folder: Path) -> None:
-    learners, without = find_learners(class_folder)
-    assert [(learner.name, str(learner.folder.relative_to(class_folder))) for learner in learners] == [
+    learners = find_learners(class_folder)
+    assert [
+        (learner.name, learner.folder and str(learner.folder.relative_to(class_folder))) for learner in learners
+    ] == [
         ("ada", "ada"),
         ("bob", "bob/exercises"),
         ("carl", "carl/my-clone/exercises"),
         ("dora", "dora"),
         ("eve", "eve"),
+        ("notes", None),
     ]
-    assert without == ["notes"]
 
 
 def test_what_the_checks_say(grades: tuple[ClassGrades, Path]) -> None:
@@ -87,6 +89,7 @@ def test_what_the_checks_say(grades: tuple[ClassGrades, Path]) -> None:
         "carl": ("wrong", "to do"),
         "dora": ("wrong", "to do"),
         "eve": ("wrong", "missing"),
+        "notes": ("nothing handed in", "nothing handed in"),
     }
     ada, bob, eve = (found.grades[name]["mesh"] for name in ("ada", "bob", "eve"))
     assert ada.passed == ada.checks == len(catalogue().checks_of("mesh")) >= 4
@@ -114,27 +117,40 @@ def test_only_what_has_changed_is_judged_again(
     found, now = judged(copy, file)
     assert now == []
     assert found == grades[0]
-    # A file that a module may import counts too.
-    (copy / "dora" / "helper.py").write_text("SIZE = 8\n")
+    # A file that a module may import or read counts too.
+    (copy / "dora" / "sizes.json").write_text("8\n")
     shutil.copy(REFERENCE_FOLDER / "mesh.py", copy / "bob" / "exercises" / "mesh.py")
     found, now = judged(copy, file)
     assert sorted(now) == [("bob", "mesh"), ("dora", "mesh")]
     assert found.grades["bob"]["mesh"].state == "right"
-    # An incomplete grade is ignored.
+    # A grade of another form is ignored.
     content = json.loads(file.read_text())
-    del content["grades"]["eve"]["mesh"]["findings"]
+    content["grades"] |= {"eve": ["mesh"], "bob": {"mesh": {"mark": 1}}}
+    content["grades"]["dora"]["mesh"]["findings"][0]["diagnosis"]["code"] = "=1+1"
     file.write_text(json.dumps(content))
-    assert judged(copy, file)[1] == [("eve", "mesh")]
+    assert sorted(judged(copy, file)[1]) == [("bob", "mesh"), ("dora", "mesh"), ("eve", "mesh")]
     assert len(judged(copy, file, judge_all=True, exercises=("mesh",))[1]) == 5
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format": 99, "grades": {}}', '{"format": 1, "grades": []}'])
+@pytest.mark.parametrize(
+    "content", ["{", "[" * 100_000, "[]", '{"format": 99, "grades": {}}', '{"format": 1, "grades": []}']
+)
 def test_grades_that_are_damaged(class_folder: Path, content: str, tmp_path: Path) -> None:
     file = tmp_path / "grades.json"
     file.write_text(content)
     with pytest.raises(UserError, match=r"is damaged or cannot be read .*: delete it, or judge everything with --anew"):
         judged(class_folder, file)
     assert file.read_text() == content
+
+
+def test_two_graders_do_not_write_one_file(class_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "grades.json"
+    with (
+        FileLock(tmp_path / ".grades.json.lock"),
+        pytest.raises(UserError, match=r"another `kit grade` is writing .*grades\.json: wait until it ends"),
+    ):
+        judged(class_folder, file)
+    assert not file.exists()
 
 
 def test_what_is_asked() -> None:
@@ -153,7 +169,7 @@ def test_what_is_asked() -> None:
 def test_the_page(grades: tuple[ClassGrades, Path]) -> None:
     page = render("group <1>", grades[0], datetime(2026, 11, 27, 9, 30, tzinfo=UTC))
     assert "<h1>Class group &lt;1&gt;</h1>" in page
-    assert "27 November 2026, 09:30 UTC</time> · 5 learners · 2 exercises" in page
+    assert "27 November 2026, 09:30 UTC</time> · 6 learners · 2 exercises" in page
     # Learners' text is escaped, and the page loads and runs nothing.
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

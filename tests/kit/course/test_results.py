@@ -45,6 +45,12 @@ def test_verdicts_are_kept_with_the_hash_of_the_module(workspace: Workspace) -> 
     assert first.module == module_hash(workspace.folder, "mesh")
 
 
+def test_what_could_not_be_judged_is_not_kept(workspace: Workspace) -> None:
+    not_judged = Verdict(CHECKS[1], Failed("COULD_NOT_BE_JUDGED", "This machine is at fault.").diagnosis)
+    record(workspace, PASSED, not_judged)
+    assert list(ResultsFile(workspace).read()[0]["mesh"]) == [CHECKS[0].name]
+
+
 def test_the_file_is_as_documented(workspace: Workspace) -> None:
     record(workspace, FAILED)
     content = json.loads(ResultsFile(workspace).file.read_text())

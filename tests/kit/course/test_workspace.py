@@ -22,7 +22,7 @@ ONE_TASK_LEFT = catalogue().stub("layout").replace('    raise NotImplementedErro
         ("lora", reference_source("lora").encode(), "written"),
         ("lora", b"", "written"),
         ("lora", b"def enable_lora(:\n", "not Python"),
-        ("lora", b"# \xff\n", "not Python"),
+        ("lora", b"NAME = '\xff'\n", "not Python"),
         ("lora", None, "missing"),
     ],
 )

@@ -1,7 +1,11 @@
 """Open tasks are found by reading the source."""
 
+import codecs
+
+import pytest
+
 from kit.course.catalogue import catalogue
-from kit.parts.open_tasks import open_functions, untouched_functions
+from kit.parts.open_tasks import functions_in, open_functions, untouched_functions
 
 
 def test_only_functions_as_in_the_stub_are_untouched() -> None:
@@ -21,3 +25,26 @@ def test_a_function_that_uses_an_open_function_is_open() -> None:
         'def f(x):\n    """Doc."""\n    # Task 1: Say it.\n    raise NotImplementedError("e, task 1")\n    return y\n'
     )
     assert open_functions(stub + "\n\ndef g():\n    return f(1)\n", "e") == {"f": 4, "g": 4}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [codecs.BOM_UTF8 + b"x = 1\r\n", b"# coding: latin-1\nx = '\xe9'\n", f"x = 1{'+1' * 20_000}\n".encode()],
+    ids=["byte-order mark and CRLF", "coding", "deep"],
+)
+def test_what_is_python_or_too_deep_to_be_read(source: bytes) -> None:
+    assert functions_in(source + b"def f(): pass\n").keys() <= {"f"}
+
+
+@pytest.mark.parametrize(
+    "source", [b"x = 1\0\n", b"# coding: no-such\n", b"x = '\xe9'\n", b"# coding: zlib_codec\nx\n"]
+)
+def test_what_is_not_python(source: bytes) -> None:
+    with pytest.raises(SyntaxError):
+        functions_in(source)
+
+
+def test_a_deep_expression_is_compared() -> None:
+    stub = catalogue().stub("lora")
+    deep = stub.replace('    raise NotImplementedError("lora, task 1")', f"    return {'+'.join(['1'] * 900)}")
+    assert "enable_lora" not in untouched_functions(deep, stub)

@@ -22,7 +22,7 @@ from kit.course.predictions import questions
 from kit.course.results import Result, ResultsFile, module_hash
 from kit.course.workspace import Workspace, stub
 from kit.report.check_page import write_check_page
-from kit.report.class_report import write_class_report
+from kit.report.class_report import render as render_class
 from kit.report.course_report import write_course_report
 from kit.report.run_report import write_report
 from kit.run.finished import open_finished_run
@@ -320,10 +320,11 @@ def class_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def grade(exercise: str, number: int) -> Grade:
         if number % 3 == 0:
-            return Grade(exercise, "wrong", 6, (Finding("Something is asked.", diagnosis),))
+            return Grade(exercise, "wrong", 6, (Finding("layers", "Something is asked.", diagnosis),))
         return Grade(exercise, "right" if number % 3 == 1 else "to do", 6)
 
     grades = {f"learner-{number:02}": {name: grade(name, number) for name in names} for number in range(30)}
     file = tmp_path_factory.mktemp("class") / "class.html"
-    write_class_report(file, "of thirty", ClassGrades(names, grades), datetime(2026, 11, 27, tzinfo=UTC))
+    page = render_class("of thirty", ClassGrades(names, grades, {}), datetime(2026, 11, 27, tzinfo=UTC))
+    file.write_text(page, encoding="utf-8")
     return file
