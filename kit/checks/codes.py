@@ -35,6 +35,7 @@ COMMON_CODES: dict[str, Code] = {
     ),
     "EXERCISE_PRINTS_TOO_MUCH": Code("Remove the print, or move it out of the loop."),
     "EXERCISE_PATCHES_A_LIBRARY": Code("Leave the libraries unchanged, and put the code into your own function."),
+    "INTEGRITY_VIOLATION": Code("Remove what reads or writes the files, processes and pipes of the check."),
     "EXERCISE_STARTS_JAX": Code("Move this into the function: the program must choose the devices first."),
     "WRONG_RETURN_TYPE": Code("Return what the docstring says."),
     "NOT_AS_EXPECTED": Code("Compare the expected and the found values in the table."),

@@ -17,9 +17,9 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+from kit.judge.apart import end_of_process, protect_memory, run_apart
 from kit.judge.catalogue import Catalogue
-from kit.judge.check_process import execute, import_for
-from kit.runtime.cpu_limit import limit_cpu
+from kit.judge.check_process import import_for
 from kit.runtime.platform import prepare_environment
 
 #: A process that uses little CPU time is stopped after this many times the limit.
@@ -212,8 +212,7 @@ def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         warnings.resetwarnings()
         warnings.simplefilter("ignore")
-        limit_cpu(request["limit"])
-        verdict = execute(source, request["impl"], request["exercise"], request["check"])
+        verdict = run_apart(source, request)
         sys.stdout.flush()
         sys.stderr.flush()
         _write(verdict_fd, verdict)
@@ -243,13 +242,6 @@ def _kill(pid: int) -> resource.struct_rusage | None:
     return None
 
 
-def end_of_process(exit_code: int) -> dict[str, Any]:
-    """The answer about a process that ended without a verdict."""
-    if exit_code == -signal.SIGXCPU:
-        return {"ended": "took too long"}
-    return {"ended": "without a verdict", "exit_code": exit_code}
-
-
 def cpu_seconds(usage: resource.struct_rusage | None) -> float | None:
     """CPU time of a process that has ended."""
     return None if usage is None else round(usage.ru_utime + usage.ru_stime, 1)
@@ -257,6 +249,7 @@ def cpu_seconds(usage: resource.struct_rusage | None) -> float | None:
 
 def main() -> None:
     """Serve checks on the processor: ``python -m kit.judge.server CATALOGUE DEVICES``."""
+    protect_memory()
     answers_fd = os.dup(1)
     os.dup2(2, 1)
     prepare_environment("cpu", int(sys.argv[2]))
