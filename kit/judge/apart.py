@@ -24,7 +24,7 @@ from kit.runtime.cpu_limit import limit_cpu
 _LOOK = 0.02
 #: A message follows its number of bytes.
 _LENGTH = struct.Struct("<Q")
-_PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 4, 24
+_PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER = 4, 24, 36
 _CAPABILITY_VERSION, _CAPABILITIES = 0x20080522, 64
 #: Where each descriptor of the kit is in the process of a solution.
 _SENDER = 3
@@ -67,6 +67,12 @@ def protect_memory(protected: bool = True) -> None:
     """Let no other process of this user read or write this one's memory and descriptors (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, int(not protected), 0, 0, 0)
+
+
+def inherit_orphans() -> None:
+    """Become the parent of processes whose parent ends, to know when they have ended (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def give_up_privileges() -> None:

@@ -17,7 +17,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from kit.judge.apart import end_of_process, protect_memory, run_apart
+from kit.judge.apart import end_of_process, inherit_orphans, protect_memory, run_apart
 from kit.judge.catalogue import Catalogue
 from kit.judge.check_process import import_for
 from kit.runtime.platform import prepare_environment
@@ -237,9 +237,14 @@ def _kill(pid: int) -> resource.struct_rusage | None:
     for stop in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             stop(pid, signal.SIGKILL)
+    usage = None
     with contextlib.suppress(ChildProcessError):
-        return os.wait4(pid, 0)[2]
-    return None
+        usage = os.wait4(pid, 0)[2]
+    # Those of its session, which this process has inherited.
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-pid, 0)
+    return usage
 
 
 def cpu_seconds(usage: resource.struct_rusage | None) -> float | None:
@@ -250,6 +255,7 @@ def cpu_seconds(usage: resource.struct_rusage | None) -> float | None:
 def main() -> None:
     """Serve checks on the processor: ``python -m kit.judge.server CATALOGUE DEVICES``."""
     protect_memory()
+    inherit_orphans()
     answers_fd = os.dup(1)
     os.dup2(2, 1)
     prepare_environment("cpu", int(sys.argv[2]))
