@@ -147,7 +147,7 @@ def _read(catalogue: Catalogue, exercise: str, check: str, message: bytes) -> Me
     try:
         _, diagnosis, error = read = decode(message, tuple[Any, Diagnosis | None, str])
         if diagnosis is None and not error:
-            read = decode(message, tuple[hint, type(None), str])  # type: ignore[valid-type]  # of the check
+            read = decode(message, tuple[hint, type(None), str])  # type: ignore[misc]  # known when it runs
         elif diagnosis and diagnosis.code not in catalogue.codes:
             raise NotPlainData(f"a diagnosis with the unknown code {diagnosis.code!r}")
     except NotPlainData as wrong:
