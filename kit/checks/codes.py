@@ -74,6 +74,7 @@ COMMON_CODES: dict[str, Code] = {
     ),
     "EXERCISE_PRINTS_TOO_MUCH": Code("Remove the print, or move it out of the loop."),
     "EXERCISE_PATCHES_A_LIBRARY": Code("Leave the libraries unchanged, and put the code into your own function."),
+    "INTEGRITY_VIOLATION": Code("Remove what reads or writes the files, processes and pipes of the check."),
     "EXERCISE_STARTS_JAX": Code("Move this into the function: the program must choose the devices first."),
     COULD_NOT_BE_READ: Code("Ask for the file again, as a plain file with Python in it."),
     COULD_NOT_BE_JUDGED: Code("Read the module, and judge it alone."),

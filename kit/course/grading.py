@@ -26,7 +26,7 @@ from kit.judge.catalogue import LAYERS, WHOLE_RUN, Check, available
 from kit.judge.runner import Job, Runner, Verdict
 from kit.parts.implementation import EXERCISES
 from kit.parts.protocols import PARTS
-from kit.runtime.platform import cache_folder
+from kit.runtime.compiled_programs import cache_folder
 
 #: The default: these take seconds per exercise, and need no TPU compiler.
 DEFAULT_LAYERS = ("interface", "spec", "params", "program", "train")

@@ -1,4 +1,8 @@
-"""The process of one check: import the solution, observe it, judge the observation."""
+"""One check: a process imports the solution and observes it, another one judges the observation.
+
+The second process never runs a line of the solution. What crosses is plain data
+(:mod:`kit.judge.channel`), so a solution can send a wrong observation and no verdict.
+"""
 
 import importlib
 import os
@@ -9,14 +13,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kit.checks.diagnosis import Failed
+from kit.checks.diagnosis import Diagnosis, Failed
 from kit.errors import UserError
 from kit.judge.catalogue import Catalogue, Check
-from kit.judge.guards import expect_libraries_unchanged, remember_libraries, watch_backend
+from kit.judge.channel import NotPlainData, annotations_of, decode, encode
+from kit.judge.crashes import described, remedy_for
+from kit.judge.guards import expect_libraries_unchanged, refuse_imports, remember_libraries, watch_backend
 from kit.judge.interface import judge_interface, observe_interface
 from kit.judge.observation import expect_plain
 from kit.judge.submission import Submission
-from kit.parts.implementation import KIT_FOLDER, Parts, find_parts
+from kit.parts.implementation import KIT_FOLDER, REFERENCE, find_parts
 
 UNOPTIMIZED = "--xla_backend_optimization_level=0"
 #: Layers whose programs are compiled without LLVM's optimization, because they run only briefly.
@@ -25,6 +31,9 @@ QUICKLY_COMPILED = ("interface", "spec", "params", "program", "train")
 
 # Python would run old bytecode if a file is edited twice within a second and keeps its length.
 sys.dont_write_bytecode = True
+
+#: A message of the process of a solution: what was observed, why it fails, or why there was no check.
+Message = tuple[Any, Diagnosis | None, str]
 
 
 def import_for(catalogue: Catalogue, exercise: str) -> ModuleType | None:
@@ -42,30 +51,66 @@ def import_for(catalogue: Catalogue, exercise: str) -> ModuleType | None:
 
 
 def execute(source: str, impl: str, exercise: str, check: str) -> dict[str, Any]:
-    """Run one check in this process, which must not be used afterwards.
+    """Observe and judge in this process, which must not be used afterwards.
 
-    ``source`` is that of the catalogue, as "module:function"; ``impl`` is as ``--impl`` takes it.
-    Returns ``diagnosis`` (None if the check passes), ``seconds`` and ``measured``; or ``error``,
-    where nothing could be checked.
+    The arguments are those of :func:`observe`; returns what :func:`judge` does.
     """
     started = time.perf_counter()
+    verdict = judge(source, exercise, check, observe(source, impl, exercise, check))
+    return verdict | {"seconds": round(time.perf_counter() - started, 3)}
+
+
+def observe(source: str, impl: str, exercise: str, check: str) -> bytes:
+    """Run a solution in this process, and return what was observed as a message.
+
+    ``source`` is that of the catalogue, as "module:function"; ``impl`` is as ``--impl`` takes it.
+    """
+    catalogue = Catalogue.from_source(source)
+    observation, diagnosis, error = None, None, ""
+    try:
+        observation = _observe(catalogue, impl, catalogue.find_check(exercise, check))
+    except Failed as failed:
+        diagnosis = failed.diagnosis
+    except UserError as failed:
+        error = str(failed)
+    return encode((observation, diagnosis, error))
+
+
+def judge(source: str, exercise: str, check: str, message: bytes) -> dict[str, Any]:
+    """Judge an observation in a process that has run no line of the solution.
+
+    Returns ``diagnosis`` (None if the check passes) and ``measured``; or ``error``, where nothing
+    could be checked.
+    """
     catalogue = Catalogue.from_source(source)
     measured: dict[str, float] = {}
     diagnosis = None
     try:
-        measured = _run(catalogue, impl, catalogue.find_check(exercise, check))
+        observation, stopped, error = _read(catalogue, exercise, check, message)
+        if error:
+            return {"error": error}
+        if stopped:
+            raise Failed.of(stopped)
+        measured = _judge(catalogue, catalogue.find_check(exercise, check), observation)
     except Failed as failed:
         diagnosis = catalogue.explain(failed.diagnosis).as_dict()
-    except UserError as error:
-        return {"error": str(error)}
-    return {"diagnosis": diagnosis, "seconds": round(time.perf_counter() - started, 3), "measured": measured}
+    except UserError as failed:
+        return {"error": str(failed)}
+    return {"diagnosis": diagnosis, "measured": measured}
 
 
-def _run(catalogue: Catalogue, impl: str, check: Check) -> dict[str, float]:
+def violation(what: str, found: str) -> Failed:
+    """The diagnosis of a solution that interferes with what is said about it."""
+    return Failed("INTEGRITY_VIOLATION", f"Your code interferes with its check: {what}.", ("found",), [(found,)])
+
+
+def _observe(catalogue: Catalogue, impl: str, check: Check) -> Any:
     checks = import_for(catalogue, check.exercise)
     assert checks is not None
     _choose_optimization(check.layer)
     parts = find_parts(impl)
+    if parts.name != REFERENCE:
+        refuse_imports(parts.folder)
     backend_started = watch_backend()
     # The checks of the whole run import the parts themselves, as `kit run` does.
     submission = Submission(parts, catalogue.find(check.exercise)) if check.function else None
@@ -77,7 +122,13 @@ def _run(catalogue: Catalogue, impl: str, check: Check) -> dict[str, float]:
     # A progress bar would be printed over and over beside a diagnosis.
     keras.config.disable_interactive_logging()
     try:
-        return _observe_and_judge(checks, check, submission or parts)
+        if check.layer == "interface":
+            assert submission is not None
+            return observe_interface(submission, check.function)
+        _start_clean()
+        observation = getattr(checks, f"observe_{check.name}")(submission or parts)
+        expect_plain(observation)
+        return observation
     except (Failed, UserError):
         raise
     except BaseException as error:
@@ -88,30 +139,76 @@ def _run(catalogue: Catalogue, impl: str, check: Check) -> dict[str, float]:
         expect_libraries_unchanged(parts.folder)
 
 
-def _observe_and_judge(checks: ModuleType, check: Check, solution: Submission | Parts) -> dict[str, float]:
-    """Let ``observe`` run learner code, and ``judge`` compare what it returned with the oracle."""
+def _read(catalogue: Catalogue, exercise: str, check: str, message: bytes) -> Message:
+    """The parts of a message, of which an observation has the type that its check declares."""
+    found = catalogue.find_check(exercise, check)
+    if found.layer == "interface":
+        hint: Any = annotations_of(observe_interface).get("return", Any)
+    else:
+        checks = import_for(catalogue, exercise)
+        hint = annotations_of(getattr(checks, f"observe_{found.name}")).get("return", Any)
+    try:
+        _, diagnosis, error = read = decode(message, tuple[Any, Diagnosis | None, str])
+        if diagnosis is None and not error:
+            read = decode(message, tuple[hint, type(None), str])  # type: ignore[misc]  # known when it runs
+        elif diagnosis and diagnosis.code not in catalogue.codes:
+            raise NotPlainData(f"a diagnosis with the unknown code {diagnosis.code!r}")
+    except NotPlainData as wrong:
+        raise violation("its process sent something else than what the check observed", str(wrong)) from None
+    return read
+
+
+def _judge(catalogue: Catalogue, check: Check, observation: Any) -> dict[str, float]:
+    """Compare what was observed with the oracle."""
+    exercise = catalogue.find(check.exercise)
     if check.layer == "interface":
-        assert isinstance(solution, Submission)
-        judge_interface(observe_interface(solution, check.function), solution.wanted(check.function))
+        wanted = next(function for function in exercise.functions if function.name == check.function)
+        judge_interface(observation, wanted)
         return {}
+    checks = import_for(catalogue, check.exercise)
+    _choose_optimization(check.layer)
     _start_clean()
-    observation = getattr(checks, f"observe_{check.name}")(solution)
-    expect_plain(observation)
-    _start_clean()
-    return getattr(checks, f"judge_{check.name}")(observation) or {}
+    try:
+        return getattr(checks, f"judge_{check.name}")(observation) or {}
+    except (Failed, UserError):
+        raise
+    except BaseException as error:
+        if not check.function:
+            raise
+        if isinstance(error, AssertionError) and _is_of_the_kit(error):
+            raise _could_not_be_made(error, check) from error
+        _print_traceback(error)
+        remedy = remedy_for(error, exercise.foreseen)
+        raise Failed(
+            "EXERCISE_CRASHED",
+            f"{_what(check)} failed: {described(error)}.",
+            remedy=remedy
+            or "No line of yours raised it: look at what your functions return, and at the other diagnostics.",
+        ) from error
 
 
 def _unforeseen(error: BaseException, submission: Submission, check: Check) -> Exception:
     """The exception for an error that was not raised by a call of a learner's function."""
     if isinstance(error, AssertionError) and _is_of_the_kit(error):
         # An assumption of the check about its own models is wrong; the solution is not the cause.
-        return UserError(f"The check {check.exercise}: {check.name} could not be made: {error}.")
+        return _could_not_be_made(error, check)
     if (not_implemented := submission.as_not_implemented(error, check.name)) is not None:
         return not_implemented
+    _print_traceback(error)
+    return submission.crashed(error, _what(check), "")
+
+
+def _what(check: Check) -> str:
+    return f"The check {check.name.replace('_', ' ')!r}, using what your functions returned,"
+
+
+def _could_not_be_made(error: AssertionError, check: Check) -> UserError:
+    return UserError(f"The check {check.exercise}: {check.name} could not be made: {error}.")
+
+
+def _print_traceback(error: BaseException) -> None:
     if os.environ.get("KIT_TRACEBACK"):
         traceback.print_exception(error)
-    what = f"The check {check.name.replace('_', ' ')!r}, using what your functions returned,"
-    return submission.crashed(error, what, "")
 
 
 def _choose_optimization(layer: str) -> None:

@@ -1,10 +1,11 @@
 """Guards of a check's process: a solution must not change a library, or start JAX on import."""
 
+import builtins
 import linecache
 import operator
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
@@ -13,6 +14,9 @@ from kit.checks.diagnosis import Failed
 
 #: Libraries that a solution uses and must not change.
 GUARDED = ("builtins", "pytest", "_pytest", "numpy", "jax", "keras", "keras_hub", "kit")
+
+#: Packages with the solution and what the checks compare with.
+CLOSED = ("kit.reference", "kit.course", "kit.judge")
 
 #: The contents of the libraries' modules and classes before a solution was imported: namespace,
 #: name, values.
@@ -47,6 +51,31 @@ def expect_libraries_unchanged(folder: Path) -> None:
             if place := _place_in(value, folder):
                 cause = f"Your file replaces {shown}.{key}, which other code relies on."
                 raise Failed("EXERCISE_PATCHES_A_LIBRARY", cause, ("replaced", "by"), [(f"{shown}.{key}", place)])
+
+
+def refuse_imports(folder: Path) -> None:
+    """Let no module of this folder import a solution, or the checks. It can still read the files."""
+    original = builtins.__import__
+
+    def guarded(
+        name: str,
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        file = str((globals or {}).get("__file__", ""))
+        if name.partition(".")[0] == "kit" and file.startswith(f"{folder}{os.sep}"):
+            wanted = [name, *(f"{name}.{item}" for item in fromlist or ())]
+            if closed := [one for one in wanted if f"{one}.".startswith(tuple(f"{package}." for package in CLOSED))]:
+                raise Failed(
+                    "INTEGRITY_VIOLATION",
+                    f"{Path(file).name} imports {closed[0]}, which belongs to the checks or to the solution.",
+                    remedy="Write the function yourself, with Keras and JAX alone.",
+                )
+        return original(name, globals, locals, fromlist, level)
+
+    builtins.__import__ = guarded
 
 
 def watch_backend() -> Callable[[], dict[str, Any]]:

@@ -19,9 +19,10 @@ from typing import Any
 
 from kit.checks.diagnosis import Diagnosis
 from kit.formatting import inert
+from kit.judge.apart import end_of_process, end_with_parent, inherit_orphans, protect_memory, run_apart
 from kit.judge.canary import CANARY, run_canary, without_cache
 from kit.judge.catalogue import WAITING_FACTOR, Catalogue
-from kit.judge.check_process import execute, import_for
+from kit.judge.check_process import import_for
 from kit.judge.crashes import described
 from kit.runtime.cpu_limit import limit_cpu
 from kit.runtime.foreign_modules import foreign_modules
@@ -33,8 +34,6 @@ OUTPUT_LIMIT = 1_000_000
 OUTPUT_KEPT = 4_000
 #: Bytes of a verdict; a diagnosis with a large table has 10 kB.
 VERDICT_LIMIT = 1_000_000
-#: Linux' number of the request that this process end with its parent.
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -227,7 +226,7 @@ class Server:
 def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd: int) -> None:
     """Never returns."""
     try:
-        _end_with_parent()
+        end_with_parent()
         # A session of its own, so that processes that the solution starts are stopped with it.
         os.setsid()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -241,13 +240,13 @@ def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         warnings.resetwarnings()
         warnings.simplefilter("ignore")
-        limit_cpu(request["limit"])
         if request["check"] == CANARY:
+            limit_cpu(request["limit"])
             verdict = run_canary()
         else:
             if not request["cache"]:
                 without_cache()
-            verdict = execute(source, request["impl"], request["exercise"], request["check"])
+            verdict = run_apart(source, request)
         sys.stdout.flush()
         sys.stderr.flush()
         _write(verdict_fd, verdict)
@@ -265,10 +264,13 @@ def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd:
 def read_verdict(data: bytes) -> dict[str, Any]:
     """The result that a check's process wrote, or that it cannot be read.
 
-    That process ran a learner's code, so only the expected fields of the expected types are taken.
+    Texts may be a learner's, and where there is no fork a learner's code ran in that process: so only
+    the expected fields of the expected types are taken.
     """
     try:
         content = json.loads(data)
+        if isinstance(content.get("ended"), str):
+            return {name: content[name] for name in ("ended", "exit_code") if name in content}
         if isinstance(fault := content.get("fault"), str):
             return {"fault": inert(fault)}
         if isinstance(error := content.get("error"), str):
@@ -278,14 +280,6 @@ def read_verdict(data: bytes) -> dict[str, Any]:
         return {"diagnosis": diagnosis, "measured": measured}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {"ended": "unreadable"}
-
-
-def _end_with_parent() -> None:
-    """Have Linux end this process if the parent is killed; elsewhere it would run on."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _write(fd: int, content: dict[str, Any]) -> None:
@@ -300,16 +294,14 @@ def _kill(pid: int) -> resource.struct_rusage | None:
     for stop in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             stop(pid, signal.SIGKILL)
+    usage = None
     with contextlib.suppress(ChildProcessError):
-        return os.wait4(pid, 0)[2]
-    return None
-
-
-def end_of_process(exit_code: int) -> dict[str, Any]:
-    """The answer about a process that ended without a verdict."""
-    if exit_code == -signal.SIGXCPU:
-        return {"ended": "took too long"}
-    return {"ended": "without a verdict", "exit_code": exit_code}
+        usage = os.wait4(pid, 0)[2]
+    # Those of its session, which this process has inherited.
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-pid, 0)
+    return usage
 
 
 def cpu_seconds(usage: resource.struct_rusage | None) -> float | None:
@@ -319,6 +311,8 @@ def cpu_seconds(usage: resource.struct_rusage | None) -> float | None:
 
 def main() -> None:
     """Serve checks on the processor: ``python -m kit.judge.server CATALOGUE DEVICES``."""
+    protect_memory()
+    inherit_orphans()
     answers_fd = os.dup(1)
     os.dup2(2, 1)
     prepare_environment("cpu", int(sys.argv[2]))

@@ -41,6 +41,8 @@ class Submission:
             raise not_python(self._shown, error, Path(error.filename or self.file).name) from None
         except SystemExit as error:
             raise self._ended(error, "when it is imported") from None
+        except Failed:
+            raise
         except BaseException as error:
             line, text = self.their_line(error)
             cause = f"{self._shown} does not import: {described(error)}."

@@ -8,7 +8,7 @@ from exercise_folder import reference_source, source_of
 from kit.checks.diagnosis import Diagnosis
 from kit.course.catalogue import catalogue
 from kit.judge.runner import Runner
-from kit.runtime.platform import cache_folder
+from kit.runtime.compiled_programs import cache_folder
 
 
 def diagnosis_of(folder: Path, exercise: str, name: str, source: str) -> Diagnosis | None:

@@ -1,0 +1,141 @@
+"""The two processes of a check: one runs the solution, the other judges what it sends.
+
+The process that judges waits for the other one, which it has forked. A solution holds the write end
+of one pipe, and no other descriptor of the kit. On Linux the kernel lets it read neither memory nor
+descriptors of the process that judges, or of the warm parent: that takes privileges which the
+process of a solution gives up, also if the superuser has started it.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import struct
+import sys
+import time
+from typing import Any
+
+from kit.judge import check_process
+from kit.judge.channel import MESSAGE_LIMIT
+from kit.runtime.cpu_limit import limit_cpu
+
+#: Seconds between two looks whether the process of a solution has ended without a message.
+_LOOK = 0.02
+#: A message follows its number of bytes.
+_LENGTH = struct.Struct("<Q")
+#: Options of prctl(2).
+_PDEATHSIG, _DUMPABLE, _CAPBSET_DROP, _CHILD_SUBREAPER = 1, 4, 24, 36
+_CAPABILITY_VERSION, _CAPABILITIES = 0x20080522, 64
+#: The only descriptor of the kit in the process of a solution.
+_SENDER = 3
+
+
+def run_apart(source: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Observe a solution in a new process, and judge it in this one.
+
+    Returns what :func:`kit.judge.check_process.judge` does, and ``seconds``; or ``ended`` and what
+    belongs to it, if the process of the solution ended without a message.
+    """
+    started = time.perf_counter()
+    arguments = (request["exercise"], request["check"])
+    receiver, sender = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _observe(source, request, sender)
+    os.close(sender)
+    protect_memory()
+    message = _receive(receiver, pid)
+    if message is None:
+        return end_of_process(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    # It has nothing more to say, and would only take time from this one.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    limit_cpu(request["limit"])
+    verdict = check_process.judge(source, *arguments, message)
+    return verdict | {"seconds": round(time.perf_counter() - started, 3)}
+
+
+def end_of_process(exit_code: int) -> dict[str, Any]:
+    """The answer about a process that ended without a verdict."""
+    if exit_code == -signal.SIGXCPU:
+        return {"ended": "took too long"}
+    return {"ended": "without a verdict", "exit_code": exit_code}
+
+
+def protect_memory(protected: bool = True) -> None:
+    """Let no other process of this user read or write this one's memory and descriptors (Linux)."""
+    _prctl(_DUMPABLE, int(not protected))
+
+
+def inherit_orphans() -> None:
+    """Become the parent of processes whose parent ends, to know when they have ended (Linux)."""
+    _prctl(_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent() -> None:
+    """Have Linux end this process if the parent is killed; elsewhere it would run on."""
+    _prctl(_PDEATHSIG, signal.SIGKILL)
+
+
+def give_up_privileges() -> None:
+    """Keep what an ordinary user may do, in this process and in those that it starts (Linux)."""
+    for capability in range(_CAPABILITIES):
+        _prctl(_CAPBSET_DROP, capability)
+    if sys.platform == "linux":
+        header, none = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
+        ctypes.CDLL(None).capset(header, none)
+
+
+def _prctl(option: int, argument: int) -> None:
+    """Call prctl(2), which Linux has."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)
+
+
+def _observe(source: str, request: dict[str, Any], sender: int) -> None:
+    """Never returns."""
+    try:
+        end_with_parent()
+        os.dup2(sender, _SENDER)
+        os.closerange(_SENDER + 1, os.sysconf("SC_OPEN_MAX"))
+        give_up_privileges()
+        # Python looks at its own descriptors before it starts a process.
+        protect_memory(False)
+        limit_cpu(request["limit"])
+        message = check_process.observe(source, request["impl"], request["exercise"], request["check"])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        content = memoryview(_LENGTH.pack(len(message)) + message)
+        while content:
+            content = content[os.write(_SENDER, content) :]
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(70)
+    os._exit(0)
+
+
+def _receive(receiver: int, pid: int) -> bytes | None:
+    """The message of a process; None if it ends without one.
+
+    A process that the solution has started may hold the pipe open.
+    """
+    received, ended = bytearray(), False
+    while True:
+        readable, _, _ = select.select([receiver], [], [], _LOOK)
+        data = os.read(receiver, 1 << 20) if readable else b""
+        received += data
+        if len(received) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(received)
+            if length > MESSAGE_LIMIT:
+                return b""  # which is no message
+            if len(received) >= _LENGTH.size + length:
+                return bytes(received[_LENGTH.size : _LENGTH.size + length])
+        if not data and (ended or readable):
+            return None
+        # What it has written may still be in the pipe.
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
