@@ -78,7 +78,7 @@ def _mean_log_likelihood(
 ) -> float:
     """The part's ``mean_log_likelihood`` of all texts, from a few at a time."""
     total = tokens = 0.0
-    at_once = TEXTS_AT_ONCE * _batch_axis_size()
+    at_once = TEXTS_AT_ONCE * batch_axis_size()
     for start in range(0, len(texts), at_once):
         chunk = list(texts[start : start + at_once])
         number = float(np.sum(model.preprocessor(chunk)[2]))
@@ -100,7 +100,7 @@ def complete_all(model: keras_hub.models.CausalLM, prompts: Sequence[str], max_l
     One program is compiled, for the batch's shape. Raises UserError for a token that the tokenizer
     does not have.
     """
-    axis = _batch_axis_size()
+    axis = batch_axis_size()
     fillers = [prompts[0]] * (-len(prompts) % axis)
     sampler, function = model.sampler, model.generate_function
     model.sampler, model.generate_function = keras_hub.samplers.GreedySampler(), None
@@ -112,7 +112,7 @@ def complete_all(model: keras_hub.models.CausalLM, prompts: Sequence[str], max_l
     return list(texts[: len(prompts)])
 
 
-def _batch_axis_size() -> int:
+def batch_axis_size() -> int:
     """Size of the axis "batch" of the current mesh, which must divide the size of a batch."""
     distribution = keras.distribution.distribution()
     mesh = distribution.device_mesh if distribution else None
