@@ -2,39 +2,27 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kit.errors import unknown_name
-from kit.evidence.style_verdict import StyleVerdict
-from kit.report.held_out_curve import held_out_curve
+from kit.report.completions import folded, judged_prompts, own_completions
 from kit.report.loss_curve import loss_curve
 from kit.report.page import render_page, write_page
 from kit.report.replicated_variables import ReplicatedKind, replicated_kinds
 from kit.report.sharded_variables import EMBEDDINGS, ITEM_SIZES, sharded_variables
 from kit.report.sharding_picture import draw
+from kit.report.training_tables import training_evidence
 from kit.run.finished import open_finished_run
 from kit.run.generations import Generations, read_generations
 from kit.run.metrics import METRICS_FILE, StepRecord, read_metrics
 from kit.run.result import RuleCount, RunResult, Spec, axes_of, mesh_axes
-from kit.run.training_evidence import TrainingEvidence
 
 REPORT_FILE = "report.html"
 #: How many kinds of replicated variables are shown, the largest first.
 REPLICATED_KINDS = 8
-#: What rounding in float32 changes of a loss at most, relative to it, on a CPU. The largest
-#: difference of right solutions is 6.1e-7 (benchmarks/training_seeds.py).
-ROUNDING = 1e-5
-#: What each collective does.
-COLLECTIVE_WORDS = {
-    "all-reduce": "adds up partial results; each device gets the sum",
-    "all-gather": "each device gets the slices of all devices",
-    "reduce-scatter": "adds up partial results; each device gets a slice of the sum",
-    "all-to-all": "each device sends another slice to each device",
-    "collective-permute": "each device sends its value to another one",
-}
 #: A kind of replicated variables is marked from this share of the model's bytes on.
 REPLICATED_SHARE = 0.01
 
@@ -107,44 +95,6 @@ def loss_and_sharding(result: RunResult, steps: tuple[StepRecord, ...]) -> dict[
     }
 
 
-def training_evidence(result: RunResult, steps: Sequence[StepRecord]) -> dict[str, Any]:
-    """What ``twin_table.html``, ``collectives_table.html`` and ``held_out_chart.html`` show."""
-    evidence = result.training_evidence or TrainingEvidence(without_twin="An older version of the kit made it.")
-    return {
-        "program": evidence.program,
-        "memory": evidence.memory,
-        "twin": _twin_table(evidence, result, steps),
-        "without_twin": evidence.without_twin,
-        "held_out": held_out_curve(evidence.held_out),
-        "held_out_texts": evidence.held_out_texts,
-        "collective_words": COLLECTIVE_WORDS,
-    }
-
-
-@dataclass(frozen=True)
-class TwinRow:
-    """A step of the run and of the unsharded twin."""
-
-    step: int
-    loss: float
-    twin: float
-    #: Relative.
-    difference: float
-    stands_out: bool
-
-
-@dataclass(frozen=True)
-class TwinTable:
-    """The first losses of a run beside those of its unsharded twin."""
-
-    rows: tuple[TwinRow, ...]
-    #: The largest difference that rounding explains; None if the platform or the dtype may round
-    #: more.
-    rounding: float | None
-    #: That the twin took.
-    seconds: float
-
-
 @dataclass(frozen=True)
 class ModelBytes:
     """Bytes of the model, each variable counted once."""
@@ -194,82 +144,11 @@ class ReplicatedRow:
     stands_out: bool
 
 
-@dataclass(frozen=True)
-class JudgedText:
-    """What follows a prompt, and the style classifier's verdict on it."""
-
-    continuation: str
-    verdict: StyleVerdict
-
-
-@dataclass(frozen=True)
-class JudgedPrompt:
-    """A prompt, and what the model wrote to it."""
-
-    prompt: str
-    before: JudgedText
-    after: JudgedText
-
-
-@dataclass(frozen=True)
-class FoldedCompletions:
-    """Prompts, with their numbers from 1, to which the model wrote the same before and after."""
-
-    prompts: tuple[tuple[int, str], ...]
-    before: JudgedText
-    after: JudgedText
-
-
 def device_names(result: RunResult) -> tuple[str, ...]:
     """The devices in the mesh's order; numbered if the process knew only its own."""
     found = result.mesh_devices or tuple(result.nbytes_per_device)
     numbers = range(result.device_count)
     return found if len(found) == len(numbers) else tuple(f"device {number}" for number in numbers)
-
-
-def judged_prompts(generations: Generations) -> list[JudgedPrompt]:
-    """The prompts with what follows each, before and after."""
-    rows = zip(generations.prompts, generations.before, generations.after, strict=True)
-    return [
-        JudgedPrompt(prompt, *(JudgedText(each.text[len(prompt) :], each) for each in (before, after)))
-        for prompt, before, after in rows
-    ]
-
-
-def folded(prompts: Sequence[JudgedPrompt]) -> list[FoldedCompletions]:
-    """The prompts by what the model wrote to them, in the order of the first of each."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for number, row in enumerate(prompts):
-        groups.setdefault((row.before.continuation, row.after.continuation), []).append(number)
-    return [
-        FoldedCompletions(
-            tuple((number + 1, prompts[number].prompt) for number in numbers),
-            prompts[numbers[0]].before,
-            prompts[numbers[0]].after,
-        )
-        for numbers in groups.values()
-    ]
-
-
-def own_completions(result: RunResult) -> tuple[str, str]:
-    """What follows the run's own prompt, before and after."""
-    own = result.generations
-    return own.before[len(own.prompt) :], own.after[len(own.prompt) :]
-
-
-def _twin_table(evidence: TrainingEvidence, result: RunResult, steps: Sequence[StepRecord]) -> TwinTable | None:
-    twin = evidence.twin
-    if twin is None:
-        return None
-    is_exact = result.devices.platform == "cpu" and result.settings.dtype == "float32"
-    rounding = ROUNDING if is_exact else None
-    rows = []
-    for record, loss in zip(steps, twin.losses, strict=False):
-        difference = abs(record.loss - loss) / (abs(loss) or 1.0)
-        # A comparison with NaN is false.
-        stands_out = rounding is not None and not difference <= rounding
-        rows.append(TwinRow(record.step, record.loss, loss, difference, stands_out))
-    return TwinTable(tuple(rows), rounding, twin.seconds)
 
 
 def _model_bytes(result: RunResult) -> ModelBytes:
@@ -324,6 +203,8 @@ FILTERS: dict[str, Callable[[Any], str]] = {
     "spec": _as_spec,
     "nats": lambda value: f"{value:.4f}",
     "gain": lambda value: f"{value:+.4f}",
+    # 1e-5, not 1e-05.
+    "limit": lambda value: re.sub("e-0*", "e-", f"{value:.0e}"),
     "within": lambda path: path.partition("/")[2] if path.startswith("decoder_block_") else path,
 }
 
