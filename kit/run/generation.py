@@ -2,7 +2,9 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import jax
 import keras
 import keras_hub
 import numpy as np
@@ -14,6 +16,7 @@ from kit.evidence.style import StyleClassifier
 from kit.formatting import format_count
 from kit.narrator import Narrator
 from kit.parts.protocols import GenerationPart
+from kit.run.compilation import compilation_shown
 from kit.run.evidence_size import EvidenceSize
 from kit.run.result import LogLikelihoods
 from kit.run.style_evidence import StyleEvidence
@@ -41,10 +44,10 @@ def measure_style(
     ``max_length`` counts the tokens of a completion, the prompt's included.
     """
     prompts = size.of_prompts(list_prompts())
-    with narrator.working("completing the prompt of the run") as work:
+    with narrator.working("completing the prompt of the run") as work, compilation_shown(work):
         own = complete(model, part, own_prompt, max_length)
-        work.begin(f"completing {len(prompts)} prompts at once")
-        completions = complete_all(model, prompts, max_length)
+    with narrator.working(f"completing {len(prompts)} prompts at once") as work, compilation_shown(work):
+        completions = complete_all(model, prompts, max_length, lambda done, tokens: work.count(done, tokens, "token"))
     if own_prompt in prompts:
         completions[prompts.index(own_prompt)] = own
     verdicts = tuple(classify(text[len(prompt) :]) for text, prompt in zip(completions, prompts, strict=True))
@@ -57,7 +60,7 @@ def _log_likelihoods(
     styles = {"reviews": held_out_reviews(number), "lists": lists_of_known_films(number, seed=0)}
     length, model.preprocessor.sequence_length = model.preprocessor.sequence_length, HELD_OUT_LENGTH
     try:
-        with narrator.working("scoring held-out texts") as work:
+        with narrator.working("scoring held-out texts") as work, compilation_shown(work):
 
             def report(done: int, style: str) -> None:
                 work.count(done + number * list(styles).index(style), len(styles) * number, style)
@@ -94,18 +97,51 @@ def complete(model: keras_hub.models.CausalLM, part: GenerationPart, prompt: str
         return part.complete(model, prompt, max_length)
 
 
-def complete_all(model: keras_hub.models.CausalLM, prompts: Sequence[str], max_length: int) -> list[str]:
+class CountingSampler(keras_hub.samplers.GreedySampler):
+    """Chooses the most probable token, and reports how many tokens each text of the batch has got.
+
+    The program calls back for each token, from one of its devices.
+    """
+
+    def __init__(self, tokens: int, report: Callable[[int, int], None]) -> None:
+        """``report`` gets the number of tokens so far, and ``tokens``, which is the most."""
+        super().__init__()
+        self._tokens, self._report, self.done = tokens, report, 0
+
+    def __call__(self, next: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """KerasHub's loop, in which each token is counted."""
+
+        def counted(*state: Any) -> Any:
+            jax.debug.callback(self._count)
+            return next(*state)
+
+        return super().__call__(counted, *arguments, **options)
+
+    def _count(self) -> None:
+        self.done = min(self.done + 1, self._tokens)
+        self._report(self.done, self._tokens)
+
+
+def complete_all(
+    model: keras_hub.models.CausalLM,
+    prompts: Sequence[str],
+    max_length: int,
+    report: Callable[[int, int], None] = lambda done, tokens: None,
+) -> list[str]:
     """The most probable completion of each prompt, token by token, all in one batch.
 
-    One program is compiled, for the batch's shape. Raises UserError for a token that the tokenizer
-    does not have.
+    One program is compiled, for the batch's shape. ``report`` is called with the number of tokens
+    that each text has got after the shortest prompt, and the most that they can get. Raises
+    UserError for a token that the tokenizer does not have.
     """
     axis = batch_axis_size()
     fillers = [prompts[0]] * (-len(prompts) % axis)
     sampler, function = model.sampler, model.generate_function
-    model.sampler, model.generate_function = keras_hub.samplers.GreedySampler(), None
     try:
         with _unknown_tokens(model):
+            prepared = model.preprocessor.generate_preprocess(list(prompts), sequence_length=max_length)
+            shortest = int(np.asarray(prepared["padding_mask"]).sum(axis=-1).min())
+            model.sampler, model.generate_function = CountingSampler(max_length - shortest, report), None
             texts = model.generate([*prompts, *fillers], max_length=max_length)
     finally:
         model.sampler, model.generate_function = sampler, function

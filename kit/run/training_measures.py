@@ -11,6 +11,7 @@ from kit.evidence import unsharded_twin
 from kit.evidence.loaded_programs import LoadedProgram, programs_compiled
 from kit.evidence.program import collectives
 from kit.formatting import format_bytes
+from kit.run.compilation import compilation_shown
 from kit.run.held_out import HeldOutScores
 from kit.run.metrics import NO_PROGRESS
 from kit.run.state import RunState
@@ -29,7 +30,7 @@ class TrainingMeasures:
         if state.evidence_size.texts_along and not state.runtime.processes.is_distributed:
             self.held_out = HeldOutScores(state.model, state.evidence_size.texts_along, steps, progress.held_out)
             if not progress.records:
-                with state.narrator.working("scoring held-out reviews"):
+                with state.narrator.working("scoring held-out reviews") as work, compilation_shown(work):
                     self.held_out.score(0)
         self._program: StepProgram | None = None
         self._memory: MeasuredMemory | None = None
@@ -97,7 +98,7 @@ def _train_twin(state: RunState, earlier: TwinLosses | None, is_resumed: bool) -
     if not _fits_on_one_device(state):
         return None, "The model does not fit on one device with what its training needs."
     settings, started = state.options.settings, time.perf_counter()
-    with state.narrator.working("training the unsharded twin on one device") as work:
+    with state.narrator.working("training the unsharded twin on one device") as work, compilation_shown(work):
         try:
             trajectory = unsharded_twin.train(
                 state.model,
