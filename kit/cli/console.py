@@ -34,6 +34,8 @@ SECONDS_BETWEEN_LINES = 5.0
 SECONDS_UNTIL_REPLACED = 1.0
 #: Columns where there is no terminal, neither for the output nor for messages.
 WIDTH_WITHOUT_TERMINAL = 118
+#: Before the rest of a line that was wrapped.
+WRAPPED_INDENT = " " * 6
 #: Columns of a bar, at least.
 LEAST_BAR = 8
 #: Characters of a path that is shortened, at least, and what no path has.
@@ -70,8 +72,16 @@ def wrap(text: str, width: int, indent: str = "") -> list[str]:
 
 
 def print_line(text: str, file: TextIO | None = None) -> None:
-    """Print a line above the one about what is being done, into which click would write."""
-    print(text, file=file or sys.stdout, flush=True)
+    """Print a line above the one about what is being done, into which click would write.
+
+    A terminal gets it wrapped at spaces, so that names and codes stay whole; a pipe gets it whole.
+    """
+    file = file or sys.stdout
+    lines = text.split("\n")
+    if file.isatty():
+        width = make_console(file).width
+        lines = [part for line in lines for part in wrap(line, width, WRAPPED_INDENT) or [""]]
+    print("\n".join(lines), file=file, flush=True)
 
 
 def plain_table() -> Table:

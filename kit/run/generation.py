@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
 import keras
 import keras_hub
 import numpy as np
@@ -24,6 +23,8 @@ from kit.run.style_evidence import StyleEvidence
 #: Tokens that held-out texts are cut to, whatever the run's sequence length: so runs can be
 #: compared.
 HELD_OUT_LENGTH = 128
+#: Tokens that each text of a batch gets between two reports of the progress.
+TOKENS_AT_ONCE = 8
 #: Held-out texts for each row of the mesh that are scored between two reports of the progress.
 TEXTS_AT_ONCE = 8
 
@@ -97,29 +98,40 @@ def complete(model: keras_hub.models.CausalLM, part: GenerationPart, prompt: str
         return part.complete(model, prompt, max_length)
 
 
-class CountingSampler(keras_hub.samplers.GreedySampler):
-    """Chooses the most probable token, and reports how many tokens each text of the batch has got.
+class FewTokensSampler(keras_hub.samplers.GreedySampler):
+    """Chooses the most probable token, at most ``TOKENS_AT_ONCE`` times in one call."""
 
-    The program calls back for each token, from one of its devices.
+    def run_loop(self, cond: Any, body: Any, maximum_iterations: Any = None, **options: Any) -> Any:
+        """KerasHub's loop, which ends earlier."""
+        fewer = keras.ops.minimum(maximum_iterations, TOKENS_AT_ONCE)
+        return super().run_loop(cond, body, maximum_iterations=fewer, **options)
+
+
+def _in_parts(generate: Callable[..., Any], report: Callable[[int, int], None]) -> Callable[..., Any]:
+    """A function like ``generate``, which calls it for a few tokens of each text at a time.
+
+    So what is done can be counted, and the program is compiled and cached like any other; a program
+    that calls back would not be cached. Each call computes the cache of keys and values again.
     """
 
-    def __init__(self, tokens: int, report: Callable[[int, int], None]) -> None:
-        """``report`` gets the number of tokens so far, and ``tokens``, which is the most."""
-        super().__init__()
-        self._tokens, self._report, self.done = tokens, report, 0
+    def generate_in_parts(inputs: dict[str, Any], stop_token_ids: Sequence[int] | None = None) -> dict[str, Any]:
+        tokens, given = np.asarray(inputs["token_ids"]), np.asarray(inputs["padding_mask"])
+        is_given, positions = given.astype(bool), np.arange(tokens.shape[1])
+        first = done = int(is_given.sum(axis=-1).min())
+        ends = np.zeros_like(is_given)
+        while done < len(positions) and not ends.any(axis=-1).all():
+            mask = (is_given | (positions < done)).astype(given.dtype)
+            tokens = np.asarray(
+                generate({**inputs, "token_ids": tokens, "padding_mask": mask}, stop_token_ids)["token_ids"]
+            )
+            done = min(done + TOKENS_AT_ONCE, len(positions))
+            if stop_token_ids is not None:
+                ends = np.isin(tokens, stop_token_ids) & ~is_given & (positions < done)
+            report(done - first, len(positions) - first)
+        # As KerasHub does: what follows the first end is padding.
+        return {"token_ids": tokens, "padding_mask": np.cumsum(ends, axis=-1) - ends == 0}
 
-    def __call__(self, next: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """KerasHub's loop, in which each token is counted."""
-
-        def counted(*state: Any) -> Any:
-            jax.debug.callback(self._count)
-            return next(*state)
-
-        return super().__call__(counted, *arguments, **options)
-
-    def _count(self) -> None:
-        self.done = min(self.done + 1, self._tokens)
-        self._report(self.done, self._tokens)
+    return generate_in_parts
 
 
 def complete_all(
@@ -139,9 +151,8 @@ def complete_all(
     sampler, function = model.sampler, model.generate_function
     try:
         with _unknown_tokens(model):
-            prepared = model.preprocessor.generate_preprocess(list(prompts), sequence_length=max_length)
-            shortest = int(np.asarray(prepared["padding_mask"]).sum(axis=-1).min())
-            model.sampler, model.generate_function = CountingSampler(max_length - shortest, report), None
+            model.sampler, model.generate_function = FewTokensSampler(), None
+            model.generate_function = _in_parts(model.make_generate_function(), report)
             texts = model.generate([*prompts, *fillers], max_length=max_length)
     finally:
         model.sampler, model.generate_function = sampler, function
