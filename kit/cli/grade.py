@@ -113,8 +113,8 @@ def _show(grades: "ClassGrades") -> None:
     beside = [f"{line}  {lesson}" for line, lesson in zip(lines, lessons, strict=True)]
     if width is not None and max(map(len, beside)) > width:
         # The command stays whole, so that it can be copied.
-        below = [f"{line.rstrip()}\n    {lesson}" for line, lesson in zip(lines[1:], lessons[1:], strict=True)]
-        beside = [lines[0], *below]
+        below = zip(lines[1:], lessons[1:], strict=True)
+        beside = [lines[0], *(f"{line.rstrip()}\n    {lesson}".rstrip() for line, lesson in below)]
     click.echo("\n" + "\n".join(beside))
 
 
