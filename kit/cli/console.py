@@ -119,7 +119,7 @@ class _WorkLine:
         left, right = describe(work), f" {seconds_of(work)}"
         bar = None
         if work.total:
-            right = f" {work.done:,} of {work.total:,}" + right
+            right = f" {counted(work)}" + right
         free = width - 6 - len(right)
         if work.total and (bar_width := free - len(left) - 1) >= LEAST_BAR:
             bar = ProgressBar(work.total, work.done, width=bar_width)
@@ -139,6 +139,11 @@ def describe(work: Work) -> str:
     return f"{work.what}: {detail}" if detail else work.what
 
 
+def counted(work: Work) -> str:
+    """How much is done, of how much."""
+    return f"{work.as_text(work.done)} of {work.as_text(work.total)}"
+
+
 def seconds_of(work: Work) -> str:
     """How long it has taken so far."""
     seconds = time.perf_counter() - work.started
@@ -147,7 +152,7 @@ def seconds_of(work: Work) -> str:
 
 def _in_one_line(work: Work) -> str:
     """What is done, count and seconds, as plain text."""
-    count = f" {work.done:,} of {work.total:,}" if work.total else ""
+    count = f" {counted(work)}" if work.total else ""
     return f"    {describe(work)}{count} … {seconds_of(work)}"
 
 

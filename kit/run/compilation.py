@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import jax.monitoring
 
@@ -23,7 +22,7 @@ def compilation_shown(work: Work) -> Iterator[None]:
     """
     since: float | None = None
 
-    def heard(event: str, duration: float, **_: Any) -> None:
+    def heard(event: str, duration_secs: float, **kwargs: str | int) -> None:
         nonlocal since
         if event == _LOWERED:
             since = time.perf_counter()
