@@ -21,6 +21,8 @@ from kit.files import is_disk_error
 #: Why a data set could not be read; ``kit.data.tfds`` has a sentence for each.
 Fault = Literal["package", "unknown", "network", "status", "checksum", "disk", "content", "other"]
 
+#: What TFDS counts, in words.
+_TITLES = {"Dl Completed": "files", "Dl Size": "MiB", "Extraction completed": "extracted files"}
 #: Begins a line with the progress: what, done, and the total or null.
 PROGRESS = "\0"
 
@@ -119,7 +121,8 @@ def _bar_class(output: TextIO) -> type:
 
         def display(self, *_: Any, **__: Any) -> None:
             """Print the count in place of a bar."""
-            what = f"{self.desc.strip().removesuffix(':')}, {self.unit.strip()}"
+            title = self.desc.strip(" .:")
+            what = _TITLES.get(title, title[:1].lower() + title[1:])
             print(PROGRESS + json.dumps([what, self.n, self.total]), file=output, flush=True)
 
     return Bar

@@ -40,8 +40,8 @@ def load_tfds(name: str, folder: str | None) -> list[tuple[str, int]]:
         command = [sys.executable, "-m", "kit.data.read_tfds", name, str(output), *([folder] if folder else [])]
         # A file, since a full pipe would stop a process that logs.
         with tempfile.TemporaryFile("w+", errors="replace") as log:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, errors="replace")
-            _show_progress(name, process)
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, errors="replace") as process:
+                _show_progress(name, process)
             log.seek(0)
             if output.is_file():
                 answer = json.loads(output.read_text(encoding="utf-8"))
