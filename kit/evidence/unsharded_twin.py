@@ -72,9 +72,9 @@ def train(
     """Train a copy of the model's trainable variables on one device; the model is not changed.
 
     Biases and scales do not decay. The model may be under any distribution. There is one batch of
-    texts per step, and ``report`` gets the number of steps that are done. Shorter batches are filled
-    up with texts that have no weight, so that one program does for all; so a model with batches of
-    different lengths must have no dropout.
+    texts per step, and ``report`` gets the number of steps that are done. Shorter batches are
+    filled up with texts that have no weight, so that one program does for all; so a model with
+    batches of different lengths must have no dropout.
     """
     paths = [variable.path for variable in model.trainable_variables]
     decays = [weight_decay * (path.rpartition("/")[2] not in WITHOUT_DECAY) for path in paths]

@@ -70,7 +70,7 @@ def described(evidence: TrainingEvidence, losses: Sequence[float]) -> list[str]:
             f"from those of the unsharded twin, which took the same steps on one device in {twin.seconds:.1f} s"
         )
     if program := evidence.program:
-        sent = ", ".join(f"{one.count} {one.kind} of {format_bytes(one.nbytes)}" for one in program.collectives)
+        sent = ", ".join(f"{one.count} {one.kind} with {format_bytes(one.nbytes)}" for one in program.collectives)
         sentences.append(
             f"compiled step, per device: {format_bytes(program.arguments)} of variables, optimizer state and batch, "
             f"{format_bytes(program.temporaries)} of temporaries; collectives: {sent or 'none'}"
@@ -78,8 +78,9 @@ def described(evidence: TrainingEvidence, losses: Sequence[float]) -> list[str]:
     if evidence.held_out:
         first, last = evidence.held_out[0], evidence.held_out[-1]
         sentences.append(
-            f"held-out reviews, {len(evidence.held_out)} times along the training: {first.log_likelihood:.4f} after "
-            f"{first.step} steps, {last.log_likelihood:.4f} nats per token after {last.step}"
+            f"log-likelihood of {evidence.held_out_texts} held-out reviews: {first.log_likelihood:.4f} nats per token "
+            f"after step {first.step}, {last.log_likelihood:.4f} after step {last.step}; the report has "
+            f"{len(evidence.held_out)} points"
         )
     return sentences
 
@@ -115,7 +116,7 @@ def _train_twin(state: RunState, earlier: TwinLosses | None, is_resumed: bool) -
 
 
 def _fits_on_one_device(state: RunState) -> bool:
-    """Whether there is room for the variables, a copy of them, gradients and moments."""
+    """Whether there is space for the variables, a copy of them, gradients and moments."""
 
     def nbytes(variables: Sequence[jax.Array]) -> int:
         return sum(variable.nbytes for variable in variables)

@@ -93,7 +93,7 @@ def test_the_measures_of_a_training_that_is_resumed(tmp_path: Path) -> None:
     assert evidence.memory is None
     sentences = " ".join(described(evidence, losses))
     assert "the first 5 losses differ by at most" in sentences
-    assert "all-reduce of" in sentences
+    assert "all-reduce with" in sentences
 
     # As after a kill in step 4 or later.
     _, checkpoint = folder.checkpoints()
