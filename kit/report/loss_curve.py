@@ -128,7 +128,7 @@ def steps_to_label(first: int, last: int) -> list[int]:
     """The first step, round numbers, and the last step, far enough apart to be readable."""
     gap = (last - first) / 6
     between = [round(number) for number in nice_numbers(first, last) if number == round(number)]
-    return sorted({first, *(number for number in between if first + gap <= number <= last - gap), last})
+    return sorted({first, *(number for number in between if first + gap < number <= last - gap), last})
 
 
 def svg_path(points: Sequence[tuple[float, float]]) -> str:

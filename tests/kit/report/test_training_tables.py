@@ -5,30 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_run import made_result, made_run
+from made_run import EVIDENCE, SCORES, made_result, made_run
 
 from kit.report.held_out_curve import held_out_curve
 from kit.report.run_report import write_report
 from kit.run.result import Devices
-from kit.run.training_evidence import (
-    CollectiveSum,
-    HeldOutScore,
-    MeasuredMemory,
-    StepProgram,
-    TrainingEvidence,
-    TwinLosses,
-)
-
-SCORES = (HeldOutScore(0, -3.97), HeldOutScore(20, -3.96), HeldOutScore(40, -3.93))
-#: The run's first losses are 4.00 and 3.98.
-EVIDENCE = TrainingEvidence(
-    program=StepProgram((CollectiveSum("all-reduce", 20, 14_000_000), CollectiveSum("all-gather", 2, 500)), 700, 8, 90),
-    memory=MeasuredMemory(before=5_000, peak_before=9_000, peak=12_000),
-    twin=TwinLosses((4.0, 3.980002), 2.5),
-    held_out=SCORES,
-    held_out_texts=16,
-    held_out_seconds=3.0,
-)
+from kit.run.training_evidence import HeldOutScore, MeasuredMemory, StepProgram, TrainingEvidence, TwinLosses
 
 
 def text_of(folder: Path, **changes: object) -> str:
