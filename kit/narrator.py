@@ -17,6 +17,8 @@ class Work:
     done: int = 0
     #: 0 if nothing can be counted.
     total: int = 0
+    #: Writes a number of what is counted.
+    as_text: Callable[[int], str] = "{:,}".format
     started: float = field(default_factory=time.perf_counter)
 
     def now(self, detail: str) -> None:

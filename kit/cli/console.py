@@ -34,6 +34,8 @@ SECONDS_BETWEEN_LINES = 5.0
 SECONDS_UNTIL_REPLACED = 1.0
 #: Columns where there is no terminal, neither for the output nor for messages.
 WIDTH_WITHOUT_TERMINAL = 118
+#: Before the rest of a line that was wrapped.
+WRAPPED_INDENT = " " * 6
 #: Columns of a bar, at least.
 LEAST_BAR = 8
 #: Characters of a path that is shortened, at least, and what no path has.
@@ -70,8 +72,16 @@ def wrap(text: str, width: int, indent: str = "") -> list[str]:
 
 
 def print_line(text: str, file: TextIO | None = None) -> None:
-    """Print a line above the one about what is being done, into which click would write."""
-    print(text, file=file or sys.stdout, flush=True)
+    """Print a line above the one about what is being done, into which click would write.
+
+    A terminal gets it wrapped at spaces, so that names and codes stay whole; a pipe gets it whole.
+    """
+    file = file or sys.stdout
+    lines = text.split("\n")
+    if file.isatty():
+        width = make_console(file).width
+        lines = [part for line in lines for part in wrap(line, width, WRAPPED_INDENT) or [""]]
+    print("\n".join(lines), file=file, flush=True)
 
 
 def plain_table() -> Table:
@@ -109,7 +119,7 @@ class _WorkLine:
         left, right = describe(work), f" {seconds_of(work)}"
         bar = None
         if work.total:
-            right = f" {work.done:,} of {work.total:,}" + right
+            right = f" {counted(work)}" + right
         free = width - 6 - len(right)
         if work.total and (bar_width := free - len(left) - 1) >= LEAST_BAR:
             bar = ProgressBar(work.total, work.done, width=bar_width)
@@ -129,6 +139,11 @@ def describe(work: Work) -> str:
     return f"{work.what}: {detail}" if detail else work.what
 
 
+def counted(work: Work) -> str:
+    """How much is done, of how much."""
+    return f"{work.as_text(work.done)} of {work.as_text(work.total)}"
+
+
 def seconds_of(work: Work) -> str:
     """How long it has taken so far."""
     seconds = time.perf_counter() - work.started
@@ -137,7 +152,7 @@ def seconds_of(work: Work) -> str:
 
 def _in_one_line(work: Work) -> str:
     """What is done, count and seconds, as plain text."""
-    count = f" {work.done:,} of {work.total:,}" if work.total else ""
+    count = f" {counted(work)}" if work.total else ""
     return f"    {describe(work)}{count} … {seconds_of(work)}"
 
 

@@ -151,6 +151,7 @@ def check(
     """
     import tempfile
 
+    from kit.cli.console import print_line
     from kit.course.catalogue import catalogue
     from kit.dev.proof import ProofOptions, prove
     from kit.judge.catalogue import not_checked
@@ -160,8 +161,8 @@ def check(
     with working("checking solutions") as work, tempfile.TemporaryDirectory(prefix="kit-check-") as folder:
         proof = prove(names, solutions, Path(folder), options, counted(work, lambda trial: trial.as_row()))
     for problem in proof.problems:
-        click.echo(f"problem: {problem}", err=True)
-    click.echo(proof.as_line())
+        print_line(f"problem: {problem}", sys.stderr)
+    print_line(proof.as_line())
     if left_out := not_checked(check for name in names for check in catalogue().checks_of(name)):
         click.echo(left_out)
     if proof.problems:
@@ -212,6 +213,7 @@ def mutate(exercises: tuple[str, ...], at_once: int) -> None:
     """
     import tempfile
 
+    from kit.cli.console import print_line
     from kit.course.catalogue import catalogue
     from kit.dev.mutants import try_mutants
 
@@ -219,8 +221,8 @@ def mutate(exercises: tuple[str, ...], at_once: int) -> None:
     with working("checking mutants") as work, tempfile.TemporaryDirectory(prefix="kit-mutate-") as folder:
         result = try_mutants(names, Path(folder), at_once, counted(work, lambda trial: trial.as_text()))
     for trial in result.survivors:
-        click.echo(f"survivor: {trial.mutant.exercise}:{trial.mutant.line}  {trial.mutant.key}")
-    click.echo(result.as_line())
+        print_line(f"survivor: {trial.mutant.exercise}:{trial.mutant.line}  {trial.mutant.key}")
+    print_line(result.as_line())
     if not result.enough_killed:
         raise click.exceptions.Exit(1)
 

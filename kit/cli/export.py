@@ -11,6 +11,7 @@ from kit.models.settings import WEIGHT_DTYPES
 from kit.narrator import Narrator, modules_so_far
 from kit.parts.implementation import find_parts
 from kit.run.finished import FinishedRun, open_exportable_run
+from kit.runtime.downloads import show_downloads
 from kit.runtime.processes import ADDRESSES, processes_of_environment
 
 
@@ -39,6 +40,7 @@ def command(
     from kit.cli.console import ConsoleNarrator
 
     narrator = ConsoleNarrator()
+    show_downloads(narrator)
     with narrator.working("reading the run"):
         _export(run, folder, dtype, mesh, platform, devices, narrator)
 

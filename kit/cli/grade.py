@@ -11,6 +11,8 @@ import click
 from kit.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kit.course.credit import Grading
     from kit.course.grading import ClassGrades, Grade, Learner
     from kit.narrator import Work
@@ -159,31 +161,48 @@ def _fail_under(percent: float, credits: "Credits") -> None:
 
 
 def _show(grades: "ClassGrades") -> None:
-    from rich.console import Console
-    from rich.text import Text
+    from kit.cli.console import make_console
 
-    from kit.cli.console import plain_table
-
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
-    table = plain_table()
-    for heading in ("learner", *grades.exercises):
-        table.add_column(heading)
-    for learner, of_learner in grades.grades.items():
-        cells = [
-            f"{grade.passed} of {grade.checks}" if grade.state in ("right", "wrong") else grade.state
-            for grade in of_learner.values()
-        ]
-        table.add_row(*map(Text, (learner, *cells)))
-    console.print()
-    console.print(table)
+    width = make_console().width if sys.stdout.isatty() else None
+    columns: list[list[str]] = [["learner", *grades.grades]]
+    for exercise in grades.exercises:
+        found = [of_learner[exercise] for of_learner in grades.grades.values()]
+        columns.append([exercise, *(_in_words(grade) for grade in found)])
+    for lines in _tables(columns, width):
+        click.echo("\n" + "\n".join(lines))
     counts = grades.counts()
     if not counts:
         return
-    table = plain_table()
-    for heading in ("learners", "exercise", "code", "lesson"):
-        table.add_column(heading, justify="right" if heading == "learners" else "left", overflow="fold")
-    for count in counts:
-        cells = [str(len(count.learners)), count.exercise, count.code, count.example.lesson(count.exercise)]
-        table.add_row(*map(Text, cells))
-    console.print()
-    console.print(table)
+    rows = [(str(len(count.learners)), count.exercise, count.code) for count in counts]
+    columns = [list(column) for column in zip(("learners", "exercise", "code"), *rows, strict=True)]
+    columns[0] = [cell.rjust(len("learners")) for cell in columns[0]]
+    lines = _table(columns)
+    lessons = ["lesson", *(count.example.lesson(count.exercise) for count in counts)]
+    beside = [f"{line}  {lesson}" for line, lesson in zip(lines, lessons, strict=True)]
+    if width is not None and max(map(len, beside)) > width:
+        # The command stays whole, so that it can be copied.
+        below = zip(lines[1:], lessons[1:], strict=True)
+        beside = [lines[0], *(f"{line.rstrip()}\n    {lesson}".rstrip() for line, lesson in below)]
+    click.echo("\n" + "\n".join(beside))
+
+
+def _in_words(grade: "Grade") -> str:
+    return f"{grade.passed} of {grade.checks}" if grade.state in ("right", "wrong") else grade.state
+
+
+def _table(columns: list[list[str]]) -> list[str]:
+    """The lines of a table of columns, the headings first."""
+    widths = [max(map(len, column)) for column in columns]
+    rows = zip(*columns, strict=True)
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+def _tables(columns: list[list[str]], width: int | None) -> "Iterator[list[str]]":
+    """Tables that each have the first column, and as many others as fit into the width."""
+    first, *others = columns
+    while others:
+        number = len(others)
+        while width is not None and number > 1 and len(_table([first, *others[:number]])[0]) > width:
+            number -= 1
+        yield _table([first, *others[:number]])
+        others = others[number:]

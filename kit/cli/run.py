@@ -17,6 +17,7 @@ import click
 from kit.errors import UserError
 from kit.narrator import Narrator, modules_so_far
 from kit.parts.implementation import REFERENCE, Parts, find_parts
+from kit.runtime.downloads import show_downloads
 from kit.runtime.interrupts import INTERRUPTS
 from kit.runtime.processes import Processes, keep_standard_output_for_python, processes_of_environment, watched
 
@@ -183,6 +184,7 @@ def _run(request: _Request, platform: str, resume: str | None, processes: Proces
 
     narrator = ConsoleNarrator() if processes.is_main else Narrator()
     INTERRUPTS.clean_up = narrator.stop_working
+    show_downloads(narrator)
     with narrator.working("reading options and reviews"):
         return _run_and_report(request, platform, resume, processes, narrator)
 

@@ -1,23 +1,30 @@
 """A program that writes the train split of a TFDS data set of (text, label) to a JSON file.
 
 If that fails, the file says why: ``{"fault": kind, "found": text}``. TensorFlow and TFDS log to
-standard error; standard output has only what the user should see while it downloads.
+standard error; standard output has only what the user should see while it downloads: lines, and
+between them the progress, as lines of JSON after :data:`PROGRESS`.
 """
 
 import contextlib
 import difflib
 import importlib
+import io
 import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from kit.files import is_disk_error
 
 #: Why a data set could not be read; ``kit.data.tfds`` has a sentence for each.
 Fault = Literal["package", "unknown", "network", "status", "checksum", "disk", "content", "other"]
+
+#: What TFDS counts, in words.
+_TITLES = {"Dl Completed": "files", "Dl Size": "MiB", "Extraction completed": "extracted files"}
+#: Begins a line with the progress: what, done, and the total or null.
+PROGRESS = "\0"
 
 #: Time limits for a connection, and between two bytes of an answer. TFDS itself sets none, and
 #: would try eleven times, which takes five minutes without a network.
@@ -49,8 +56,6 @@ def read(name: str, folder: str | None) -> list[tuple[str, int]]:
     builder = _find(tfds, name, folder)
     if not builder.is_prepared():
         print(f"kit: {name} is downloaded and prepared in {builder.data_dir}, which happens once", flush=True)
-    if not sys.stdout.isatty():
-        tfds.disable_progress_bar()
     with _progress_on_standard_output():
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(try_download_gcs=False, compute_stats="skip")
@@ -92,9 +97,35 @@ def _find(tfds: Any, name: str, folder: str | None) -> Any:
 
 @contextlib.contextmanager
 def _progress_on_standard_output() -> Iterator[None]:
-    """Show the progress bars, which go to standard error, and not what TFDS prints besides."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(sys.stdout), contextlib.redirect_stdout(nowhere):
-        yield
+    """Print the progress, in place of bars on standard error, and not what TFDS prints besides."""
+    import tqdm.auto
+
+    bar, output = tqdm.auto.tqdm, sys.stdout
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        tqdm.auto.tqdm = _bar_class(output)
+        try:
+            yield
+        finally:
+            tqdm.auto.tqdm = bar
+
+
+def _bar_class(output: TextIO) -> type:
+    """A class in place of tqdm that prints what it would draw as lines of JSON."""
+    import tqdm
+
+    class Bar(tqdm.tqdm):
+        """Draws nothing itself."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **{**options, "disable": False, "file": io.StringIO()})
+
+        def display(self, *_: Any, **__: Any) -> None:
+            """Print the count in place of a bar."""
+            title = self.desc.strip(" .:")
+            what = _TITLES.get(title, title[:1].lower() + title[1:])
+            print(PROGRESS + json.dumps([what, self.n, self.total]), file=output, flush=True)
+
+    return Bar
 
 
 def fault_of(error: BaseException) -> tuple[Fault, str]:

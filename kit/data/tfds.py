@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from kit.data.read_tfds import PROGRESS
 from kit.errors import UserError
 from kit.installation import install_command, program
+from kit.runtime.downloads import Download
 
 #: The kind of a fault that ``kit.data.read_tfds`` found -> the cause and the remedy.
 _SENTENCES = {
@@ -36,12 +38,15 @@ def load_tfds(name: str, folder: str | None) -> list[tuple[str, int]]:
     with tempfile.TemporaryDirectory() as temporary:
         output = Path(temporary) / "answer.json"
         command = [sys.executable, "-m", "kit.data.read_tfds", name, str(output), *([folder] if folder else [])]
-        # What the process prints is progress, which goes to the user's standard error.
-        finished = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
-        if output.is_file():
-            answer = json.loads(output.read_text(encoding="utf-8"))
-        else:
-            answer = {"fault": "other", "found": _how_it_ended(finished)}
+        # A file, since a full pipe would stop a process that logs.
+        with tempfile.TemporaryFile("w+", errors="replace") as log:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, errors="replace") as process:
+                _show_progress(name, process)
+            log.seek(0)
+            if output.is_file():
+                answer = json.loads(output.read_text(encoding="utf-8"))
+            else:
+                answer = {"fault": "other", "found": _how_it_ended(process.returncode, log.read())}
     if "fault" in answer:
         raise UserError(f"--data tfds:{name}: {_sentence(name, answer)}")
     return [(text, label) for text, label in answer["examples"]]
@@ -54,8 +59,27 @@ def _sentence(name: str, answer: dict[str, Any]) -> str:
     )
 
 
-def _how_it_ended(finished: subprocess.CompletedProcess) -> str:
-    if finished.returncode < 0:
-        return f"its process was ended by {signal.Signals(-finished.returncode).name}"
-    lines = [line.strip() for line in finished.stderr.splitlines() if line.strip()] or ["no reason given"]
+def _show_progress(name: str, process: subprocess.Popen) -> None:
+    """Show what the process prints until it ends: its progress, and lines for standard error."""
+    assert process.stdout is not None
+    download = None
+    try:
+        for line in process.stdout:
+            if not line.startswith(PROGRESS):
+                print(line, end="", file=sys.stderr, flush=True)
+                continue
+            what, done, total = json.loads(line.removeprefix(PROGRESS))
+            download = download or Download(name, in_bytes=False)
+            download.count(done, total, what)
+        process.wait()
+    finally:
+        if download:
+            download.close()
+        process.kill()
+
+
+def _how_it_ended(status: int, log: str) -> str:
+    if status < 0:
+        return f"its process was ended by {signal.Signals(-status).name}"
+    lines = [line.strip() for line in log.splitlines() if line.strip()] or ["no reason given"]
     return lines[-1][:300]

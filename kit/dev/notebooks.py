@@ -15,6 +15,7 @@ import jinja2
 import jupytext
 import nbformat
 
+from kit.course import predictions
 from kit.course.catalogue import catalogue
 from kit.course.lessons import lesson, sections
 from kit.judge.catalogue import Exercise
@@ -64,6 +65,8 @@ class Section:
     #: The lesson up to the questions, and after them.
     lesson: str
     more: str
+    #: What `kit predict` asks; empty if it asks nothing, and the lesson's own questions are shown.
+    measured: tuple[str, ...]
     questions: tuple[Question, ...]
     after_questions: str
     stub: str
@@ -160,11 +163,17 @@ def section_of(exercise: Exercise) -> Section:
         exercise.minutes,
         "\n\n".join(part.strip() for part in before),
         "\n\n".join(part.strip() for part in after),
+        tuple(map(_asked, predictions.questions(exercise.name))),
         questions,
         after_questions,
         catalogue().stub(exercise.name).rstrip(),
         SECTION_OF_REPORT.get(exercise.name, ""),
     )
+
+
+def _asked(question: predictions.Question) -> str:
+    """What `kit predict` asks, with the possible answers if they are no numbers."""
+    return question.asks + (f" Choose {' or '.join(question.choices)}." if question.choices else "")
 
 
 def _questions(text: str) -> tuple[tuple[Question, ...], str]:

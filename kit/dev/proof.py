@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kit.checks.codes import OWN_MODEL_CODES
+from kit.checks.codes import NO_VERDICT, OWN_MODEL_CODES
 from kit.checks.diagnosis import Diagnosis
 from kit.course.catalogue import catalogue
 from kit.course.lessons import REFERENCE_FOLDER, lesson
@@ -233,7 +233,7 @@ def _problems_of_lessons() -> Iterator[str]:
 def _problems_of_solutions(solutions: Sequence[Solution]) -> Iterator[str]:
     first_codes = {solution.codes[0] for solution in solutions}
     for code in catalogue().codes:
-        if code not in OWN_MODEL_CODES and code not in first_codes:
+        if code not in {*OWN_MODEL_CODES, *NO_VERDICT} and code not in first_codes:
             yield f"{code} has no wrong solution"
     for exercise in catalogue().names:
         rights = sum(solution.passes for solution in solutions if solution.exercise == exercise)

@@ -23,6 +23,7 @@ from kit.files import wait_for_lock
 from kit.formatting import format_bytes
 from kit.models import transformers_format
 from kit.models.transformers_format import INDEX, WEIGHTS
+from kit.runtime.downloads import bar_class
 
 SCHEME = "hf://"
 #: Time limits for a connection, and between two bytes of an answer.
@@ -114,9 +115,9 @@ def _newest_config(model: HubModel) -> Path:
 def download_model(name: str, report: Callable[[str], None]) -> Path:
     """Download the configuration, the tokenizer and the weights of a model at a commit.
 
-    ``report`` is called with a sentence about what is downloaded, if anything is; the client shows
-    a progress bar for each file on standard error. Another process that downloads the same model is
-    waited for.
+    ``report`` is called with a sentence about what is downloaded, if anything is; the progress of
+    each file is shown by ``kit.runtime.downloads``. Another process that downloads the same model
+    is waited for.
 
     Returns the folder in the client's cache; if it has all files, no network is needed. Raises
     UserError as :func:`find_config`, and if the disk has not enough space.
@@ -219,7 +220,7 @@ def _download_small(model: HubModel, path: str) -> Path:
         if not (_COMMIT.fullmatch(model.revision) and model.cached(path)):
             # Fails at once; hf_hub_download repeats it for minutes.
             get_hf_file_metadata(hf_hub_url(model.repo, path, revision=model.revision), timeout=CONNECT_SECONDS)
-        return Path(hf_hub_download(model.repo, path, revision=model.revision))
+        return Path(hf_hub_download(model.repo, path, revision=model.revision, tqdm_class=bar_class()))
 
 
 def _require_space(model: HubModel, left: int, cache: Path) -> None:
@@ -267,7 +268,7 @@ def _download_weights(model: HubModel, path: str, report: Callable[[str], None])
                 partial.replace(blob)
         try:
             # Links the file, or downloads it by Xet.
-            hf_hub_download(model.repo, path, revision=model.revision)
+            hf_hub_download(model.repo, path, revision=model.revision, tqdm_class=bar_class())
         except (RuntimeError, OSError) as error:
             if isinstance(error, OSError) and not type(error).__name__.startswith("Xet"):
                 raise
@@ -325,6 +326,7 @@ def _append(partial: Path, path: str, metadata: Any, headers: dict[str, str]) ->
                 headers=headers,
                 expected_size=metadata.size,
                 displayed_filename=path,
+                tqdm_class=bar_class(),
             )
         except OSError as error:
             if error.errno is not None or isinstance(error, HfHubHTTPError):

@@ -7,6 +7,7 @@ checking its hash.
 """
 
 import contextlib
+import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 from kit.errors import UserError
 from kit.files import wait_for_lock
 from kit.formatting import format_bytes
+from kit.runtime.downloads import bar_class
 from kit.runtime.platform import gpu_is_attached, tpu_is_attached
 
 #: Time limits for a connection, and between two bytes of an answer.
@@ -71,7 +73,7 @@ def download(name: str, handle: str, path: str, parameters: int | None = None) -
         return Path(cached)
     _require_credentials(name, parsed, parameters)
     partial = Path(Cache().get_path(parsed, path))
-    with _failures(name, parsed, path), _client_with_limits():
+    with _failures(name, parsed, path), _client_with_limits(path):
         fruitless = 0
         while True:
             had = _drop_last_byte(partial)
@@ -90,8 +92,8 @@ def download(name: str, handle: str, path: str, parameters: int | None = None) -
 def download_preset(name: str, handle: str, report: Callable[[str], None]) -> Path | None:
     """Download all files of a preset, or wait while another process does.
 
-    The client shows a progress bar for each file on standard error. ``report`` is called with a
-    sentence about what is downloaded, if anything is.
+    ``kit.runtime.downloads`` shows the progress of each file. ``report`` is called with a sentence
+    about what is downloaded, if anything is.
 
     Returns the folder with all files; None if they are not in the cache of Kaggle's client, because
     a notebook on Kaggle or Colab mounts them. Raises UserError as :func:`download`, and if the disk
@@ -212,11 +214,15 @@ class _RangeRefusedError(Exception):
 
 
 @contextlib.contextmanager
-def _client_with_limits() -> Iterator[None]:
-    """Give requests of Kaggle's client a time limit, and refuse ranges that were not requested."""
+def _client_with_limits(path: str = "") -> Iterator[None]:
+    """Give requests of Kaggle's client a time limit, and refuse ranges that were not requested.
+
+    What it downloads is shown as ``path``.
+    """
+    import kagglehub.clients
     import requests
 
-    send = requests.Session.send
+    send, bar = requests.Session.send, kagglehub.clients.tqdm
 
     def send_with_limits(session: Any, request: Any, **options: Any) -> Any:
         options["timeout"] = (CONNECT_SECONDS, READ_SECONDS)
@@ -228,10 +234,12 @@ def _client_with_limits() -> Iterator[None]:
 
     # The client creates its sessions itself.
     requests.Session.send = send_with_limits  # type: ignore[assignment, method-assign]
+    kagglehub.clients.tqdm = functools.partial(bar_class(), desc=path)
     try:
         yield
     finally:
         requests.Session.send = send  # type: ignore[method-assign]
+        kagglehub.clients.tqdm = bar
 
 
 @contextlib.contextmanager

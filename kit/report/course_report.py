@@ -14,8 +14,10 @@ from kit.course.results import Results, ResultsFile, current, module_hash
 from kit.course.workspace import Workspace, shown
 from kit.errors import UserError
 from kit.judge.catalogue import Check, available
+from kit.report.completions import own_completions
 from kit.report.page import render_page, write_page
-from kit.report.run_report import FILTERS, loss_and_sharding, own_completions
+from kit.report.run_report import FILTERS, loss_and_sharding
+from kit.report.training_tables import training_evidence
 from kit.run.finished import FinishedRun, open_finished_run
 from kit.run.metrics import METRICS_FILE, read_metrics
 from kit.run.result import RESULT_FILE
@@ -68,7 +70,8 @@ def render(workspace: Workspace, impl: str, run: FinishedRun | None, when: datet
     results, predictions, _ = ResultsFile(workspace).read_all()
     about_run: dict[str, Any] = {"run": None}
     if run is not None:
-        about_run = loss_and_sharding(run.result, read_metrics(run.folder / METRICS_FILE))
+        steps = read_metrics(run.folder / METRICS_FILE)
+        about_run = loss_and_sharding(run.result, steps) | training_evidence(run.result, steps)
         about_run |= {"completions": own_completions(run.result), "run_folder": run.shown}
     return render_page(
         "course_report.html",
@@ -83,8 +86,8 @@ def render(workspace: Workspace, impl: str, run: FinishedRun | None, when: datet
             for name in catalogue().names
             if any(one.name not in predictions.get(name, {}) for one in questions(name))
         ],
-        twin=_check_rows(workspace, results, impl, *TWIN),
-        collectives=_check_rows(workspace, results, impl, *COLLECTIVES),
+        twin_checks=_check_rows(workspace, results, impl, *TWIN),
+        collective_checks=_check_rows(workspace, results, impl, *COLLECTIVES),
         run_command=f"kit run --impl {impl}",
         plan_command=f"kit plan --impl {impl}",
         **about_run,

@@ -79,10 +79,10 @@ def loss_curve(steps: Sequence[StepRecord], resumed: Sequence[int]) -> LossCurve
     shown = sorted({round(index * (len(steps) - 1) / (ROWS - 1)) for index in range(ROWS)})
     finite_means = [mean for mean in means if math.isfinite(mean)]
     return LossCurve(
-        path=_path([(across(step.step), below(step.loss)) for step in steps]),
-        smoothed_path=_path([(across(step.step), below(mean)) for step, mean in zip(steps, means, strict=True)]),
+        path=svg_path([(across(step.step), below(step.loss)) for step in steps]),
+        smoothed_path=svg_path([(across(step.step), below(mean)) for step, mean in zip(steps, means, strict=True)]),
         window=window,
-        across=tuple(Tick(f"{number:,}", 100 * across(number)) for number in _steps_to_label(first, last)),
+        across=tuple(Tick(f"{number:,}", 100 * across(number)) for number in steps_to_label(first, last)),
         down=tuple(Tick(f"{number:.{digits}f}", 100 * below(number)) for number in down),
         resumed=tuple(Tick(f"{number:,}", 100 * across(number)) for number in resumed if first <= number <= last),
         rows=tuple(Row(steps[index], means[index]) for index in shown),
@@ -124,17 +124,17 @@ def nice_numbers(low: float, high: float) -> list[float]:
     return [number * step for number in range(start, stop + 1)]
 
 
-def _steps_to_label(first: int, last: int) -> list[int]:
+def steps_to_label(first: int, last: int) -> list[int]:
     """The first step, round numbers, and the last step, far enough apart to be readable."""
     gap = (last - first) / 6
     between = [round(number) for number in nice_numbers(first, last) if number == round(number)]
-    return sorted({first, *(number for number in between if first + gap <= number <= last - gap), last})
+    return sorted({first, *(number for number in between if first + gap < number <= last - gap), last})
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
+def svg_path(points: Sequence[tuple[float, float]]) -> str:
     """The commands of an SVG path; coordinates are shares of the picture from the upper left."""
     commands = []
-    # After a gap the next point starts_line a line; a line of one point is a dot.
+    # After a gap the next point starts a line; a line of one point is a dot.
     starts_line = True
     for x, y in thin(points, POINTS):
         if not math.isfinite(y):

@@ -2,18 +2,19 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kit.errors import unknown_name
-from kit.evidence.style_verdict import StyleVerdict
+from kit.report.completions import folded, judged_prompts, own_completions
 from kit.report.loss_curve import loss_curve
 from kit.report.page import render_page, write_page
 from kit.report.replicated_variables import ReplicatedKind, replicated_kinds
 from kit.report.sharded_variables import EMBEDDINGS, ITEM_SIZES, sharded_variables
 from kit.report.sharding_picture import draw
+from kit.report.training_tables import training_evidence
 from kit.run.finished import open_finished_run
 from kit.run.generations import Generations, read_generations
 from kit.run.metrics import METRICS_FILE, StepRecord, read_metrics
@@ -66,6 +67,7 @@ def render(result: RunResult, steps: tuple[StepRecord, ...], generations: Genera
         "run_report.html",
         FILTERS,
         **loss_and_sharding(result, steps),
+        **training_evidence(result, steps),
         prompts=prompts,
         completions_by_prompts=folded(prompts),
         completions=own_completions(result),
@@ -142,67 +144,11 @@ class ReplicatedRow:
     stands_out: bool
 
 
-@dataclass(frozen=True)
-class JudgedText:
-    """What follows a prompt, and the style classifier's verdict on it."""
-
-    continuation: str
-    verdict: StyleVerdict
-
-
-@dataclass(frozen=True)
-class JudgedPrompt:
-    """A prompt, and what the model wrote to it."""
-
-    prompt: str
-    before: JudgedText
-    after: JudgedText
-
-
-@dataclass(frozen=True)
-class FoldedCompletions:
-    """Prompts, with their numbers from 1, to which the model wrote the same before and after."""
-
-    prompts: tuple[tuple[int, str], ...]
-    before: JudgedText
-    after: JudgedText
-
-
 def device_names(result: RunResult) -> tuple[str, ...]:
     """The devices in the mesh's order; numbered if the process knew only its own."""
     found = result.mesh_devices or tuple(result.nbytes_per_device)
     numbers = range(result.device_count)
     return found if len(found) == len(numbers) else tuple(f"device {number}" for number in numbers)
-
-
-def judged_prompts(generations: Generations) -> list[JudgedPrompt]:
-    """The prompts with what follows each, before and after."""
-    rows = zip(generations.prompts, generations.before, generations.after, strict=True)
-    return [
-        JudgedPrompt(prompt, *(JudgedText(each.text[len(prompt) :], each) for each in (before, after)))
-        for prompt, before, after in rows
-    ]
-
-
-def folded(prompts: Sequence[JudgedPrompt]) -> list[FoldedCompletions]:
-    """The prompts by what the model wrote to them, in the order of the first of each."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for number, row in enumerate(prompts):
-        groups.setdefault((row.before.continuation, row.after.continuation), []).append(number)
-    return [
-        FoldedCompletions(
-            tuple((number + 1, prompts[number].prompt) for number in numbers),
-            prompts[numbers[0]].before,
-            prompts[numbers[0]].after,
-        )
-        for numbers in groups.values()
-    ]
-
-
-def own_completions(result: RunResult) -> tuple[str, str]:
-    """What follows the run's own prompt, before and after."""
-    own = result.generations
-    return own.before[len(own.prompt) :], own.after[len(own.prompt) :]
 
 
 def _model_bytes(result: RunResult) -> ModelBytes:
@@ -257,6 +203,8 @@ FILTERS: dict[str, Callable[[Any], str]] = {
     "spec": _as_spec,
     "nats": lambda value: f"{value:.4f}",
     "gain": lambda value: f"{value:+.4f}",
+    # 1e-5, not 1e-05.
+    "limit": lambda value: re.sub("e-0*", "e-", f"{value:.0e}"),
     "within": lambda path: path.partition("/")[2] if path.startswith("decoder_block_") else path,
 }
 

@@ -1,4 +1,4 @@
-"""How much text the style evidence of a run is measured on. Imports no framework."""
+"""How much text the evidence of a run is measured on. Imports no framework."""
 
 import os
 from collections.abc import Sequence
@@ -21,14 +21,18 @@ class EvidenceSize:
     prompts: int
     #: Texts of each style.
     texts: int
+    #: Steps of the unsharded twin; 0: none.
+    twin_steps: int
+    #: Held-out reviews that are scored along the training; 0: none.
+    texts_along: int
 
     def of_prompts(self, prompts: Sequence[str]) -> list[str]:
         """As many of the prompts, with the first among them, in equal distances."""
         return list(prompts[:: max(1, len(prompts) // self.prompts)])[: self.prompts]
 
 
-FULL = EvidenceSize("full", 20, 128)
-QUICK = EvidenceSize("quick", 8, 24)
+FULL = EvidenceSize("full", 20, 128, twin_steps=5, texts_along=16)
+QUICK = EvidenceSize("quick", 8, 24, twin_steps=0, texts_along=0)
 EVIDENCE_SIZES = {size.name: size for size in (QUICK, FULL)}
 
 

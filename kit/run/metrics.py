@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.run.json_records import as_json, faults_in_one_sentence, from_json
+from kit.run.training_evidence import HeldOutScore, TwinLosses
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -43,6 +44,9 @@ class Progress:
     #: Values of the model's metrics, and of its random generators.
     metrics: tuple[Any, ...]
     seed_states: tuple[Any, ...]
+    #: What the run has measured of its training so far.
+    held_out: tuple[HeldOutScore, ...] = ()
+    twin: TwinLosses | None = None
 
 
 NO_PROGRESS = Progress((), (), 0.0, (), ())

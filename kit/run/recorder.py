@@ -19,8 +19,10 @@ from kit.narrator import Narrator
 from kit.parts.protocols import CheckpointPart
 from kit.run.folder import Checkpoint, RunFolder
 from kit.run.hdf5 import write_errors_are_os_errors
+from kit.run.held_out import HeldOutScores
 from kit.run.metrics import METRICS_FILE, NO_PROGRESS, Progress, StepRecord
 from kit.run.multi_process import gathered_values
+from kit.run.training_evidence import TwinLosses
 from kit.runtime.interrupts import RunStopped
 from kit.runtime.processes import SINGLE_PROCESS, LastStep, Processes
 
@@ -147,11 +149,14 @@ class StepRecorder(keras.callbacks.Callback):
         run_started: float,
         checkpoint: Checkpoint | None = None,
         processes: Processes = SINGLE_PROCESS,
+        held_out: HeldOutScores | None = None,
+        twin: TwinLosses | None = None,
     ) -> None:
         """Continue after ``checkpoint``, if there is one.
 
         ``folder`` is None in a process that writes nothing; ``run_started`` is when this process
-        started the run, by ``time.perf_counter``.
+        started the run, by ``time.perf_counter``. ``held_out`` scores reviews along the training,
+        and checkpoints keep its scores and the losses of ``twin``.
         """
         super().__init__()
         self._folder = folder
@@ -160,6 +165,10 @@ class StepRecorder(keras.callbacks.Callback):
         self._processes = processes
         self._last_step = LastStep(processes)
         self._narrator = narrator
+        self._held_out = held_out
+        self._twin = twin
+        #: Seconds in which held-out reviews were scored, which do not count as training.
+        self.scoring_seconds = 0.0
         self._warned: set[str] = set()
         #: A line could not be written, or only a part of it.
         self._metrics_are_cut_off = False
@@ -210,6 +219,9 @@ class StepRecorder(keras.callbacks.Callback):
             self._finish_step(logs)
         step = self.done
         is_last = self._last_step.is_now(step)
+        if self._held_out and self._held_out.is_due(step):
+            self._finish_pending_step()
+            self._score_held_out(self._held_out, step)
         if is_last or step % self._schedule.save_every == 0 or step == self._schedule.steps:
             self._finish_pending_step()
             self._write_checkpoint(step)
@@ -248,7 +260,9 @@ class StepRecorder(keras.callbacks.Callback):
             loss=logs.get("step_loss", mean * (in_epoch + 1) - previous * in_epoch),
             mean_loss=mean,
             mean_accuracy=next((value for name, value in logs.items() if "accuracy" in name), None),
-            seconds=round(self._training_seconds_before + time.perf_counter() - self._started, 3),
+            seconds=round(
+                self._training_seconds_before + time.perf_counter() - self._started - self.scoring_seconds, 3
+            ),
         )
 
     def _append(self, record: StepRecord) -> None:
@@ -261,10 +275,20 @@ class StepRecorder(keras.callbacks.Callback):
                 lines.write(record.line)
         self._metrics_are_cut_off = False
 
-    def _write_checkpoint(self, step: int) -> None:
+    def _score_held_out(self, held_out: HeldOutScores, step: int) -> None:
+        started = time.perf_counter()
+        if self._iterations_of_model() == step:
+            held_out.score(step)
+        self.scoring_seconds += time.perf_counter() - started
+
+    def _iterations_of_model(self) -> int:
+        """The steps that the model's variables have, which are those of the run as a rule."""
         # `fit` has the values; on request it copies them to the model's variables.
         self.model.jax_state_sync()
-        iterations = int(self.model.optimizer.iterations)
+        return int(self.model.optimizer.iterations)
+
+    def _write_checkpoint(self, step: int) -> None:
+        iterations = self._iterations_of_model()
         if iterations != step:
             self._warn(
                 "state",
@@ -278,6 +302,8 @@ class StepRecorder(keras.callbacks.Callback):
             seconds=self.seconds_before + time.perf_counter() - self._run_started,
             metrics=_values(self.model.metrics_variables),
             seed_states=_values(seed_variables(self.model)),
+            held_out=tuple(self._held_out.scores) if self._held_out else (),
+            twin=self._twin,
         )
         trained = [*self.model.trainable_variables, *self.model.optimizer.variables]
         with gathered_values(trained, self._processes):

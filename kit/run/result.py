@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from kit.files import write_json
 from kit.models.settings import DTYPES, FinetuningSettings
 from kit.run.json_records import as_json, faults_in_one_sentence, from_json
+from kit.run.training_evidence import TrainingEvidence
 
 RESULT_FILE = "run.json"
 
@@ -231,6 +232,7 @@ class RunResult(RunInputs):
     optimizer: OptimizerFacts
     checksums: Checksums | None = field(default=None, metadata={"key": "marks"})
     training: TrainingSummary
+    training_evidence: TrainingEvidence | None = None
     style: StyleShift
     #: How much text the style was measured on: "quick" or "full".
     evidence: str = "full"

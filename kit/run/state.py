@@ -18,6 +18,7 @@ from kit.run.options import RunOptions
 from kit.run.recorder import StepRecorder
 from kit.run.result import RunInputs, RunResult
 from kit.run.style_evidence import StyleEvidence
+from kit.run.training_evidence import TrainingEvidence
 from kit.run.versions import versions
 from kit.runtime.platform import Runtime
 
@@ -62,6 +63,7 @@ class RunState:
     checksums: records.Checksums = field(init=False)
     recorder: StepRecorder = field(init=False)
     training: records.TrainingSummary = field(init=False)
+    training_evidence: TrainingEvidence = field(init=False)
     shift: records.StyleShift = field(init=False)
 
     @property
@@ -87,6 +89,7 @@ class RunState:
             optimizer=self.optimizer,
             checksums=self.checksums,
             training=self.training,
+            training_evidence=self.training_evidence,
             style=self.shift,
             evidence=self.evidence_size.name,
             generations=records.PromptCompletions(self.options.settings.prompt, before, after),

@@ -34,6 +34,7 @@ from kit.run.small_updates import keep_small_updates
 from kit.run.state import RunState
 from kit.run.style_evidence import StyleEvidence
 from kit.run.training import train_remaining_steps, training_summary
+from kit.run.training_measures import TrainingMeasures, described
 from kit.run.versions import changed_versions
 from kit.runtime.interrupts import INTERRUPTS
 
@@ -228,12 +229,21 @@ def training(state: RunState) -> None:
     keras.config.disable_interactive_logging()
     # Several processes wait for each step: gloo confuses two programs that run at the same time.
     prepare_for_recording(state.model, late=not processes.is_distributed)
+    measures = TrainingMeasures(state, schedule.steps)
     state.recorder = recorder = StepRecorder(
-        state.folder, state.parts.checkpoint, schedule, state.narrator, state.started, state.checkpoint, processes
+        state.folder,
+        state.parts.checkpoint,
+        schedule,
+        state.narrator,
+        state.started,
+        state.checkpoint,
+        processes,
+        measures.held_out,
+        measures.twin,
     )
     started = time.perf_counter()
     own_batches = local_batches(batches, state.device_mesh) if processes.is_distributed else batches
-    with INTERRUPTS.deferred(), state.narrator.working("compiling the training step"):
+    with INTERRUPTS.deferred(), measures.of_training(), state.narrator.working("compiling the training step"):
         train_remaining_steps(state.parts.training, state.model, own_batches, settings.epochs, recorder)
     if INTERRUPTS.requested:  # in the last step, or in a `finetune` without callbacks
         raise KeyboardInterrupt
@@ -241,12 +251,16 @@ def training(state: RunState) -> None:
         raise UserError("`finetune` never called its callbacks: pass `callbacks` to `fit`.")
     # A resumed run reports the pace of this process.
     first = state.checkpoint.step if state.checkpoint and state.checkpoint.step < recorder.done - 1 else 0
-    state.training = summary = training_summary(recorder.records, time.perf_counter() - started, first)
+    seconds = time.perf_counter() - started - recorder.scoring_seconds
+    state.training = summary = training_summary(recorder.records, seconds, first)
+    state.training_evidence = measures.evidence()
     state.narrator.say(
         f"mean loss {summary.first_loss:.4f} in the first third of the steps, {summary.last_loss:.4f} in the last; "
         f"{summary.steps} steps in {summary.seconds:.1f} s, {summary.milliseconds_per_step:.0f} ms per step after the "
         "first"
     )
+    for sentence in described(state.training_evidence, [record.loss for record in recorder.records]):
+        state.narrator.say(sentence)
 
 
 def generation_after(state: RunState) -> None:

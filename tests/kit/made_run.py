@@ -16,6 +16,14 @@ from kit.run.generations import GENERATIONS_FILE, Generations, JudgedCompletion
 from kit.run.json_records import as_json
 from kit.run.metrics import METRICS_FILE, StepRecord
 from kit.run.result import RESULT_FILE, RuleCount, RunResult, ShardingRow
+from kit.run.training_evidence import (
+    CollectiveSum,
+    HeldOutScore,
+    MeasuredMemory,
+    StepProgram,
+    TrainingEvidence,
+    TwinLosses,
+)
 
 #: Path, shape and spec. No rule matches ffw_gating_2, so it is replicated.
 BLOCK = (
@@ -39,6 +47,17 @@ UNMATCHED_IN_A_BLOCK = ("pre_attention_norm/scale", "ffw_gating_2/kernel")
 UNMATCHED = (
     *(f"decoder_block_{block}/{name}" for block in (0, 1) for name in UNMATCHED_IN_A_BLOCK),
     "final_normalization/scale",
+)
+
+SCORES = (HeldOutScore(0, -3.97), HeldOutScore(20, -3.96), HeldOutScore(40, -3.93))
+#: Of the first two steps, whose losses are 4.00 and 3.98.
+EVIDENCE = TrainingEvidence(
+    program=StepProgram((CollectiveSum("all-reduce", 20, 14_000_000), CollectiveSum("all-gather", 2, 500)), 700, 8, 90),
+    memory=MeasuredMemory(before=5_000, peak_before=9_000, peak=12_000),
+    twin=TwinLosses((4.0, 3.980002), 2.5),
+    held_out=SCORES,
+    held_out_texts=16,
+    held_out_seconds=3.0,
 )
 
 

@@ -10,8 +10,8 @@ from kit.checks.diagnosis import Failed
 from kit.course.checkpoint.mistakes import ALPHA, merge_table, multiples, product_left
 from kit.course.checkpoint.training_run import RANK, State, differing, fresh_model, layouts, logits, moved_layouts
 from kit.course.shared import small_models
-from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.meshes import mesh_shapes
+from kit.evidence import unsharded_twin as twin
 from kit.judge.crashes import described
 from kit.judge.observation import Outcome, returned
 from kit.judge.submission import Submission

@@ -9,7 +9,7 @@ import keras_hub
 import numpy as np
 
 from kit.course.shared import small_models
-from kit.course.shared import unsharded_twin as twin
+from kit.evidence import unsharded_twin as twin
 
 LEARNING_RATE, WEIGHT_DECAY = 0.01, 0.25
 #: Of a fresh model with other values: the rate is a part of what is saved.

@@ -11,8 +11,8 @@ import numpy as np
 from kit.checks.diagnosis import Failed
 from kit.course.generation.oracle import change_weights, logits_of, sharpen
 from kit.course.shared import small_models
-from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.meshes import mesh_with_batch_axis
+from kit.evidence import unsharded_twin as twin
 from kit.judge.mistakes import RIGHT, Mistake, MistakeTable, Names, Values
 
 #: Numbers of texts: fewer than one chunk, and more than one.

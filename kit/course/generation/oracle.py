@@ -7,7 +7,7 @@ import jax
 import keras_hub
 import numpy as np
 
-from kit.course.shared import unsharded_twin as twin
+from kit.evidence import unsharded_twin as twin
 
 #: What :func:`raise_logits` adds: ``exp`` overflows in float32 above 88.7, in float64 above 709.
 RAISED = 100.0

@@ -13,8 +13,8 @@ from kit.checks.diagnosis import Failed
 from kit.course.multihost import process_pair, reading
 from kit.course.multihost import shared_training as training
 from kit.course.multihost.process_report import Report, RowsSeen, StepSeen, TwoProcesses, judge_end
-from kit.course.shared import unsharded_twin
 from kit.course.shared.meshes import all_devices, mesh_shapes
+from kit.evidence import unsharded_twin
 from kit.judge.observation import Outcome, Raised, returned
 from kit.judge.submission import Submission
 

@@ -12,7 +12,7 @@ from kit.course.precision.adapted_layer import AdaptedLayer
 from kit.course.precision.cases import RANK, SCALE
 from kit.course.precision.rounding import rounded
 from kit.course.shared import small_models
-from kit.course.shared import unsharded_twin as twin
+from kit.evidence import unsharded_twin as twin
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""Oracles of several exercises: sharding tables, small models, unsharded twin, TPU step.
+"""Oracles of several exercises: sharding tables, small models, TPU step.
+
+The unsharded twin is in ``kit.evidence``, since a run uses it too.
 
 Nothing here imports ``kit.reference`` or an exercise.
 """

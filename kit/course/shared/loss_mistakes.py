@@ -104,7 +104,7 @@ LOSS_NAMES = tuple(mistake.name for mistake in LOSS)
 def mistaken_cross_entropy(logits: Any, x: Any, y: Any, sample_weight: Any, on: Mapping[str, Any]) -> Any:
     """The loss of a batch where the mistakes are made that are switched on.
 
-    Arrays are those of :func:`kit.course.shared.unsharded_twin.cross_entropy`. ``on`` has a truth
+    Arrays are those of :func:`kit.evidence.unsharded_twin.cross_entropy`. ``on`` has a truth
     value, or a traced one, for each name in :data:`LOSS_NAMES`.
     """
     batch, length = y.shape

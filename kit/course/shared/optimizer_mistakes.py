@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kit.course.shared.unsharded_twin import BETA_1, BETA_2, EPSILON
+from kit.evidence.unsharded_twin import BETA_1, BETA_2, EPSILON
 from kit.judge.mistakes import Mistake, MistakeTable, Names, Values
 
 #: What the function is asked for: learning rate and weight decay.

@@ -10,13 +10,13 @@ import numpy as np
 
 from kit.checks.diagnosis import Failed
 from kit.course.shared import compiled_model, small_models
-from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.compiled_model import COMPILE
 from kit.course.shared.meshes import mesh_shapes, mesh_with_batch_axis
 from kit.course.shared.optimizer_mistakes import DECAY, RATE
 from kit.course.training import hand_written_step
 from kit.course.training.mistakes import EPOCHS, as_values, batches_of_fit, fit_table, losses_of_steps, model_of_fit
 from kit.course.training.twin_comparison import Values, expect_trained, expect_twin, is_like_twin, loss_of
+from kit.evidence import unsharded_twin as twin
 from kit.formatting import format_bytes
 from kit.judge.observation import Outcome, Returned, Stopped, returned
 from kit.judge.submission import Submission

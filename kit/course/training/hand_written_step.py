@@ -10,11 +10,11 @@ import numpy as np
 
 from kit.checks.diagnosis import Failed
 from kit.course.shared import small_models
-from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.meshes import sharding_meshes
 from kit.course.shared.optimizer_mistakes import DECAY, RATE
 from kit.course.training.mistakes import STEPS, as_values, model_of_the_step, step_table
 from kit.course.training.twin_comparison import Values, expect_trained, expect_twin, is_like_twin
+from kit.evidence import unsharded_twin as twin
 from kit.judge.observation import Outcome, Stopped, returned
 from kit.judge.submission import Submission
 

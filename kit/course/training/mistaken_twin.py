@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import keras_hub
 import numpy as np
 
-from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.loss_mistakes import LOSS_NAMES, mistaken_cross_entropy
 from kit.course.shared.optimizer_mistakes import DEFAULT_DECAY, DEFAULT_RATE
-from kit.course.shared.unsharded_twin import BETA_1, BETA_2, EPSILON
+from kit.evidence import unsharded_twin as twin
+from kit.evidence.unsharded_twin import BETA_1, BETA_2, EPSILON
 from kit.judge.mistakes import Names
 
 #: Mistakes of the step, besides those of the loss.

@@ -9,12 +9,12 @@ import keras_hub
 import numpy as np
 
 from kit.course.shared import compiled_model, small_models
-from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.compiled_model import RANK
 from kit.course.shared.loss_mistakes import EXCLUSIVE, LOSS, LOSS_NAMES
 from kit.course.shared.meshes import mesh_with_batch_axis
 from kit.course.shared.optimizer_mistakes import DECAY, RATE
 from kit.course.training.mistaken_twin import Batch, MistakenTwin
+from kit.evidence import unsharded_twin as twin
 from kit.judge.mistakes import Mistake, MistakeTable, Names, Values
 
 #: Steps of the check ``step``, and epochs of the check ``fit``.

@@ -6,8 +6,8 @@ import keras_hub
 import numpy as np
 
 from kit.checks.diagnosis import Failed
-from kit.course.shared import unsharded_twin as twin
 from kit.course.shared.compiled_model import LOSS_TOLERANCE
+from kit.evidence import unsharded_twin as twin
 
 #: Largest difference of an adapter's entry, relative to the adapter's largest entry. Over five
 #: seeds of the reference it is at most 6.0e-6 (benchmarks/training_seeds.py).

@@ -198,3 +198,28 @@ def test_a_printed_line_is_above_the_line_of_the_work(terminal: Terminal, monkey
         print_line("ada, mesh: 4 of 4")
     # The line of the work was cleared before.
     assert "\x1b[2Kada, mesh: 4 of 4\n" in terminal.getvalue()
+
+
+ROW = (
+    "ok  generation a_solution_with_a_name_of_35_letters 12 checks   43.2 s  LIKELIHOOD_WRONG, NOT_AS_EXPECTED, "
+    "EXERCISE_CRASHED\n    GOT : a cause"
+)
+
+
+def test_a_row_fits_the_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    print_line(ROW, terminal)
+    lines = terminal.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("ok  generation a_solution")
+    assert lines[1].startswith("      ")
+    assert lines[-1] == "    GOT : a cause"
+    # Names and codes stay whole.
+    assert terminal.getvalue().split() == ROW.split()
+    monkeypatch.setenv("COLUMNS", "200")
+    print_line(ROW, wide := Terminal())
+    assert wide.getvalue() == ROW + "\n"
+
+
+def test_a_row_in_a_pipe_is_whole(terminal: Terminal) -> None:
+    print_line(ROW, pipe := io.StringIO())
+    assert pipe.getvalue() == ROW + "\n"

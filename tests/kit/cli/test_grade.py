@@ -1,12 +1,18 @@
 """`kit grade` prints, writes and keeps the grades of a class."""
 
 import csv
+import io
 import re
 from pathlib import Path
 
 import pytest
 from command_line import Kit, expect_one_sentence, without_progress
 from exercise_folder import reference_source, source_of, write_exercises
+
+from kit.checks.diagnosis import Diagnosis
+from kit.cli import grade
+from kit.course.catalogue import catalogue
+from kit.course.grading import ClassGrades, Finding, Grade
 
 #: A formula for a spreadsheet, and sequences that would set a terminal's clipboard and its title.
 HOSTILE_NAME = "=2+3\x1b]52;c;aGk=\x07"
@@ -94,3 +100,41 @@ def test_a_mistake_is_one_sentence(
     assert (status, out) == (2, "")
     expect_one_sentence(err, sentence)
     assert not list(tmp_path.iterdir())
+
+
+def made_class() -> ClassGrades:
+    """Two learners and all exercises, one of which both got wrong."""
+    diagnosis = Diagnosis("LIKELIHOOD_WRONG", "A cause.", anchor="generation#How probable is a text?")
+    right = {name: Grade(name, "right", 4) for name in catalogue().names}
+    wrong = Grade("generation", "wrong", 4, (Finding("likelihood", diagnosis),))
+    return ClassGrades(
+        catalogue().names, {"ada": {**right, "generation": wrong}, "bob": {**right, "generation": wrong}}
+    )
+
+
+def test_tables_fit_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    lesson = 'kit lesson generation "How probable is a text?"'
+    grade._show(made_class())
+    whole = capsys.readouterr().out.splitlines()
+    assert len([line for line in whole if line.startswith("ada")]) == 1
+    assert [line.split() for line in whole if lesson in line] == [
+        ["2", "generation", "LIKELIHOOD_WRONG", *lesson.split()]
+    ]
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for width in (80, 50):
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setattr("sys.stdout", shown := Terminal())
+        grade._show(made_class())
+        lines = shown.getvalue().splitlines()
+        assert max(map(len, lines)) <= max(width, len(lesson) + 4)
+        # Each block names the learners again, and each exercise is in one.
+        blocks = [line.split()[1:] for line in lines if line.startswith("learner ")]
+        assert len(blocks) > 1
+        assert [name for block in blocks for name in block] == list(catalogue().names)
+        assert len([line for line in lines if line.startswith("ada")]) == len(blocks)
+        # The command that is to be copied is whole.
+        assert any(line.endswith(lesson) for line in lines)

@@ -129,7 +129,13 @@ def test_the_tutorial(tmp_path: Path, wheel: Path, packages: Path, monkeypatch: 
 def test_the_course(tmp_path: Path, wheel: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One exercise is solved, and the others are stubs."""
     solved = f"%%writefile exercises/mesh.py\n{reference_source('mesh')}"
-    cells = execute("course", tmp_path, wheel, packages, monkeypatch, **{"write-the-device-mesh-2": solved})
+    predicted = "!kit predict mesh --again --answer 3 --answer 2 --answer 4"
+    replaced = {"write-the-device-mesh-2": solved, "predict-the-device-mesh-2": predicted}
+    cells = execute("course", tmp_path, wheel, packages, monkeypatch, **replaced)
+    measured = " ".join(text_of(cells["predict-the-device-mesh-2"]).split())
+    assert "You counted from 1." in measured
+    # Whoever answers nothing learns how.
+    assert "'?' is no answer to" in text_of(cells["predict-the-layout-map-2"])
     exercises = catalogue().exercises
     assert len(exercises) >= 12
     checked = {exercise.name: cells[f"check-{heading_id(exercise.title)}-2"] for exercise in exercises}

@@ -104,10 +104,14 @@ class TestKaggle:
         (tmp_path / "credentials" / "kaggle.json").write_text("{")
         assert "download it again from kaggle.com" in self.refused()
 
-    def test_a_downloaded_preset_needs_no_network(self, credentials: None, kaggle: Kaggle) -> None:
+    def test_a_downloaded_preset_needs_no_network(
+        self, credentials: None, kaggle: Kaggle, capfd: pytest.CaptureFixture
+    ) -> None:
+        """Kaggle's client draws no bar of its own."""
         reported: list[str] = []
         preset = download_all(find_preset("gemma_7b_en"), reported.append)
         assert reported == [f"downloading 8 files with 5.4 MB from Kaggle to {preset.location}"]
+        assert "%|" not in capfd.readouterr().err
         kaggle.status = 503
         kaggle.names = []
         self.loaded()

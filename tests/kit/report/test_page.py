@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from chromium import Browser, browser, find_chromium
-from made_run import made_run
+from made_run import EVIDENCE, made_run
 from made_verdicts import made_verdicts
 
 import kit
@@ -87,7 +87,7 @@ CONTRASTS = """
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "run"
     held = {f"cpu:{number}": 6000 + 1000 * number for number in range(8)}
-    return write_report(made_run(folder, resumed=(10,), nbytes_per_device=held))
+    return write_report(made_run(folder, resumed=(10,), nbytes_per_device=held, training_evidence=EVIDENCE))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield opened
 
 
-def faults(chromium: Browser, texts: int = 300, lines: int = 3 + 8) -> list[str]:
+def faults(chromium: Browser, texts: int = 300, lines: int = 4 + 8) -> list[str]:
     """Texts and lines with too little contrast, and elements that are wider than the page."""
     found = chromium.evaluate(CONTRASTS)
     assert sum(kind == "text" for kind, _, _ in found) > texts
@@ -166,10 +166,11 @@ def test_for_a_screen_reader(chromium: Browser, page: Path) -> None:
     assert levels[:3] == [1, 2, 2]
     # No level is skipped.
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
-    assert levels.count(2) == 9
+    assert levels.count(2) == 10
     images = by_role.get("image", by_role.get("img", []))
     pictures = {text_of(node, "name"): text_of(node, "description") for node in images}
-    assert len(pictures) == 1 + 7
+    assert len(pictures) == 2 + 7
+    assert "to -3.9300 after 40" in pictures["Log-likelihood of held-out reviews along the training"]
     assert "Smoothed from 3.98" in pictures["Loss of each step"]
     assert "A: cpu:0, cpu:4." in pictures["token_embedding/embeddings over the mesh"]
     tables = [text_of(node, "name") for node in by_role["table"]]
@@ -209,7 +210,7 @@ def test_the_keyboard_reaches_everything(chromium: Browser, page: Path) -> None:
         assert within
         assert outlined
         stops += 1
-    assert stops == chromium.evaluate("document.querySelectorAll('main a, main summary').length") == 1 + 7 + 3
+    assert stops == chromium.evaluate("document.querySelectorAll('main a, main summary').length") == 2 + 7 + 3
 
 
 def test_print(chromium: Browser, page: Path) -> None:
@@ -228,7 +229,7 @@ def test_print(chromium: Browser, page: Path) -> None:
         "[...document.querySelectorAll('details table')]"
         ".map(table => table.checkVisibility() && table.getBoundingClientRect().height)"
     )
-    assert len(heights := chromium.evaluate(tables)) == 1 + 7
+    assert len(heights := chromium.evaluate(tables)) == 2 + 7
     assert min(heights) > 30
     chromium.call("Emulation.setEmulatedMedia", media="", features=[])
 
@@ -287,7 +288,7 @@ def course_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "failed", "LAYOUT_MATRIX_REPLICATED", cause, 1.0, "2026-11-28T01:58:50+00:00", module, kit.__version__
     )
     ResultsFile(workspace).write({"layout": {"collective_bytes": failed}})
-    run = open_finished_run(str(made_run(folder / "run", resumed=(10,))))
+    run = open_finished_run(str(made_run(folder / "run", resumed=(10,), training_evidence=EVIDENCE)))
     return write_course_report(workspace, "exercises", run, datetime(2026, 11, 28, tzinfo=UTC))
 
 

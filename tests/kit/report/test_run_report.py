@@ -11,14 +11,16 @@ import pytest
 from made_run import BLOCK, DEVICES, edited, made_generations, made_result, made_run, write
 
 from kit.errors import UserError
+from kit.report.completions import judged_prompts
 from kit.report.loss_curve import loss_curve
-from kit.report.run_report import device_names, judged_prompts, write_report
+from kit.report.run_report import device_names, write_report
 from kit.run.finished import open_finished_run
 from kit.run.generations import GENERATIONS_FILE, read_generations
 from kit.run.json_records import as_json
 from kit.run.metrics import read_metrics
 
 VOID = {"meta", "link", "br", "wbr"}
+REPLICATED = "Variables that each device holds completely (replicated), the largest first"
 # Of SVG, written with a slash.
 CLOSED = {"path", "line", "rect"}
 
@@ -123,7 +125,8 @@ def test_what_it_says(run: Path) -> None:
     assert "The style has shifted to reviews." in page.text
     assert (
         "Of 3 prompts, 0 were answered with a review before training, and 1 after. "
-        "Held-out reviews gained +0.0474 nats per token" in page.text
+        "The log-likelihood of reviews that the run did not train on (held-out reviews) changed by +0.0474 nats per "
+        "token, that of lists by -0.5769." in page.text
     )
     assert "This run is not a control." in page.text
     assert page.rows("Trainable and all parameters")[1:] == [
@@ -135,7 +138,7 @@ def test_what_it_says(run: Path) -> None:
         ["Worst films", "≡ list", "✕ neither"],
         ["Other films", "≡ list", "≡ list"],
     ]
-    assert "style classifier: 90% review; fluency −∞ nats per word" in page.text
+    assert "words: 90% typical of a review; their order: not typical of reviews (−∞ nats per word)" in page.text
     held = page.rows("Bytes on each device. The full width is the whole model.")[1:]
     assert held == [[device, "", "6.8 kB", "38.9%"] for device in DEVICES]
     settings = dict(page.rows("Settings")[1:])
@@ -157,7 +160,7 @@ def test_a_rule_that_matches_nothing_and_a_matrix_on_every_device_stand_out(run:
     assert rules[4] == ["decoder_block.*ffw_gating_two/kernel⚠ matches nothing", "(-, model)", "0", "0 B"]
     assert rules[5] == ["(no rule: replicated)", "", "5", "3.3 kB"]
     # The final scale's bytes are the sum less the others.
-    assert page.rows("Replicated variables, the largest first")[1:] == [
+    assert page.rows(REPLICATED)[1:] == [
         ["decoder_block_N/ffw_gating_2/kernel⚠ large and replicated", "2", "3.1 kB", "17.45%"],
         ["decoder_block_N/pre_attention_norm/scale", "2", "128 B", "0.73%"],
         ["final_normalization/scale", "1", "64 B", "0.36%"],
@@ -173,9 +176,10 @@ def test_replicated_variables_that_the_run_recorded(run: Path) -> None:
             {"path": "decoder_block_0/ffw_linear/kernel", "bytes": 1536},
             {"path": "decoder_block_1/ffw_linear/kernel", "bytes": 1536},
         ]
-    assert [
-        row[0].partition("⚠")[0] for row in Page(write_report(run)).rows("Replicated variables, the largest first")[1:]
-    ] == ["decoder_block_N/ffw_linear/kernel", "token_embedding/embeddings"]
+    assert [row[0].partition("⚠")[0] for row in Page(write_report(run)).rows(REPLICATED)[1:]] == [
+        "decoder_block_N/ffw_linear/kernel",
+        "token_embedding/embeddings",
+    ]
 
 
 def test_rules_that_also_match_adapters(run: Path) -> None:
@@ -192,7 +196,7 @@ def test_rules_that_also_match_adapters(run: Path) -> None:
     assert "each device holds 6.8 kB of the model's 17.6 kB" in page.text
     assert "The layout map predicted" not in page.text
     assert page.rows("What each rule of the layout map matches, LoRA adapters included")[2][2:] == ["4", "5.1 kB"]
-    replicated = page.rows("Replicated variables, the largest first")[1:]
+    replicated = page.rows(REPLICATED)[1:]
     assert ["decoder_block_N/attention/query/lora_kernel_b⚠ large and replicated", "2", "192 B", "1.09%"] in replicated
     assert ["final_normalization/scale", "1", "64 B", "0.36%"] in replicated
     with edited(run / "run.json") as result:

@@ -48,8 +48,11 @@ def test_prompts_in_one_batch_have_the_completions_of_each_alone(mesh: tuple[int
     model.compile(sampler="top_k", weighted_metrics=[])
     sampler, prompts = model.sampler, [*list_prompts()[:2], "A movie "]
     try:
-        together = complete_all(model, prompts, 24)
+        counted: list[tuple[int, int]] = []
+        together = complete_all(model, prompts, 24, lambda *count: counted.append(count))
         assert together == [generation.complete(model, prompt, 24) for prompt in prompts]
+        # Of the tokens after the shortest prompt, "A movie ".
+        assert counted == [(8, 21), (16, 21), (21, 21)]
         assert model.sampler is sampler
         assert model.generate_function is None
     finally:

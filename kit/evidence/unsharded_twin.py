@@ -7,7 +7,7 @@ epsilon is added to the root of the uncorrected second moment.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ import keras_hub
 import numpy as np
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
+#: Names of variables whose weights do not decay.
+WITHOUT_DECAY = ("bias", "scale")
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,21 @@ def on_one_device(model: keras_hub.models.CausalLM) -> Iterator[tuple[list[Any],
 
 
 def train(
-    model: keras_hub.models.CausalLM, batches: Sequence[Sequence[str]], learning_rate: float, weight_decay: float
+    model: keras_hub.models.CausalLM,
+    batches: Sequence[Sequence[str]],
+    learning_rate: float,
+    weight_decay: float,
+    report: Callable[[int], None] = lambda _: None,
 ) -> Trajectory:
     """Train a copy of the model's trainable variables on one device; the model is not changed.
 
-    All variables decay, so the model must have no trainable bias and no trainable scale. It may be
-    under any distribution. There is one batch of texts per step. Shorter batches are filled up with
-    texts that have no weight, so that one program does for all; so a model with batches of
-    different lengths must have no dropout.
+    Biases and scales do not decay. The model may be under any distribution. There is one batch of
+    texts per step, and ``report`` gets the number of steps that are done. Shorter batches are
+    filled up with texts that have no weight, so that one program does for all; so a model with
+    batches of different lengths must have no dropout.
     """
+    paths = [variable.path for variable in model.trainable_variables]
+    decays = [weight_decay * (path.rpartition("/")[2] not in WITHOUT_DECAY) for path in paths]
     with on_one_device(model) as (trainable, rest):
 
         def loss(trainable: list, rest: list, x: Any, y: Any, sample_weight: Any, scale: Any) -> Any:
@@ -81,7 +89,9 @@ def train(
         def step(trainable: list, rest: list, first: list, second: list, number: Any, batch: tuple) -> tuple:
             (value, rest), gradients = jax.value_and_grad(loss, has_aux=True)(trainable, rest, *batch)
             rate = learning_rate * jnp.sqrt(1 - BETA_2**number) / (1 - BETA_1**number)
-            trainable = [variable * (1 - learning_rate * weight_decay) for variable in trainable]
+            trainable = [
+                variable * (1 - learning_rate * decay) for variable, decay in zip(trainable, decays, strict=True)
+            ]
             first = [m + (g - m) * (1 - BETA_1) for m, g in zip(first, gradients, strict=True)]
             second = [v + (g * g - v) * (1 - BETA_2) for v, g in zip(second, gradients, strict=True)]
             trainable = [
@@ -105,5 +115,5 @@ def train(
                 (x, y, sample_weight, np.float32(largest / len(batch))),
             )
             losses.append(float(value))
-    paths = [variable.path for variable in model.trainable_variables]
+            report(number)
     return Trajectory(tuple(losses), {path: np.asarray(value) for path, value in zip(paths, trainable, strict=True)})
