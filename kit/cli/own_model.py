@@ -10,7 +10,7 @@ from click.core import ParameterSource
 from kit.errors import UserError
 from kit.models.user_functions import UserFunction, find_function, is_function_name
 from kit.narrator import Narrator, modules_so_far
-from kit.tpu.topologies import Topology, find_topology
+from kit.tpu.topologies import find_topology
 
 if TYPE_CHECKING:
     from kit.tpu.own_step import OwnModel
@@ -36,11 +36,11 @@ def read_batch(text: str) -> tuple[int, ...] | str:
     raise UserError(f"--batch {text}: write sizes, such as 8x512, or FILE.py:FUNCTION.")
 
 
-def prepare(topology: Topology, narrator: Narrator) -> None:
-    """Simulate the topology's devices, and import JAX and Keras."""
+def prepare(devices: int, narrator: Narrator) -> None:
+    """Simulate so many devices, and import JAX and Keras."""
     from kit.runtime.platform import prepare_environment
 
-    prepare_environment("cpu", topology.devices)
+    prepare_environment("cpu", devices)
     with narrator.working("importing JAX and Keras", modules_so_far):
         import kit.tpu.own_step  # noqa: F401
 
@@ -56,7 +56,8 @@ def own_model(
             return find_function(text)
 
     make_batch = found(batch) if isinstance(batch, str) else batch
-    return OwnModel(found(model), make_batch, found(layout) if layout else None, mesh)
+    axes = None if mesh is None else {"batch": mesh[0], "model": mesh[1]}
+    return OwnModel(found(model), make_batch, found(layout) if layout else None, axes)
 
 
 def check_layout_name(option: str, layout: str) -> None:
@@ -93,7 +94,7 @@ def plan_own_model(
     from kit.tpu.compiler import require_libtpu
 
     require_libtpu()
-    prepare(topology, narrator)
+    prepare(topology.devices, narrator)
     from kit.tpu.plan import make_own_plan
 
     plans = []

@@ -1,6 +1,7 @@
 """Building any Keras model as usual, without memory for its weights."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.jax import core as jax_core
 from keras.src.backend.jax import distribution_lib
 from keras.src.distribution.distribution_lib import Distribution
+from keras.src.utils.jax_utils import is_in_jax_tracing_scope
 
 from kit.errors import UserError
 from kit.formatting import format_bytes
@@ -37,7 +39,8 @@ def abstract_variables(devices: "list[Any] | tuple[Any, ...] | None" = None) -> 
 
     Unlike :func:`kit.models.weightless.no_weights`, a model may be compiled here, and may have an
     optimizer, metrics and a distribution. A layer that is called on arrays computes only the shapes
-    of its outputs. KerasHub's presets give only their configuration. ``devices`` stand for the
+    of its outputs. Presets give only their configuration if
+    KerasHub is imported by then. ``devices`` stand for the
     simulated ones in each device mesh that is used here: those of a topology have no memory that an
     array could be put into.
 
@@ -123,7 +126,7 @@ def _reading_no_weights(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def value(self: Any) -> Any:
         if self._value is None and not in_stateless_scope():
             nbytes = int(np.prod(self._shape)) * jnp.dtype(self._dtype).itemsize
-            if nbytes > MOST_READ and jax.core.trace_ctx.is_top_level():
+            if nbytes > MOST_READ and not is_in_jax_tracing_scope():
                 raise UserError(
                     f"it reads the values of {self.path} ({format_bytes(nbytes)}), and a plan has none: build and "
                     "compile the model there, and compute with it elsewhere"
@@ -142,16 +145,19 @@ def _on_shapes(call: Callable[..., Any]) -> Callable[..., Any]:
         return value
 
     def called(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not in_stateless_scope() and jax.core.trace_ctx.is_top_level():
-            args, kwargs = keras.tree.map_structure(symbolic, (args, kwargs))
+        if not in_stateless_scope():
+            given = keras.tree.flatten((args, kwargs))
+            if any(isinstance(one, np.ndarray | jax.Array) for one in given) and not is_in_jax_tracing_scope():
+                args, kwargs = keras.tree.map_structure(symbolic, (args, kwargs))
         return call(self, *args, **kwargs)
 
     return called
 
 
 def _presets_without_weights() -> Iterator[tuple[Any, str, Any]]:
-    import keras_hub
-
+    keras_hub = sys.modules.get("keras_hub")
+    if keras_hub is None:
+        return
     for owner in (keras_hub.models.Backbone, keras_hub.models.Task):
         original = vars(owner)["from_preset"].__func__
 

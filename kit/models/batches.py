@@ -57,7 +57,7 @@ def batch_of_arrays(value: Any) -> Batch:
     return tuple(keras.tree.map_structure(described, part) for part in (x, y, sample_weight))  # type: ignore[return-value]
 
 
-def check_batch_divides(batch: Batch, distribution: Distribution) -> None:
+def check_batch_divides(batch: Batch | None, distribution: Distribution) -> None:
     """Raises UserError if the mesh cannot split each array of the batch into equal parts."""
     mesh = distribution.device_mesh
     sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))

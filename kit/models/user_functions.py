@@ -57,16 +57,18 @@ class UserFunction:
             raise UserError(_sentence(self.text, error, self.function)) from error
 
 
-def find_function(text: str) -> UserFunction:
+def find_function(text: str, folder: Path | None = None) -> UserFunction:
     """Import the function. Raises UserError if there is none, or if its module cannot be imported.
 
-    A file can import its neighbours, and a module is found from the current folder.
+    Files and modules are found from the folder, by default the current one. A file can import its
+    neighbours.
     """
+    folder = folder or Path.cwd()
     match = _NAMED.match(text)
     if match is None:
         raise UserError(f"{text}: write FILE.py:FUNCTION or module:function.")
     where, name = match["where"], match["function"]
-    module = _module_of_file(text, Path(where)) if where.endswith(".py") else _module_of_name(text, where)
+    module = _module_of_file(text, folder / where) if where.endswith(".py") else _module_of_name(text, where, folder)
     function = getattr(module, name, None)
     if not callable(function):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -78,7 +80,7 @@ def find_function(text: str) -> UserFunction:
 
 def _module_of_file(text: str, file: Path) -> Any:
     if not file.is_file():
-        raise UserError(f"{text}: there is no file {file} here.")
+        raise UserError(f"{text}: there is no file {text.rpartition(':')[0]} here.")
     file = file.resolve()
     for module in list(sys.modules.values()):
         if getattr(module, "__file__", None) == str(file) and module.__name__ != "__main__":
@@ -102,9 +104,9 @@ def _module_of_file(text: str, file: Path) -> Any:
     return module
 
 
-def _module_of_name(text: str, name: str) -> Any:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+def _module_of_name(text: str, name: str, folder: Path) -> Any:
+    if str(folder.resolve()) not in sys.path:
+        sys.path.insert(0, str(folder.resolve()))
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +33,11 @@ class OwnModel:
     batch: tuple[int, ...] | UserFunction
     #: None: the model's function sets a distribution.
     make_layout_map: UserFunction | MakeLayoutMap | None = None
-    #: Sizes of the axes "batch" and "model"; None: those that the model's function sets, or all
-    #: devices along "model".
-    mesh: tuple[int, ...] | None = None
+    #: The mesh's axes and their sizes; None: those that the model's function sets, or "batch" with
+    #: one device and "model" with all.
+    mesh: Mapping[str, int] | None = None
+    #: The axis along which the batch is split; None: "batch", or the mesh's first.
+    batch_axis: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class BuiltModel:
     """A model without values, whose variables have layouts."""
 
     model: keras.Model
-    data: Batch
+    #: None if the model was built without a batch.
+    data: Batch | None
     distribution: Distribution
     #: What the model's function is called, for messages.
     name: str
@@ -51,6 +54,7 @@ class BuiltModel:
     @property
     def settings(self) -> StepSettings:
         """The settings that the model and its batch amount to."""
+        assert self.data is not None
         sizes = next(array.shape for array in jax.tree.leaves(self.data) if array.shape)
         inputs = [array for array in jax.tree.leaves(self.data[0]) if array.ndim > 1]
         # Tokens are counted along the second dimension; other examples are one each.
@@ -66,14 +70,16 @@ class BuiltModel:
 
     def lower(self, devices: Sequence[Any]) -> LoweredStep:
         """Trace and lower the training step. Raises UserError if the model cannot be traced."""
+        assert self.data is not None
         with _failures_of(f"{self.name}: a training step on this batch"), abstract_variables(devices):
             return lower_model(self.model, self.data, self.distribution, devices)
 
 
-def build_own_model(own: OwnModel, devices: Sequence[Any]) -> BuiltModel:
+def build_own_model(own: OwnModel, devices: Sequence[Any], to_lower: bool = True) -> BuiltModel:
     """Build the model, its metrics and its optimizer without values, with a layout for each.
 
-    The devices are of a topology, or the simulated ones. Raises UserError if a function fails, if
+    Unless the step is to be lowered, a model that is built is not traced, and has no batch. The
+    devices are of a topology, or the simulated ones. Raises UserError if a function fails, if
     the model is not compiled, if it has no distribution on several devices, and if the layout map
     or the batch cannot be used on the mesh.
     """
@@ -85,8 +91,10 @@ def build_own_model(own: OwnModel, devices: Sequence[Any]) -> BuiltModel:
             _check_model(model, name)
             distribution = _distribution(own, found, len(devices))
             with distribution.scope(), _failures_of(f"{name}: the model on this batch"):
-                data = _data(own, model)
-                model._symbolic_build(data_batch=data)
+                data = None
+                if to_lower or not all(layer.built for layer in model._flatten_layers()):
+                    data = _data(own, model)
+                    model._symbolic_build(data_batch=data)
             _set_layouts(model, distribution, own, found)
             check_batch_divides(data, distribution)
             with distribution.scope():
@@ -121,9 +129,9 @@ def _distribution(own: OwnModel, found: AbstractBuild, count: int) -> Distributi
     distribution = theirs if keeps else _of_layout_map(own, theirs, count)
     mesh = distribution.device_mesh
     shown = "x".join(map(str, mesh.shape))
-    if own.mesh is not None and tuple(mesh.shape) != own.mesh:
+    if own.mesh is not None and tuple(mesh.shape) != tuple(own.mesh.values()):
         raise UserError(
-            f"--mesh {'x'.join(map(str, own.mesh))}: the functions make the mesh {shown}; leave --mesh out."
+            f"--mesh {'x'.join(map(str, own.mesh.values()))}: the functions make the mesh {shown}; leave --mesh out."
         )
     if mesh.devices.size != count:
         raise UserError(
@@ -140,12 +148,16 @@ def _of_layout_map(own: OwnModel, theirs: Distribution | None, count: int) -> Di
             "makes the layout map with `--layout FILE.py:FUNCTION`, or call `keras.distribution.set_distribution` "
             f"in {own.make_model.name}."
         )
+    batch_axis = own.batch_axis or "batch"
     if theirs is not None and own.mesh is None:
         mesh, batch_axis = theirs.device_mesh, theirs.batch_dim_name
     else:
+        axes = own.mesh or {"batch": 1, "model": count}
+        if math.prod(axes.values()) != count:
+            shown = "x".join(map(str, axes.values()))
+            raise UserError(f"--mesh {shown}: it needs {math.prod(axes.values())} devices, but there are {count}.")
         devices = keras.distribution.list_devices()
-        mesh = keras.distribution.DeviceMesh(own.mesh or (1, count), ["batch", "model"], devices)
-        batch_axis = "batch"
+        mesh = keras.distribution.DeviceMesh(tuple(axes.values()), [*axes], devices)
     make = own.make_layout_map or keras.distribution.LayoutMap
     takes_none = isinstance(make, UserFunction) and make.parameters == 0
     layout_map = make() if takes_none else make(mesh)

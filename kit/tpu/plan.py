@@ -305,10 +305,11 @@ def _attributed(step: LoweredStep, text: str) -> tuple[AttributedCollective, ...
 
 def count_arguments(step: LoweredStep) -> int:
     """Bytes of a step's state on one device, without the compiler's padding."""
-    return sum(_nbytes_per_device(slot, step.axes) for group in step.slots for slot in group)
+    return sum(nbytes_per_device(slot, step.axes) for group in step.slots for slot in group)
 
 
-def _nbytes_per_device(slot: Slot, axes: Mapping[str, int]) -> int:
+def nbytes_per_device(slot: Slot, axes: Mapping[str, int]) -> int:
+    """Bytes of a variable of the state on one device, without the compiler's padding."""
     import jax.numpy as jnp
 
     named = [axis for entry in slot.spec if entry for axis in (entry if isinstance(entry, tuple) else (entry,))]
@@ -328,7 +329,7 @@ def _held(step: LoweredStep) -> tuple[tuple[str, str, int], ...]:
         kind = step.kinds(slot.variable) or "step count, rate and metrics"
         if slot.group == "optimizer" and slot.variable:
             kind = f"optimizer: {kind}"
-        found[kind, rules.get(slot.variable, "")] += _nbytes_per_device(slot, step.axes)
+        found[kind, rules.get(slot.variable, "")] += nbytes_per_device(slot, step.axes)
     return tuple((kind, rule, nbytes) for (kind, rule), nbytes in sorted(found.items(), key=lambda item: -item[1]))
 
 

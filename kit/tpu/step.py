@@ -3,11 +3,10 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import keras
-import keras_hub
 from keras.src.distribution.distribution_lib import Distribution
 
 from kit.evidence.layer_kinds import LayerKinds
@@ -16,6 +15,9 @@ from kit.models.abstract import mesh_of
 from kit.models.batches import inputs_of_sizes
 from kit.models.blocks import first_blocks
 from kit.models.weightless import VariableInfo, build_backbone, describe, describe_model, no_weights
+
+if TYPE_CHECKING:
+    import keras_hub
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,12 @@ class StepParts:
     """The functions of the parts that the step is made of."""
 
     make_layout_map: Callable[[keras.distribution.DeviceMesh], keras.distribution.LayoutMap]
-    enable_lora: Callable[[keras_hub.models.CausalLM, int], None]
+    enable_lora: Callable[["keras_hub.models.CausalLM", int], None]
     #: Sets loss, optimizer and metrics: ``(model, learning_rate, weight_decay)``.
-    compile_for_finetuning: Callable[[keras_hub.models.CausalLM, float, float], None]
+    compile_for_finetuning: Callable[["keras_hub.models.CausalLM", float, float], None]
     #: Compile this step instead of Keras' own: ``(model) -> step(state, batch)``, whose state has
     #: no metrics.
-    make_train_step: Callable[[keras_hub.models.CausalLM], Callable[..., Any]] | None = None
+    make_train_step: Callable[["keras_hub.models.CausalLM"], Callable[..., Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,9 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class LoweredStep:
-    """A step that is traced and lowered, ready to be compiled."""
+class StepState:
+    """The state of a training step: its variables, and how they are sharded."""
 
-    lowered: Any
     #: By group and number: the compiled program calls its parameters ``state[group][number]``.
     slots: tuple[tuple[Slot, ...], ...]
     variables: tuple[VariableInfo, ...]
@@ -78,6 +79,13 @@ class LoweredStep:
     #: The axis along which the batch is split.
     batch_axis: str | None
     kinds: LayerKinds
+
+
+@dataclass(frozen=True)
+class LoweredStep(StepState):
+    """A step that is traced and lowered, ready to be compiled."""
+
+    lowered: Any
 
 
 GROUPS = ("trainable", "non_trainable", "optimizer", "metrics")
@@ -114,8 +122,7 @@ def lower_model(
     """
     mesh = distribution.device_mesh
     jax_mesh = mesh_of(mesh, devices)
-    groups = [getattr(model, f"{group}_variables") for group in ("trainable", "non_trainable", "metrics")]
-    groups.insert(2, model.optimizer.variables)
+    groups = _groups(model)
     state = tuple([_array(variable, jax_mesh) for variable in variables] for variables in groups)
     with _devices_of(mesh, jax_mesh), distribution.scope():
         step: Any
@@ -126,18 +133,28 @@ def lower_model(
             made, state = make_train_step(model), state[:3]
             step = made if hasattr(made, "lower") else jax.jit(made, donate_argnums=0)
         lowered = step.lower(state, _sharded(data, distribution, jax_mesh))
-    variables = describe_model(model)
-    named = zip(GROUPS, groups, strict=True)
-    slots = tuple(tuple(_slot(group, variable, model) for variable in members) for group, members in named)
-    return LoweredStep(
-        lowered,
-        slots,
+    return LoweredStep(**vars(describe_state(model, distribution)), lowered=lowered)
+
+
+def describe_state(model: keras.Model, distribution: Distribution) -> StepState:
+    """The state of the model's training step under the distribution."""
+    mesh, variables = distribution.device_mesh, describe_model(model)
+    named = zip(GROUPS, _groups(model), strict=True)
+    return StepState(
+        tuple(tuple(_slot(group, variable, model) for variable in members) for group, members in named),
         tuple(variables),
         rule_coverage(layout_map_of(distribution), variables),
         dict(zip(mesh.axis_names, mesh.shape, strict=True)),
         distribution.batch_dim_name,
         LayerKinds((variable.path, variable.shape) for variable in variables),
     )
+
+
+def _groups(model: keras.Model) -> list[list[keras.Variable]]:
+    """The variables of the state, in the order of :data:`GROUPS`."""
+    groups = [getattr(model, f"{group}_variables") for group in ("trainable", "non_trainable", "metrics")]
+    groups.insert(2, model.optimizer.variables)
+    return groups
 
 
 def layout_map_of(distribution: Distribution) -> keras.distribution.LayoutMap:
@@ -156,7 +173,7 @@ def _model(
     parts: StepParts,
     distribution: keras.distribution.ModelParallel,
     num_layers: int | None,
-) -> keras_hub.models.CausalLM:
+) -> "keras_hub.models.CausalLM":
     if num_layers:
         config = first_blocks(config, num_layers)
     blocks = [f"decoder_block_{number}" for number in range(config["config"]["num_layers"])]
@@ -180,11 +197,13 @@ def _model(
     return model
 
 
-def _task_class(backbone: keras_hub.models.Backbone) -> type:
+def _task_class(backbone: "keras_hub.models.Backbone") -> type:
     """KerasHub's causal language model with this backbone.
 
     Another class may have the same backbone: the assistant of Gemma 4 drafts tokens for it.
     """
+    import keras_hub
+
     name = type(backbone).__name__
     found = getattr(keras_hub.models, name.replace("Backbone", "CausalLM"), None)
     if found is None or getattr(found, "backbone_cls", None) is not type(backbone):
@@ -192,7 +211,7 @@ def _task_class(backbone: keras_hub.models.Backbone) -> type:
     return found
 
 
-def _data(settings: StepSettings, model: keras_hub.models.CausalLM) -> tuple[Any, Any, Any]:
+def _data(settings: StepSettings, model: "keras_hub.models.CausalLM") -> tuple[Any, Any, Any]:
     """A batch as the preprocessor makes it: (inputs, next tokens, sample weights)."""
     shape = (settings.batch_size, settings.sequence_length)
     return inputs_of_sizes(model, shape), jax.ShapeDtypeStruct(shape, "int32"), jax.ShapeDtypeStruct(shape, "bool")
