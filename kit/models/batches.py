@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras.src.backend import compute_output_spec
 from keras.src.distribution.distribution_lib import Distribution
+from keras.src.models import Functional
 
 from kit.errors import UserError
 from kit.formatting import format_tuple
@@ -84,10 +85,8 @@ def _symbolic(tree: Any) -> Any:
 
 def _inputs(model: keras.Model) -> Any:
     """The model's inputs; None for a subclassed model, and for a Sequential without an input."""
-    try:
-        return model.input
-    except (AttributeError, ValueError):
-        return None
+    network = model._functional if isinstance(model, keras.Sequential) else model
+    return network.input if isinstance(network, Functional) else None
 
 
 def _input(tensor: keras.KerasTensor, sizes: Sequence[int]) -> jax.ShapeDtypeStruct:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.errors import UserError, similar_names
+from kit.formatting import without_escapes
 
 _NAMED = re.compile(r"^(?P<where>[^:]+):(?P<function>[A-Za-z_]\w*)$")
 
@@ -122,9 +123,14 @@ def _module_of_name(text: str, name: str, folder: Path) -> Any:
 def _sentence(text: str, error: BaseException, function: Callable[..., Any] | None, file: Path | None = None) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{text}: {Path(error.filename).name}:{error.lineno}: {error.msg}."
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = lines[0].rstrip(".") if lines else "no reason given"
-    return f"{text}: failed{_line(error, function, file)} ({type(error).__name__}: {reason})."
+    return f"{text}: failed{_line(error, function, file)} ({reason_of(error)})."
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception's type and its first line, without Keras' line about the layer that it was in."""
+    lines = [line.strip() for line in without_escapes(str(error)).splitlines()]
+    lines = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
+    return f"{type(error).__name__}: {lines[0].rstrip('.') if lines else 'no reason given'}"
 
 
 def _line(error: BaseException, function: Callable[..., Any] | None, file: Path | None = None) -> str:

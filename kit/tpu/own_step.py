@@ -12,10 +12,9 @@ from keras.src.distribution.distribution_lib import Distribution
 
 from kit.errors import UserError
 from kit.evidence.rule_coverage import check_coverage, rule_coverage
-from kit.formatting import without_escapes
 from kit.models.abstract import AbstractBuild, abstract_variables
 from kit.models.batches import Batch, batch_of_arrays, batch_of_sizes, check_batch_divides
-from kit.models.user_functions import UserFunction
+from kit.models.user_functions import UserFunction, reason_of
 from kit.models.weightless import describe_model, fresh_names
 from kit.tpu.step import LoweredStep, StepSettings, layout_map_of, lower_model
 
@@ -193,7 +192,10 @@ def _set_layouts(model: keras.Model, distribution: Distribution, own: OwnModel, 
     mesh = distribution.device_mesh
     check_coverage(rule_coverage(layout_map_of(distribution), describe_model(model)), tuple(mesh.shape))
     for variable in model.variables:
-        if variable._layout is None or own.make_layout_map is not None:
+        if own.make_layout_map is not None:
+            # Keras returns a layout that a variable has.
+            variable._layout = None
+        if variable._layout is None:
             variable._layout = distribution.get_variable_layout(variable)
     if own.make_layout_map is not None and model.optimizer.built:
         owners = {variable.path.replace("/", "_"): variable for variable in model.trainable_variables}
@@ -221,6 +223,4 @@ def _failures_of(what: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        lines = [line.strip() for line in without_escapes(str(error)).splitlines() if line.strip()]
-        reason = lines[0].rstrip(".") if lines else "no reason given"
-        raise UserError(f"{what} fails ({type(error).__name__}: {reason}).") from error
+        raise UserError(f"{what} fails ({reason_of(error)}).") from error
