@@ -212,7 +212,10 @@ def _sentence(
     paths = list(dict.fromkeys(path for (path, _), _ in move.keys))
     named = ", ".join(paths[:MOST_NAMED]) + (f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else "")
     more = f"{_signed(move.nbytes)} per device"
+    dimensions = len(move.keys[0][0][1])
     old, new = _rule(before, was), _rule(after, now)
+    if was and now_of.get(was) and before.rules[was - 1].pattern != after.rules[now_of[was] - 1].pattern:
+        old += f" now `{after.rules[now_of[was] - 1].pattern}`,"
     if was and not now:
         gone = "is gone, which matched" if not now_of.get(was) else "matches"
         fewer = "" if not now_of.get(was) else " fewer"
@@ -220,19 +223,17 @@ def _sentence(
     if now and not was:
         return f"{new} matches {count} {noun} more ({named}), until now replicated: {more}"
     if was and now_of.get(was) == now:
-        shown = f"{_spec(new_spec)} instead of {_spec(spec)}"
+        shown = f"{_spec(new_spec, dimensions)} instead of {_spec(spec, dimensions)}"
         return f"{old} shards {count} {noun} as {shown} ({named}): {more}"
-    return (
-        f"{count} {noun} ({named}) are sharded by {new} as {_spec(new_spec)} instead of {old} as {_spec(spec)}: {more}"
-    )
+    return f"{count} {noun} ({named}) are sharded by {new} as {_spec(new_spec, dimensions)} instead of {old} as {_spec(spec, dimensions)}: {more}"
 
 
 def _rule(lock: Lock, number: int) -> str:
     return f"rule {number}, `{lock.rules[number - 1].pattern}`," if number else "no rule"
 
 
-def _spec(spec: Spec) -> str:
-    return format_tuple(spec) if spec else "replicated"
+def _spec(spec: Spec, dimensions: int = 0) -> str:
+    return format_tuple(spec + (None,) * (dimensions - len(spec))) if spec else "replicated"
 
 
 def _of_outputs(before: Lock, after: Lock) -> list[str]:
