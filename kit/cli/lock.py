@@ -84,7 +84,7 @@ def _check(file: Path, no_compile: bool, narrator: Narrator) -> None:
 
     with narrator.working("checking the lock") as work:
         comparison = check_lock(lock, file.resolve().parent, compiles, work.begin)
-    click.echo(report_of(comparison, str(file)))
+    _print(report_of(comparison, str(file)))
     if comparison.differences:
         sys.exit(1)
 
@@ -121,8 +121,8 @@ def _write(
     from kit.lock.measuring import measure
 
     own = own_model(model, layout, sizes, mesh, narrator)
-    names = [_from_folder(text, file) for text in (model, batch, layout or "")]
-    source = Source(*names, mesh="x".join(map(str, mesh)) if mesh else "")
+    named = (_from_folder(model, file), _from_folder(batch, file), _from_folder(layout or "", file))
+    source = Source(*named, mesh="x".join(map(str, mesh)) if mesh else "")
     with narrator.working("measuring") as work:
         lock = measure(own, source, topologies=[] if no_compile else topologies, report=work.begin)
     _save(lock, file)
@@ -146,4 +146,15 @@ def _save(lock: "Lock", file: Path) -> None:
         except UserError:
             before = None
     write_text(file, write_lock(lock))
-    click.echo(summary_of(lock, before, str(file)))
+    _print(summary_of(lock, before, str(file)))
+
+
+def _print(text: str) -> None:
+    """Print lines, wrapped on a terminal, with what follows a dash below its text."""
+    from kit.cli.console import ConsoleNarrator
+
+    narrator = ConsoleNarrator()
+    for line in text.splitlines():
+        words = line.lstrip(" -")
+        before = line[: len(line) - len(words)]
+        narrator.paragraph(words, before, " " * len(before))

@@ -118,7 +118,7 @@ class _Request:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")
 @click.pass_context
 def command(
-    context: click.Context, preset: str, topologies: bool, picture: Path | None, as_json: bool, **options: Any
+    context: click.Context, /, preset: str, topologies: bool, picture: Path | None, as_json: bool, **options: Any
 ) -> None:
     """Compile the training step of PRESET for a TPU, without a TPU and without weights.
 
@@ -283,7 +283,7 @@ def _plan(request: _Request, candidate: _Candidate, narrator: Narrator) -> "Plan
                 request.config,
                 request.topology,
                 settings,
-                _step_parts(request, settings, candidate.layout, parts, narrator),
+                _step_parts(request, settings, candidate, parts, narrator),
                 request.layers,
                 work.begin,
                 request.effort,
@@ -297,7 +297,7 @@ def _plan(request: _Request, candidate: _Candidate, narrator: Narrator) -> "Plan
 
 
 def _step_parts(
-    request: _Request, settings: "StepSettings", layout_name: str, parts: Parts, narrator: Narrator
+    request: _Request, settings: "StepSettings", candidate: _Candidate, parts: Parts, narrator: Narrator
 ) -> "StepParts":
     """The functions of these parts, and the reference's for modules that they do not have."""
     from kit.run.layouts import choose_layout
@@ -308,7 +308,7 @@ def _step_parts(
     def source(part: str) -> Parts:
         return parts if parts.file_of(part).is_file() else find_parts(REFERENCE)
 
-    layout = choose_layout(source("layout"), request.config, settings.mesh, layout_name)
+    layout = choose_layout(source("layout"), request.config, candidate.mesh, candidate.layout)
     if layout.sentence:
         narrator.say(layout.sentence)
     training = source("training").training

@@ -27,7 +27,7 @@ def write_lock(lock: Lock) -> str:
     lines += _table("per_device", {"weights_and_optimizer": _Bytes(lock.state_nbytes_per_device)})
     for number, rule in enumerate(lock.rules, 1):
         lines += ["", f"[[rule]]  # {number}"]
-        content = {"pattern": rule.pattern, "spec": [axis or "" for axis in rule.spec]}
+        content: dict[str, Any] = {"pattern": rule.pattern, "spec": [axis or "" for axis in rule.spec]}
         content |= {"outputs": [*rule.outputs]} if rule.outputs else {}
         lines += _entries(content | {"matches": rule.matches, "bytes": _Bytes(rule.nbytes)})
         lines += _rows("variables", map(_variables, rule.variables))

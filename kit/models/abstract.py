@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -34,7 +34,7 @@ class AbstractBuild:
 
 
 @contextlib.contextmanager
-def abstract_variables(devices: "list[Any] | tuple[Any, ...] | None" = None) -> Iterator[AbstractBuild]:
+def abstract_variables(devices: Sequence[Any] | None = None) -> Iterator[AbstractBuild]:
     """Create variables with path, shape, dtype and layout in this context, but without a value.
 
     Unlike :func:`kit.models.weightless.no_weights`, a model may be compiled here, and may have an
@@ -161,7 +161,9 @@ def _presets_without_weights() -> Iterator[tuple[Any, str, Any]]:
     for owner in (keras_hub.models.Backbone, keras_hub.models.Task):
         original = vars(owner)["from_preset"].__func__
 
-        def from_preset(cls: type, preset: Any, load_weights: bool = True, _make: Any = original, **more: Any) -> Any:
+        def from_preset(
+            cls: type, /, preset: Any, load_weights: bool = True, _make: Any = original, **more: Any
+        ) -> Any:
             del load_weights
             return _make(cls, preset, load_weights=False, **more)
 

@@ -55,7 +55,7 @@ def batch_of_arrays(value: Any) -> Batch:
     if not isinstance(value, tuple | list | dict) and not hasattr(value, "shape"):
         raise TypeError(f"it returned a {type(value).__name__}")
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(tuple(value) if isinstance(value, list) else value)
-    return tuple(keras.tree.map_structure(described, part) for part in (x, y, sample_weight))  # type: ignore[return-value]
+    return tuple(keras.tree.map_structure(described, part) for part in (x, y, sample_weight))
 
 
 def check_batch_divides(batch: Batch | None, distribution: Distribution) -> None:
@@ -127,8 +127,8 @@ def _targets(loss: Any, outputs: Any, has_tokens: bool) -> Any:
         losses = loss if isinstance(loss, dict) else dict.fromkeys(outputs, loss)
         return {name: _targets(losses.get(name), output, has_tokens) for name, output in outputs.items()}
     if isinstance(outputs, list | tuple):
-        losses = loss if isinstance(loss, list | tuple) else [loss] * len(outputs)
-        return [_targets(one, output, has_tokens) for one, output in zip(losses, outputs, strict=True)]
+        each = loss if isinstance(loss, list | tuple) else [loss] * len(outputs)
+        return [_targets(one, output, has_tokens) for one, output in zip(each, outputs, strict=True)]
     if isinstance(loss, dict):
         loss = next(iter(loss.values()))
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)

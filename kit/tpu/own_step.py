@@ -124,8 +124,9 @@ def _a(noun: str) -> str:
 def _distribution(own: OwnModel, found: AbstractBuild, count: int) -> Distribution:
     """That of the layout function, or the one that the model's function has set."""
     theirs = keras.distribution.distribution() or found.distribution
-    keeps = own.make_layout_map is None and theirs is not None
-    distribution = theirs if keeps else _of_layout_map(own, theirs, count)
+    distribution = None if own.make_layout_map else theirs
+    if distribution is None:
+        distribution = _of_layout_map(own, theirs, count)
     mesh = distribution.device_mesh
     shown = "x".join(map(str, mesh.shape))
     if own.mesh is not None and tuple(mesh.shape) != tuple(own.mesh.values()):
@@ -157,7 +158,7 @@ def _of_layout_map(own: OwnModel, theirs: Distribution | None, count: int) -> Di
             raise UserError(f"--mesh {shown}: it needs {math.prod(axes.values())} devices, but there are {count}.")
         devices = keras.distribution.list_devices()
         mesh = keras.distribution.DeviceMesh(tuple(axes.values()), [*axes], devices)
-    make = own.make_layout_map or keras.distribution.LayoutMap
+    make: UserFunction | Callable[..., Any] = own.make_layout_map or keras.distribution.LayoutMap
     takes_none = isinstance(make, UserFunction) and make.parameters == 0
     layout_map = make() if takes_none else make(mesh)
     if not isinstance(layout_map, keras.distribution.LayoutMap):

@@ -97,7 +97,7 @@ class TestPlan:
         assert content["a"]["parameters"]["total"] == 64 * 16 + 2 * (16 * 40 + 40 + 40 * 16 + 16) + 16 * 64 + 64
         assert content["a"]["attributed_share"] >= 0.95
         assert content["differences"][0]["layer_kind"] == "dense_3"
-        assert content["differences"][0]["held"] == [40 * 16 * 4 // 8 * 3 + 16 * 4 * 3, 40 * 16 * 4 * 3 + 16 * 4 * 3]
+        assert content["differences"][0]["held"] == [3 * 4 * (16 * 40 // 8 + 40), 3 * 4 * (16 * 40 + 40)]
 
 
 @pytest.mark.parametrize(
