@@ -37,7 +37,7 @@ def read_batch(text: str) -> tuple[int, ...] | str:
 
 
 def prepare(devices: int, narrator: Narrator) -> None:
-    """Simulate so many devices, and import JAX and Keras."""
+    """Simulate this number of devices, and import JAX and Keras."""
     from kit.runtime.platform import prepare_environment
 
     prepare_environment("cpu", devices)

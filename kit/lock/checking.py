@@ -11,7 +11,7 @@ from kit.lock.differences import differences, of_compiled, same_sharding
 from kit.lock.measuring import measure, with_locked_map
 from kit.models.user_functions import UserFunction, find_function
 from kit.tpu.own_step import OwnModel
-from kit.tpu.topologies import find_topology
+from kit.tpu.topologies import Topology, find_topology
 
 #: The versions that a compiled program depends on.
 OF_THE_COMPILER = ("jax", "jaxlib", "libtpu", "keras", "keras-hub")
@@ -70,7 +70,7 @@ def check_lock(
 
 
 def _compiled_today(
-    lock: Lock, own: OwnModel, today: Lock, topologies: Sequence[object], report: Callable[[str], None]
+    lock: Lock, own: OwnModel, today: Lock, topologies: Sequence[Topology], report: Callable[[str], None]
 ) -> tuple[Lock, list[str]]:
     """The lock with what today's compiler says about its layout map, and sentences about that."""
     marked = "The lock's layout map was compiled with today's versions and today's model before the comparison."
@@ -80,7 +80,8 @@ def _compiled_today(
     else:
         try:
             report("compiling the lock's layout map with today's versions")
-            compiled = measure(with_locked_map(own, lock), lock.source, None, topologies, report).compiled  # type: ignore[arg-type]
+            locked = with_locked_map(own, lock)
+            compiled = measure(locked, lock.source, topologies=topologies, report=report).compiled
         except UserError as error:
             note = f"The lock's layout map cannot be used on today's model, so its own figures are compared: {error}"
             return lock, [note]

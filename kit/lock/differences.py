@@ -168,7 +168,7 @@ def _shared(rule: LockedRule, other: LockedRule) -> int:
 
 
 def _moved(was: _Places, now: _Places) -> tuple[dict[tuple[int, Spec], int], dict[tuple[int, Spec], int]]:
-    """Variables of one kind that are no longer, and that are newly, sharded in a way."""
+    """Variables of one kind that have lost a sharding, and that have got one."""
     by_spec: list[Counter[Spec]] = [Counter(), Counter()]
     for counter, places in zip(by_spec, (was, now), strict=True):
         for (_, spec), count in places.items():
@@ -225,7 +225,8 @@ def _sentence(
     if was and now_of.get(was) == now:
         shown = f"{_spec(new_spec, dimensions)} instead of {_spec(spec, dimensions)}"
         return f"{old} shards {count} {noun} as {shown} ({named}): {more}"
-    return f"{count} {noun} ({named}) are sharded by {new} as {_spec(new_spec, dimensions)} instead of {old} as {_spec(spec, dimensions)}: {more}"
+    shown = f"{_spec(new_spec, dimensions)} instead of {old} as {_spec(spec, dimensions)}"
+    return f"{count} {noun} ({named}) are sharded by {new} as {shown}: {more}"
 
 
 def _rule(lock: Lock, number: int) -> str:

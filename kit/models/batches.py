@@ -20,7 +20,8 @@ def batch_of_sizes(model: keras.Model, sizes: Sequence[int]) -> Batch:
     """A batch for this model, of which the first dimensions have these sizes.
 
     The other dimensions are those of the model's inputs. A model without known inputs gets one
-    array of this shape: token ids if it has embeddings. Raises UserError if the sizes do not fit the model's inputs.
+    array of this shape: token ids if it has embeddings. Raises UserError if the sizes do not fit
+    the model's inputs.
     """
     inputs = inputs_of_sizes(model, sizes)
     outputs = compute_output_spec(model, _symbolic(inputs), training=False)

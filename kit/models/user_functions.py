@@ -26,7 +26,7 @@ def is_function_name(text: str) -> bool:
 class UserFunction:
     """A function of a user's file or module."""
 
-    #: As it was named.
+    #: Its name on the command line.
     text: str
     function: Callable[..., Any]
 
@@ -127,7 +127,7 @@ def _sentence(text: str, error: BaseException, function: Callable[..., Any] | No
 
 
 def reason_of(error: BaseException) -> str:
-    """An exception's type and its first line, without Keras' line about the layer that it was in."""
+    """An exception's type and first line, without Keras' line about the layer that raised it."""
     lines = [line.strip() for line in without_escapes(str(error)).splitlines()]
     lines = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
     return f"{type(error).__name__}: {lines[0].rstrip('.') if lines else 'no reason given'}"

@@ -9,8 +9,8 @@ from matplotlib.patches import Patch
 
 from kit.tpu.plan import Plan
 
-#: Kinds of layers: what their paths can contain, and their colours, which people who are colour-blind
-#: to red and green can distinguish (Okabe and Ito, 2008).
+#: Kinds of layers: what their paths can contain, and their colours, which people who are
+#: colour-blind to red and green can distinguish (Okabe and Ito, 2008).
 KINDS = {
     "embeddings": (("embed",), "#0072B2"),
     "attention": (("attention/", "attention_N/", "attn"), "#E69F00"),

@@ -41,7 +41,7 @@ class Plan:
 
     topology: Topology
     settings: StepSettings
-    #: Decoder blocks of the planned model, and of the preset; of one's own model its repeated
+    #: Decoder blocks of the planned model, and of the preset; of your own model its repeated
     #: layers, of which it may have none.
     layers: int
     preset_layers: int

@@ -23,9 +23,8 @@ def suggestions(plan: Plan) -> list[str]:
         option = "" if plan.own else " (`--dtype bfloat16`)"
         found.append(f"bfloat16 weights{option}, which take half the bytes")
     if not plan.settings.remat and plan.temporaries > 0.1 * plan.usable:
-        found.append(
-            f"{'recomputed activations (`keras.RematScope`)' if plan.own else '`--remat`'}: the temporaries take {format_bytes(plan.temporaries)}"
-        )
+        option = "recomputed activations (`keras.RematScope`)" if plan.own else "`--remat`"
+        found.append(f"{option}: the temporaries take {format_bytes(plan.temporaries)}")
     if plan.compiled_layers and plan.settings.batch_size > plan.settings.mesh[0]:
         batch = "a smaller `--batch`" if plan.own else "a smaller `--batch-size`, or a shorter `--sequence-length`"
         found.append(batch)

@@ -1,4 +1,4 @@
-"""`kit lock`, and `kit plan` of one's own model."""
+"""`kit lock`, and `kit plan` of your own model."""
 
 import json
 import re

@@ -32,6 +32,17 @@ class TestLayerKinds:
             # Two matrices of one layer are no repetition.
             ([("gate/kernel", (4, 8)), ("gate_2/kernel", (4, 8))], ["gate/kernel", "gate_2/kernel"], 0),
             ([("layer3/a/kernel", (2, 2)), ("layer12/a/kernel", (2, 2))], ["layerN/a/kernel"] * 2, 2),
+            # Keras counts through the whole model.
+            (
+                [
+                    ("b_0/dense/w", (2, 4)),
+                    ("b_0/dense_1/w", (4, 2)),
+                    ("b_1/dense_2/w", (2, 4)),
+                    ("b_1/dense_3/w", (4, 2)),
+                ],
+                ["b_N/dense/w", "b_N/dense_1/w"] * 2,
+                2,
+            ),
             # Blocks of two kinds.
             (
                 [("b_0/mlp/w", (2, 2)), ("b_1/moe/w", (8, 2, 2)), ("b_2/mlp/w", (2, 2))],

@@ -1,4 +1,4 @@
-"""Steps of one's own models, built without values."""
+"""Steps of your own models, built without values."""
 
 import math
 from collections.abc import Callable
