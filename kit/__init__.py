@@ -20,6 +20,7 @@ PACKAGE_ORDER = (
     "reference",
     "evidence",
     "tpu",
+    "lock",
     "checks",
     "pytest_plugin",
     "judge",

@@ -4,6 +4,7 @@ pytest loads it at every start, so it imports nothing but pytest until a fixture
 ``simulated_devices`` is used.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_DEVICES = 8
 
 #: After a test with one of these fixtures the plugin clears Keras' distribution.
-FIXTURES = frozenset({"simulated_devices", "device_mesh", "weightless_model"})
+FIXTURES = frozenset({"simulated_devices", "device_mesh", "weightless_model", "sharding_lock"})
 
 REMEDY = "set `simulated_devices = {}` in pytest's ini file (or `pytest --simulated-devices {}`)"
 
@@ -137,6 +138,40 @@ def weightless_model(
             return describe_model(model)
 
     return described
+
+
+@pytest.fixture
+def sharding_lock(simulated_devices: list[str], pytestconfig: pytest.Config) -> "Callable[..., None]":
+    """Compares a file of `kit lock` with today's model, and fails with what differs.
+
+    ``sharding_lock()`` takes ``sharding.lock`` in pytest's root folder; a path is relative to it.
+    By default the layout map is compared, which takes seconds; with ``compile=True`` the step is
+    compiled as well, for the topologies of the lock. A mistake, such as a lock that does not exist
+    or is for another number of devices, fails the test, too.
+    """
+
+    def check(file: str | os.PathLike[str] = "sharding.lock", *, compile: bool = False) -> None:
+        __tracebackhide__ = True
+        from kit.errors import UserError
+        from kit.lock.checking import check_lock, report_of
+        from kit.lock.toml_file import read_lock
+
+        path = pytestconfig.rootpath / file
+        try:
+            lock, count = read_lock(path), len(simulated_devices)
+            if lock.devices != count:
+                remedy = REMEDY.format(lock.devices, lock.devices)
+                pytest.fail(f"{file}: it is for {lock.devices} devices, and {count} are simulated: {remedy}.", False)
+            comparison = check_lock(lock, path.parent, compile and bool(lock.compiled))
+        except UserError as error:
+            message = str(error)
+        else:
+            if not comparison.differences:
+                return
+            message = report_of(comparison, str(file))
+        pytest.fail(message, pytrace=False)
+
+    return check
 
 
 def _asked_for(config: pytest.Config) -> int | None:

@@ -35,6 +35,7 @@ GROUPS = {
     },
     "Plan": {
         "plan": ("kit.cli.plan", "Compile a training step for a TPU, without a TPU: memory and collectives."),
+        "lock": ("kit.cli.lock", "Keep what a layout map does to your model in a file, and check it."),
         "doctor": ("kit.cli.doctor", "Check this machine, and report what is missing."),
     },
     "Author": {

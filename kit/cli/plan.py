@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kit.cli.own_model import plan_own_model, read_batch, refuse_given
 from kit.cli.run import MeshShape, failure
 from kit.errors import UserError
 from kit.models.settings import DTYPES
+from kit.models.user_functions import is_function_name
 from kit.narrator import Narrator, modules_so_far
 from kit.parts.implementation import REFERENCE, Parts, find_parts
 from kit.tpu.topologies import DEFAULT_TOPOLOGY, NAME_HEADS, TOPOLOGIES, Topology, find_topology, table_of_names
@@ -78,7 +80,10 @@ class _Request:
 @click.option("--mesh", type=MeshShape(), help='Sizes of the axes "batch" and "model".  [default: 1 x all devices]')
 @click.option("--impl", default=REFERENCE, help="Whose layout and training: reference, exercises, or a folder.")
 @click.option(
-    "--layout", default="tensor", help='Split matrices over the axis "model" (tensor), or over "batch" as well (fsdp).'
+    "--layout",
+    default="tensor",
+    help='Split matrices over the axis "model" (tensor), or over "batch" as well (fsdp); for your own model '
+    "FILE.py:FUNCTION, which takes a device mesh.",
 )
 @click.option(
     "--compare",
@@ -87,6 +92,11 @@ class _Request:
     help="Plan two implementations or layouts, and show which rules differ and which sends less.",
 )
 @click.option("--rank", type=int, default=4, help="Rank of LoRA; 0 tunes all parameters.")
+@click.option(
+    "--batch",
+    metavar="8x512|FILE.py:FUNCTION",
+    help="Sizes of the batch's first dimensions; for your own model also a function that returns a batch.",
+)
 @click.option("--batch-size", type=int, default=2, help="Examples per batch.")
 @click.option("--sequence-length", type=int, default=128, help="Tokens per example.")
 @click.option("--dtype", default="float32", help="float32, bfloat16 or mixed_bfloat16.")
@@ -106,12 +116,16 @@ class _Request:
 )
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the plan: a .svg or .png file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")
-def command(preset: str, topologies: bool, picture: Path | None, as_json: bool, **options: Any) -> None:
+@click.pass_context
+def command(
+    context: click.Context, /, preset: str, topologies: bool, picture: Path | None, as_json: bool, **options: Any
+) -> None:
     """Compile the training step of PRESET for a TPU, without a TPU and without weights.
 
     The plan shows the memory of one device and whether the step fits, the collectives with the
     layout rules that cause them, and the compiler's estimate of the step time. PRESET is a name
     such as gemma_7b_en, which is the default, a folder with its config.json, or hf://owner/model.
+    FILE.py:FUNCTION or module:function plans your own model: the function builds and compiles it.
     """
     if topologies:
         _show_topologies()
@@ -124,8 +138,12 @@ def command(preset: str, topologies: bool, picture: Path | None, as_json: bool, 
     with redirected, narrator.working("reading the options"):
         if picture is not None:
             _check_picture(picture)
-        request = _request(preset, narrator, **options)
-        plans = [_plan(request, candidate, narrator) for candidate in request.candidates]
+        if is_function_name(preset):
+            names, plans = plan_own_model(preset, context, narrator, **options)
+        else:
+            request = _request(preset, narrator, **_sizes(context, **options))
+            names = [candidate.name for candidate in request.candidates]
+            plans = [_plan(request, candidate, narrator) for candidate in request.candidates]
     if picture is not None:
         from kit.report.plan_picture import draw
 
@@ -133,9 +151,20 @@ def command(preset: str, topologies: bool, picture: Path | None, as_json: bool, 
     if as_json:
         click.echo(json.dumps(_content(plans), indent=1))
     else:
-        _show(preset, [candidate.name for candidate in request.candidates], plans)
+        _show(preset, names, plans)
     if picture is not None:
         click.echo(f"The picture is in {picture}.", err=True)
+
+
+def _sizes(context: click.Context, batch: str | None, **options: Any) -> dict[str, Any]:
+    """The options with ``--batch 8x512`` in the place of two others."""
+    if batch is None:
+        return options
+    refuse_given(context, ("batch_size", "sequence_length"), "--batch has both")
+    sizes = read_batch(batch)
+    if not isinstance(sizes, tuple) or len(sizes) != 2:
+        raise UserError(f"--batch {batch}: for a preset, write examples x tokens, such as 8x512.")
+    return options | {"batch_size": sizes[0], "sequence_length": sizes[1]}
 
 
 def _content(plans: "Sequence[Plan]") -> dict[str, Any]:
@@ -154,7 +183,7 @@ def _show(preset: str, names: Sequence[str], plans: "Sequence[Plan]") -> None:
     from kit.tpu.comparison import compare
 
     if len(plans) == 1:
-        show_plan(preset, plans[0], names[0])
+        show_plan(preset, plans[0], f"{'Layout' if plans[0].own else 'Parts'}: {names[0]}")
     else:
         show_comparison(preset, names, plans, compare(plans[0], plans[1]))
 
@@ -254,7 +283,7 @@ def _plan(request: _Request, candidate: _Candidate, narrator: Narrator) -> "Plan
                 request.config,
                 request.topology,
                 settings,
-                _step_parts(request, settings, candidate.layout, parts, narrator),
+                _step_parts(request, settings, candidate, parts, narrator),
                 request.layers,
                 work.begin,
                 request.effort,
@@ -268,7 +297,7 @@ def _plan(request: _Request, candidate: _Candidate, narrator: Narrator) -> "Plan
 
 
 def _step_parts(
-    request: _Request, settings: "StepSettings", layout_name: str, parts: Parts, narrator: Narrator
+    request: _Request, settings: "StepSettings", candidate: _Candidate, parts: Parts, narrator: Narrator
 ) -> "StepParts":
     """The functions of these parts, and the reference's for modules that they do not have."""
     from kit.run.layouts import choose_layout
@@ -279,7 +308,7 @@ def _step_parts(
     def source(part: str) -> Parts:
         return parts if parts.file_of(part).is_file() else find_parts(REFERENCE)
 
-    layout = choose_layout(source("layout"), request.config, settings.mesh, layout_name)
+    layout = choose_layout(source("layout"), request.config, candidate.mesh, candidate.layout)
     if layout.sentence:
         narrator.say(layout.sentence)
     training = source("training").training

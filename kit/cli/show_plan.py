@@ -16,30 +16,40 @@ SHOWN_HELD = 8
 SHOWN_DIFFERENCES = 8
 
 
-def show_plan(preset: str, plan: "Plan", impl: str) -> None:
-    """Print a plan, the answer first."""
+def show_plan(preset: str, plan: "Plan", source: str) -> None:
+    """Print a plan, the answer first. ``source`` says whose layout it is, as "Parts: reference"."""
     narrator = ConsoleNarrator()
     narrator.step(f"{preset} on {plan.topology.name}: {plan.answer}")
-    narrator.say(_settings(plan, impl))
+    narrator.say(_settings(plan, source))
     _show_memory(narrator, plan)
     _show_layout(narrator, plan)
     if plan.causes is None:
         why = "the compiler made no program" if plan.compiled_layers else "the arguments alone do not fit"
         narrator.step(f"No collectives and no times: {why}")
-        narrator.say("`--layers 2,4` compiles few blocks, which may fit, and extrapolates.")
+        if not plan.own:
+            narrator.say("`--layers 2,4` compiles few blocks, which may fit, and extrapolates.")
         return
     _show_collectives(narrator, plan)
     _show_time(narrator, plan)
 
 
-def _settings(plan: "Plan", impl: str) -> str:
+def _settings(plan: "Plan", source: str) -> str:
     settings = plan.settings
     tuned = f"LoRA of rank {settings.rank}" if settings.rank else "all parameters"
+    mesh = "x".join(map(str, settings.mesh))
+    if [*plan.axes] != ["batch", "model"]:
+        mesh = " x ".join(f"{axis} {size}" for axis, size in plan.axes.items())
+    size = f"{settings.batch_size} x {settings.sequence_length} tokens"
+    if plan.own and settings.sequence_length == 1:
+        size = f"of {settings.batch_size} examples"
+    blocks = f", {_blocks(plan)} decoder blocks"
+    if plan.own:
+        blocks = f", {plan.layers} repeated blocks" if plan.layers else ""
     return (
-        f"Parts: {impl}. Mesh {settings.mesh[0]}x{settings.mesh[1]}. Trained: {tuned} "
+        f"{source}. Mesh {mesh}. Trained: {tuned} "
         f"({format_count(plan.trainable)} of "
-        f"{format_count(plan.parameters)}). {settings.dtype}, batch {settings.batch_size} x {settings.sequence_length} "
-        f"tokens, {_blocks(plan)} decoder blocks{', activations recomputed' if settings.remat else ''}."
+        f"{format_count(plan.parameters)}). {settings.dtype}, batch {size}"
+        f"{blocks}{', activations recomputed' if settings.remat else ''}."
     )
 
 

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,11 +58,8 @@ class AttributedCollective:
     backward: bool
     #: The rule that causes it, :data:`BATCH_RULE`, or None if unknown.
     rule: Rule | str | None
-
-    @property
-    def layer_kind(self) -> str | None:
-        """The layer without the number of its block."""
-        return without_block_number(self.layer) if self.layer else None
+    #: The layer without the number of its block.
+    layer_kind: str | None
 
 
 def attribute(
@@ -71,6 +68,8 @@ def attribute(
     rules: Iterable[tuple[str, tuple[object, ...], Iterable[str]]],
     layers: Iterable[str],
     axes: Mapping[str, int],
+    kind_of: Callable[[str], str] = without_block_number,
+    batch_axis: str | None = "batch",
 ) -> tuple[AttributedCollective, ...]:
     """Trace the collectives of a compiled step to layers and rules.
 
@@ -85,8 +84,10 @@ def attribute(
         rules: Pattern, spec and matched paths of each rule.
         layers: Paths of layers, in addition to those of the variables.
         axes: The mesh's axes and sizes, row by row.
+        kind_of: The kind of a layer by its path, as :class:`kit.evidence.layer_kinds.LayerKinds`.
+        batch_axis: The axis along which the batch is split.
     """
-    return _Tracer(program_text, parameters, rules, layers, axes).run()
+    return _Tracer(program_text, parameters, rules, layers, axes, kind_of, batch_axis).run()
 
 
 class _Tracer:
@@ -97,7 +98,11 @@ class _Tracer:
         rules: Iterable[tuple[str, tuple[object, ...], Iterable[str]]],
         layers: Iterable[str],
         axes: Mapping[str, int],
+        kind_of: Callable[[str], str],
+        batch_axis: str | None,
     ) -> None:
+        self._kind_of = kind_of
+        self._batch_axis = batch_axis
         self._instructions = {instruction.name: instruction for instruction in instructions(program_text)}
         self._parameters = parameters
         self._axes = axes
@@ -128,10 +133,18 @@ class _Tracer:
             found, rule = self._search(instruction)
             layer = layer or found
         caused: Rule | str | None = rule
-        if axes == ("batch",) and not (rule is not None and "batch" in _flat(rule.spec)):
+        if axes == (self._batch_axis,) and not (rule is not None and self._batch_axis in _flat(rule.spec)):
             caused = BATCH_RULE
         return AttributedCollective(
-            kind, instruction.nbytes, axes, len(group), layer, operation, "transpose(" in instruction.op_name, caused
+            kind,
+            instruction.nbytes,
+            axes,
+            len(group),
+            layer,
+            operation,
+            "transpose(" in instruction.op_name,
+            caused,
+            self._kind_of(layer) if layer else None,
         )
 
     def _axes_of(self, group: tuple[int, ...]) -> tuple[str, ...]:

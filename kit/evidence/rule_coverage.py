@@ -158,7 +158,7 @@ class LayoutError(UserError):
     """A layout map that Keras cannot use for a model and a mesh."""
 
 
-def check_coverage(coverage: RuleCoverage, mesh: tuple[int, int]) -> None:
+def check_coverage(coverage: RuleCoverage, mesh: Sequence[int]) -> None:
     """Raises LayoutError, with the first variable, for a layout map that Keras would refuse."""
     if coverage.overlaps:
         path, patterns = coverage.overlaps[0]
@@ -174,7 +174,7 @@ def check_coverage(coverage: RuleCoverage, mesh: tuple[int, int]) -> None:
     if coverage.indivisible:
         first = coverage.indivisible[0]
         raise LayoutError(
-            f"--mesh {mesh[0]}x{mesh[1]}: dimension {first.dimension} of {first.path}, of shape "
+            f"--mesh {'x'.join(map(str, mesh))}: dimension {first.dimension} of {first.path}, of shape "
             f"{format_tuple(first.shape)}"
             f", has {first.shape[first.dimension]} entries, which the {first.axis_size} devices of the axis "
             f'"{first.axis}" do not divide ({len(coverage.indivisible)} such variables): choose a mesh whose '

@@ -5,12 +5,14 @@ import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import keras
-import keras_hub
 from keras.src.backend.common import global_state
+
+if TYPE_CHECKING:
+    import keras_hub
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,14 @@ def no_weights() -> Iterator[None]:
             global_state.set_global_attribute("uninitialized_variables", waiting)
 
 
-def build_backbone(config: Mapping[str, Any], **overrides: Any) -> keras_hub.models.Backbone:
+def build_backbone(config: Mapping[str, Any], **overrides: Any) -> "keras_hub.models.Backbone":
     """A backbone from the content of a preset's ``config.json``; call it within :func:`no_weights`.
 
     ``overrides`` replace entries of ``config["config"]``, for example ``dtype="bfloat16"``.
     """
+    # It registers its classes; models that are not from it do without.
+    import keras_hub  # noqa: F401
+
     return keras.saving.deserialize_keras_object({**config, "config": {**config["config"], **overrides}})
 
 

@@ -9,13 +9,13 @@ from matplotlib.patches import Patch
 
 from kit.tpu.plan import Plan
 
-#: Kinds of layers: what their paths contain, and their colours, which people who are colour-blind
-#: to red and green can distinguish (Okabe and Ito, 2008).
+#: Kinds of layers: what their paths can contain, and their colours, which people who are
+#: colour-blind to red and green can distinguish (Okabe and Ito, 2008).
 KINDS = {
-    "embeddings": ("token_embedding", "#0072B2"),
-    "attention": ("attention/", "#E69F00"),
-    "feed-forward": ("ffw_", "#009E73"),
-    "adapters": ("lora_", "#CC79A7"),
+    "embeddings": (("embed",), "#0072B2"),
+    "attention": (("attention/", "attention_N/", "attn"), "#E69F00"),
+    "feed-forward": (("ffw_", "feedforward", "feed_forward", "ffn", "mlp", "dense", "expert"), "#009E73"),
+    "adapters": (("lora_",), "#CC79A7"),
 }
 MOMENTS = ("moments", "#999999")
 OTHERS = ("other", "#000000")
@@ -34,7 +34,7 @@ def draw(plan: Plan, preset: str, file: Path) -> None:
     tuned = f"LoRA of rank {settings.rank}" if settings.rank else "all parameters trained"
     figure.suptitle(
         f"{preset} on {plan.topology.name}: {plan.answer}\n"
-        f"mesh {settings.mesh[0]}x{settings.mesh[1]}, {tuned}, {settings.dtype}, "
+        f"mesh {'x'.join(map(str, settings.mesh))}, {tuned}, {settings.dtype}, "
         f"batch {settings.batch_size} x {settings.sequence_length}",
         fontsize=11,
     )
@@ -55,7 +55,7 @@ def draw(plan: Plan, preset: str, file: Path) -> None:
 def _kind(variable: str) -> tuple[str, str]:
     # An adapter is inside the attention.
     kinds = ("adapters", "embeddings", "attention", "feed-forward")
-    return next(((name, KINDS[name][1]) for name in kinds if KINDS[name][0] in variable), OTHERS)
+    return next(((name, KINDS[name][1]) for name in kinds if any(part in variable for part in KINDS[name][0])), OTHERS)
 
 
 def _draw_held(axes, plan: Plan) -> set[str]:  # type: ignore[no-untyped-def]  # matplotlib's Axes are not typed

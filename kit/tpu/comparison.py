@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kit.evidence.attribution import without_block_number
 from kit.formatting import format_tuple
 from kit.tpu.plan import Plan
 
@@ -65,7 +64,7 @@ def _by_layer(plan: Plan) -> _ByLayer:
     found = _ByLayer({}, defaultdict(int), defaultdict(int), defaultdict(lambda: defaultdict(int)))
     for rule in plan.coverage.rules:
         for path in rule.paths:
-            kind = without_block_number(path.rpartition("/")[0])
+            kind = plan.kinds(path.rpartition("/")[0])
             found.rules[kind] = f"{rule.pattern} {format_tuple(rule.spec)}"
     for kind, _, nbytes in plan.held:
         found.held[kind.removeprefix("optimizer: ").rpartition("/")[0] or kind] += nbytes

@@ -3,13 +3,15 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
-from kit.evidence.attribution import AttributedCollective, Cause, attribute, causes, without_block_number
+from kit.evidence.attribution import AttributedCollective, Cause, attribute, causes
+from kit.evidence.layer_kinds import LayerKinds
 from kit.evidence.rule_coverage import RuleCoverage
 from kit.models.blocks import check_extrapolation
 from kit.tpu.compiler import DoesNotFit, TpuProgram, compile_for_tpu, topology_devices, usable_nbytes
+from kit.tpu.own_step import OwnModel, build_own_model
 from kit.tpu.step import LoweredStep, Slot, StepParts, StepSettings, lower_step
 from kit.tpu.topologies import Topology
 
@@ -39,7 +41,8 @@ class Plan:
 
     topology: Topology
     settings: StepSettings
-    #: Decoder blocks of the planned model, and of the preset.
+    #: Decoder blocks of the planned model, and of the preset; of your own model its repeated
+    #: layers, of which it may have none.
     layers: int
     preset_layers: int
     #: The numbers of blocks that were compiled; none if the arguments alone need more memory than
@@ -60,6 +63,11 @@ class Plan:
     parameters: int
     trainable: int
     coverage: RuleCoverage
+    #: The mesh's axes and their sizes.
+    axes: Mapping[str, int]
+    kinds: LayerKinds = field(repr=False, compare=False)
+    #: Whether functions of the user's make the model, and not a preset.
+    own: bool = False
     #: Results that do not reuse an argument's memory. With donated state that is next to nothing.
     kept: int = 0
     #: Whether the compiler made a quick program, so that temporaries and times are estimates.
@@ -151,11 +159,7 @@ def make_plan(
     if len(layers) > 1:
         check_extrapolation(config, layers)
     if effort == "auto":
-        first = "quick" if topology.devices == 1 else "full"
-        made = make_plan(config, topology, settings, parts, layers, report, first)
-        if not made.quick or abs(made.peak / made.usable - 1) > NEAR:
-            return made
-        return make_plan(config, topology, settings, parts, layers, report)
+        return _auto(lambda chosen: make_plan(config, topology, settings, parts, layers, report, chosen), topology)
     quick = effort == "quick"
     preset_layers = config["config"]["num_layers"]
 
@@ -164,14 +168,10 @@ def make_plan(
 
     def compile_blocks(blocks: int) -> Plan:
         report(f"building a step of {blocks} decoder blocks")
-        step = lower(blocks)
-        if len(layers) < 2 and count_arguments(step) > usable_nbytes(topology):
-            # The compiler would take minutes to say so.
-            nothing = _plan_of(step, DoesNotFit(None, None), topology, settings, blocks, preset_layers)
-            return replace(nothing, compiled_layers=())
-        report(f"compiling {blocks} decoder blocks for {topology.name}{', quickly' if quick else ''}")
-        found = compile_for_tpu(step.lowered, topology, quick)
-        return replace(_plan_of(step, found, topology, settings, blocks, preset_layers), quick=quick)
+        step, what = lower(blocks), f"{blocks} decoder blocks"
+        made = plan_of_step(step, topology, settings, what, report, quick, refuse=len(layers) < 2)
+        compiled = (blocks,) if made.compiled_layers else ()
+        return replace(made, layers=blocks, preset_layers=preset_layers, compiled_layers=compiled)
 
     wanted = preset_layers if len(layers) != 1 else layers[0]
     if len(layers) < 2:
@@ -182,23 +182,70 @@ def make_plan(
     return _extrapolate(few[0], few[-1], wanted, lower(wanted))
 
 
+def _auto(make: Callable[[str], Plan], topology: Topology) -> Plan:
+    """A quick plan on one device, unless it is uncertain whether the step fits; else a full one."""
+    made = make("quick" if topology.devices == 1 else "full")
+    if not made.quick or abs(made.peak / made.usable - 1) > NEAR:
+        return made
+    return make("full")
+
+
+def make_own_plan(
+    own: OwnModel, topology: Topology, report: Callable[[str], None] = lambda text: None, effort: str = "full"
+) -> Plan:
+    """Compile the whole training step of any Keras model for a topology.
+
+    ``effort`` is one of :data:`EFFORTS`. Raises UserError if the model, its layout map or its batch
+    cannot be used.
+    """
+    if effort == "auto":
+        return _auto(lambda chosen: make_own_plan(own, topology, report, chosen), topology)
+    devices = topology_devices(topology)
+    report("building the model")
+    built = build_own_model(own, devices)
+    report("tracing a training step")
+    step = built.lower(devices)
+    made = plan_of_step(step, topology, built.settings, "the whole step", report, effort == "quick")
+    return replace(made, own=True)
+
+
+def plan_of_step(
+    step: LoweredStep,
+    topology: Topology,
+    settings: StepSettings,
+    what: str,
+    report: Callable[[str], None] = lambda text: None,
+    quick: bool = False,
+    refuse: bool = True,
+) -> Plan:
+    """Compile a lowered step, unless its arguments alone need more memory than there is.
+
+    Without ``refuse`` it is compiled anyway.
+    """
+    if refuse and count_arguments(step) > usable_nbytes(topology):
+        # The compiler would take minutes to say so.
+        return replace(_plan_of(step, DoesNotFit(None, None), topology, settings), compiled_layers=())
+    report(f"compiling {what} for {topology.name}{', quickly' if quick else ''}")
+    found = compile_for_tpu(step.lowered, topology, quick)
+    return replace(_plan_of(step, found, topology, settings), quick=quick)
+
+
 def _plan_of(
     step: LoweredStep,
     found: TpuProgram | DoesNotFit,
     topology: Topology,
     settings: StepSettings,
-    layers: int,
-    preset_layers: int,
 ) -> Plan:
     """The plan of a step that was compiled, or that does not fit."""
+    blocks = step.kinds.blocks
     counted, usable = count_arguments(step), usable_nbytes(topology)
     peak = _peak(found, counted)
     plan = Plan(
         topology=topology,
         settings=settings,
-        layers=layers,
-        preset_layers=preset_layers,
-        compiled_layers=(layers,),
+        layers=blocks,
+        preset_layers=blocks,
+        compiled_layers=(blocks,),
         fits=not isinstance(found, DoesNotFit) and peak <= usable,
         arguments=counted,
         counted_arguments=counted,
@@ -209,6 +256,8 @@ def _plan_of(
         parameters=sum(variable.size for variable in step.variables),
         trainable=sum(variable.size for variable in step.variables if variable.trainable),
         coverage=step.coverage,
+        axes=step.axes,
+        kinds=step.kinds,
     )
     if isinstance(found, DoesNotFit):
         return plan
@@ -249,15 +298,18 @@ def _attributed(step: LoweredStep, text: str) -> tuple[AttributedCollective, ...
         [(rule.pattern, rule.spec, rule.paths) for rule in step.coverage.rules],
         ["/".join(slot.path.split("/")[:-1]) for slot in slots if slot.variable == slot.path],
         step.axes,
+        step.kinds,
+        step.batch_axis,
     )
 
 
 def count_arguments(step: LoweredStep) -> int:
     """Bytes of a step's state on one device, without the compiler's padding."""
-    return sum(_nbytes_per_device(slot, step.axes) for group in step.slots for slot in group)
+    return sum(nbytes_per_device(slot, step.axes) for group in step.slots for slot in group)
 
 
-def _nbytes_per_device(slot: Slot, axes: Mapping[str, int]) -> int:
+def nbytes_per_device(slot: Slot, axes: Mapping[str, int]) -> int:
+    """Bytes of a variable of the state on one device, without the compiler's padding."""
     import jax.numpy as jnp
 
     named = [axis for entry in slot.spec if entry for axis in (entry if isinstance(entry, tuple) else (entry,))]
@@ -274,10 +326,10 @@ def _held(step: LoweredStep) -> tuple[tuple[str, str, int], ...]:
     rules = {path: f"rule {number}, {rule.pattern}" for number, rule in numbered for path in rule.paths}
     found: dict[tuple[str, str], int] = defaultdict(int)
     for slot in (slot for group in step.slots for slot in group):
-        kind = without_block_number(slot.variable) or "step count, rate and metrics"
+        kind = step.kinds(slot.variable) or "step count, rate and metrics"
         if slot.group == "optimizer" and slot.variable:
             kind = f"optimizer: {kind}"
-        found[kind, rules.get(slot.variable, "")] += _nbytes_per_device(slot, step.axes)
+        found[kind, rules.get(slot.variable, "")] += nbytes_per_device(slot, step.axes)
     return tuple((kind, rule, nbytes) for (kind, rule), nbytes in sorted(found.items(), key=lambda item: -item[1]))
 
 
@@ -329,6 +381,7 @@ def _extrapolate(first: Plan, last: Plan, layers: int, whole: LoweredStep) -> Pl
         parameters=sum(variable.size for variable in whole.variables),
         trainable=sum(variable.size for variable in whole.variables if variable.trainable),
         coverage=whole.coverage,
+        kinds=whole.kinds,
         causes=_extrapolate_causes(first.causes or (), last.causes or (), line),
         flops=of("flops"),
         bytes_accessed=of("bytes_accessed"),

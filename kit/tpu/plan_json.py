@@ -39,7 +39,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "attributed_share": plan.attributed_share,
         "held": [{"variable": kind, "rule": rule or None, "bytes": nbytes} for kind, rule, nbytes in plan.held],
         "topology": plan.topology.name,
-        "mesh": {"batch": plan.settings.mesh[0], "model": plan.settings.mesh[1]},
+        "mesh": dict(plan.axes),
         "settings": {name: value for name, value in vars(plan.settings).items() if name != "mesh"},
     }
 

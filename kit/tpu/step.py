@@ -3,25 +3,29 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import keras
-import keras_hub
-import numpy as np
+from keras.src.distribution.distribution_lib import Distribution
 
+from kit.evidence.layer_kinds import LayerKinds
 from kit.evidence.rule_coverage import RuleCoverage, check_coverage, rule_coverage
+from kit.models.abstract import mesh_of
+from kit.models.batches import inputs_of_sizes
 from kit.models.blocks import first_blocks
-from kit.models.weightless import VariableInfo, build_backbone, describe, no_weights
+from kit.models.weightless import VariableInfo, build_backbone, describe, describe_model, no_weights
+
+if TYPE_CHECKING:
+    import keras_hub
 
 
 @dataclass(frozen=True)
 class StepSettings:
     """The settings of the step that is compiled."""
 
-    #: Sizes of the mesh's axes "batch" and "model".
-    mesh: tuple[int, int]
+    #: Sizes of the mesh's axes, which are "batch" and "model" for a Gemma.
+    mesh: tuple[int, ...]
     #: Rank of LoRA; 0 tunes all parameters.
     rank: int = 4
     batch_size: int = 2
@@ -38,12 +42,12 @@ class StepParts:
     """The functions of the parts that the step is made of."""
 
     make_layout_map: Callable[[keras.distribution.DeviceMesh], keras.distribution.LayoutMap]
-    enable_lora: Callable[[keras_hub.models.CausalLM, int], None]
+    enable_lora: Callable[["keras_hub.models.CausalLM", int], None]
     #: Sets loss, optimizer and metrics: ``(model, learning_rate, weight_decay)``.
-    compile_for_finetuning: Callable[[keras_hub.models.CausalLM, float, float], None]
+    compile_for_finetuning: Callable[["keras_hub.models.CausalLM", float, float], None]
     #: Compile this step instead of Keras' own: ``(model) -> step(state, batch)``, whose state has
     #: no metrics.
-    make_train_step: Callable[[keras_hub.models.CausalLM], Callable[..., Any]] | None = None
+    make_train_step: Callable[["keras_hub.models.CausalLM"], Callable[..., Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,16 +67,25 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class LoweredStep:
-    """A step that is traced and lowered, ready to be compiled."""
+class StepState:
+    """The state of a training step: its variables, and how they are sharded."""
 
-    lowered: Any
     #: By group and number: the compiled program calls its parameters ``state[group][number]``.
     slots: tuple[tuple[Slot, ...], ...]
     variables: tuple[VariableInfo, ...]
     coverage: RuleCoverage
     #: The mesh's axes and their sizes, in the order of the devices.
     axes: Mapping[str, int]
+    #: The axis along which the batch is split.
+    batch_axis: str | None
+    kinds: LayerKinds
+
+
+@dataclass(frozen=True)
+class LoweredStep(StepState):
+    """A step that is traced and lowered, ready to be compiled."""
+
+    lowered: Any
 
 
 GROUPS = ("trainable", "non_trainable", "optimizer", "metrics")
@@ -93,28 +106,64 @@ def lower_step(
         layout_map=parts.make_layout_map(_keras_mesh(settings.mesh)), batch_dim_name="batch", auto_shard_dataset=False
     )
     model = _model(config, settings, parts, distribution, num_layers)
+    return lower_model(model, _data(settings, model), distribution, devices, parts.make_train_step)
+
+
+def lower_model(
+    model: keras.Model,
+    data: tuple[Any, Any, Any],
+    distribution: Distribution,
+    devices: Sequence[Any],
+    make_train_step: Callable[[keras.Model], Callable[..., Any]] | None = None,
+) -> LoweredStep:
+    """Lower the train step of a model that is built, compiled and has layouts, but no values.
+
+    ``data`` is a batch of ``jax.ShapeDtypeStruct``, as (inputs, targets, sample weights).
+    """
     mesh = distribution.device_mesh
-    jax_mesh = jax.sharding.Mesh(np.array(devices).reshape(mesh.shape), tuple(mesh.axis_names))
-    groups = [getattr(model, f"{group}_variables") for group in ("trainable", "non_trainable", "metrics")]
-    groups.insert(2, model.optimizer.variables)
+    jax_mesh = mesh_of(mesh, devices)
+    groups = _groups(model)
     state = tuple([_array(variable, jax_mesh) for variable in variables] for variables in groups)
     with _devices_of(mesh, jax_mesh), distribution.scope():
         step: Any
-        if parts.make_train_step is None:
+        if make_train_step is None:
             shardings = tuple([array.sharding for array in arrays] for arrays in state)
             step = jax.jit(model.train_step, donate_argnums=0, out_shardings=(None, shardings))
         else:
-            made, state = parts.make_train_step(model), state[:3]
+            made, state = make_train_step(model), state[:3]
             step = made if hasattr(made, "lower") else jax.jit(made, donate_argnums=0)
-        lowered = step.lower(state, _data(settings, model, jax_mesh))
-    variables = tuple(describe(model.variables))
-    named = zip(GROUPS, groups, strict=True)
-    slots = tuple(tuple(_slot(group, variable, model) for variable in members) for group, members in named)
-    axes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
-    return LoweredStep(lowered, slots, variables, rule_coverage(distribution._layout_map, variables), axes)
+        lowered = step.lower(state, _sharded(data, distribution, jax_mesh))
+    return LoweredStep(**vars(describe_state(model, distribution)), lowered=lowered)
 
 
-def _keras_mesh(shape: tuple[int, int]) -> keras.distribution.DeviceMesh:
+def describe_state(model: keras.Model, distribution: Distribution) -> StepState:
+    """The state of the model's training step under the distribution."""
+    mesh, variables = distribution.device_mesh, describe_model(model)
+    named = zip(GROUPS, _groups(model), strict=True)
+    return StepState(
+        tuple(tuple(_slot(group, variable, model) for variable in members) for group, members in named),
+        tuple(variables),
+        rule_coverage(layout_map_of(distribution), variables),
+        dict(zip(mesh.axis_names, mesh.shape, strict=True)),
+        distribution.batch_dim_name,
+        LayerKinds((variable.path, variable.shape) for variable in variables),
+    )
+
+
+def _groups(model: keras.Model) -> list[list[keras.Variable]]:
+    """The variables of the state, in the order of :data:`GROUPS`."""
+    groups = [getattr(model, f"{group}_variables") for group in ("trainable", "non_trainable", "metrics")]
+    groups.insert(2, model.optimizer.variables)
+    return groups
+
+
+def layout_map_of(distribution: Distribution) -> keras.distribution.LayoutMap:
+    """The distribution's layout map; one without rules for data parallelism."""
+    found = getattr(distribution, "_layout_map", None)
+    return keras.distribution.LayoutMap(distribution.device_mesh) if found is None else found
+
+
+def _keras_mesh(shape: tuple[int, ...]) -> keras.distribution.DeviceMesh:
     return keras.distribution.DeviceMesh(shape, ["batch", "model"], keras.distribution.list_devices())
 
 
@@ -124,7 +173,7 @@ def _model(
     parts: StepParts,
     distribution: keras.distribution.ModelParallel,
     num_layers: int | None,
-) -> keras_hub.models.CausalLM:
+) -> "keras_hub.models.CausalLM":
     if num_layers:
         config = first_blocks(config, num_layers)
     blocks = [f"decoder_block_{number}" for number in range(config["config"]["num_layers"])]
@@ -144,15 +193,17 @@ def _model(
     parts.compile_for_finetuning(model, 5e-5, 0.01)
     with no_weights():
         model.optimizer.build(model.trainable_variables)
-    model._symbolic_build(data_batch=_data(settings, model, None))
+    model._symbolic_build(data_batch=_data(settings, model))
     return model
 
 
-def _task_class(backbone: keras_hub.models.Backbone) -> type:
+def _task_class(backbone: "keras_hub.models.Backbone") -> type:
     """KerasHub's causal language model with this backbone.
 
     Another class may have the same backbone: the assistant of Gemma 4 drafts tokens for it.
     """
+    import keras_hub
+
     name = type(backbone).__name__
     found = getattr(keras_hub.models, name.replace("Backbone", "CausalLM"), None)
     if found is None or getattr(found, "backbone_cls", None) is not type(backbone):
@@ -160,19 +211,19 @@ def _task_class(backbone: keras_hub.models.Backbone) -> type:
     return found
 
 
-def _data(
-    settings: StepSettings, model: keras_hub.models.CausalLM, mesh: jax.sharding.Mesh | None
-) -> tuple[Any, Any, Any]:
+def _data(settings: StepSettings, model: "keras_hub.models.CausalLM") -> tuple[Any, Any, Any]:
     """A batch as the preprocessor makes it: (inputs, next tokens, sample weights)."""
     shape = (settings.batch_size, settings.sequence_length)
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch")) if mesh is not None else None
+    return inputs_of_sizes(model, shape), jax.ShapeDtypeStruct(shape, "int32"), jax.ShapeDtypeStruct(shape, "bool")
 
-    def array(dtype: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
-    # Token ids and the padding mask; for Gemma 4 also the positions.
-    inputs = {name: array(jnp.bool_ if name == "padding_mask" else jnp.int32) for name in model.backbone.input}
-    return inputs, array(jnp.int32), array(jnp.bool_)
+def _sharded(data: Any, distribution: Distribution, mesh: jax.sharding.Mesh) -> Any:
+    def sharded(array: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        axes = distribution.get_data_layout(array.shape).axes if array.shape else ()
+        sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
+
+    return jax.tree.map(sharded, data)
 
 
 def _spec(variable: keras.Variable) -> tuple[Any, ...]:
@@ -186,7 +237,7 @@ def _array(variable: keras.Variable, mesh: jax.sharding.Mesh) -> jax.ShapeDtypeS
     return jax.ShapeDtypeStruct(tuple(variable.shape), dtype, sharding=sharding)
 
 
-def _slot(group: str, variable: keras.Variable, model: keras_hub.models.CausalLM) -> Slot:
+def _slot(group: str, variable: keras.Variable, model: keras.Model) -> Slot:
     owner = variable.path if group in ("trainable", "non_trainable") else ""
     if group == "optimizer":
         # Keras names a moment by its variable's path, with "_" for "/".

@@ -16,12 +16,17 @@ def suggestions(plan: Plan) -> list[str]:
         )
     if plan.settings.rank == 0:
         moments = sum(nbytes for kind, _, nbytes in plan.held if kind.startswith("optimizer"))
-        found.append(f"LoRA (`--rank 4`): the optimizer state takes {format_bytes(moments)}")
+        found.append(
+            f"{'LoRA' if plan.own else 'LoRA (`--rank 4`)'}: the optimizer state takes {format_bytes(moments)}"
+        )
     if plan.settings.dtype == "float32":
-        found.append("bfloat16 weights (`--dtype bfloat16`), which take half the bytes")
+        option = "" if plan.own else " (`--dtype bfloat16`)"
+        found.append(f"bfloat16 weights{option}, which take half the bytes")
     if not plan.settings.remat and plan.temporaries > 0.1 * plan.usable:
-        found.append(f"`--remat`: the temporaries take {format_bytes(plan.temporaries)}")
+        option = "recomputed activations (`keras.RematScope`)" if plan.own else "`--remat`"
+        found.append(f"{option}: the temporaries take {format_bytes(plan.temporaries)}")
     if plan.compiled_layers and plan.settings.batch_size > plan.settings.mesh[0]:
-        found.append("a smaller `--batch-size`, or a shorter `--sequence-length`")
+        batch = "a smaller `--batch`" if plan.own else "a smaller `--batch-size`, or a shorter `--sequence-length`"
+        found.append(batch)
     found.append("a topology with more HBM")
     return found
