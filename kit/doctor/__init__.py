@@ -15,8 +15,9 @@ from kit.doctor.finding import Finding
 from kit.doctor.program_cache import examine_program_cache
 from kit.errors import UserError
 from kit.installation import install_command
+from kit.runtime.compiled_programs import cache_folder
 from kit.runtime.foreign_modules import foreign_modules
-from kit.runtime.platform import cache_folder, tpu_is_attached
+from kit.runtime.platform import tpu_is_attached
 
 #: The peak of a run of the bundled model is 1.5 GB (docs/evidence.md, "Costs"); this leaves a
 #: reserve.

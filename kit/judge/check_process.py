@@ -32,7 +32,7 @@ QUICKLY_COMPILED = ("interface", "spec", "params", "program", "train")
 # Python would run old bytecode if a file is edited twice within a second and keeps its length.
 sys.dont_write_bytecode = True
 
-#: A message of the process of a solution: what was observed, why it fails, or why there was no check.
+#: What the process of a solution sends: an observation, or a diagnosis, or why there was no check.
 Message = tuple[Any, Diagnosis | None, str]
 
 

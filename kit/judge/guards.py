@@ -54,7 +54,7 @@ def expect_libraries_unchanged(folder: Path) -> None:
 
 
 def refuse_imports(folder: Path) -> None:
-    """Let no module of this folder import a solution, or the checks. It can still read the files."""
+    """Let no module of this folder import a solution or the checks. It can read the files."""
     original = builtins.__import__
 
     def guarded(

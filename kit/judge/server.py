@@ -182,8 +182,11 @@ class Server:
             elif seconds > WAITING_FACTOR * child.request["limit"]:
                 self._finish(child, {"ended": "waited"})
             else:
-                ended, status, child.usage = os.wait4(pid, os.WNOHANG)
-                if ended:
+                ended, status, child.usage = os.wait4(pid, os.WNOHANG | os.WUNTRACED)
+                if ended and os.WIFSTOPPED(status):
+                    # By the solution: nobody would let it go on.
+                    self._finish(child, end_of_process(-os.WSTOPSIG(status)))
+                elif ended:
                     # The last output may still be in the pipe.
                     for fd in (child.verdict_fd, child.output_fd):
                         if fd in self._selector.get_map():
@@ -264,8 +267,8 @@ def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd:
 def read_verdict(data: bytes) -> dict[str, Any]:
     """The result that a check's process wrote, or that it cannot be read.
 
-    Texts may be a learner's, and where there is no fork a learner's code ran in that process: so only
-    the expected fields of the expected types are taken.
+    Texts may be a learner's, and where there is no fork a learner's code ran in that process. So
+    only the expected fields of the expected types are taken.
     """
     try:
         content = json.loads(data)

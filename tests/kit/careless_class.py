@@ -3,6 +3,7 @@
 import codecs
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,8 +94,14 @@ GARBAGE = """    import os
         except OSError:
             pass
 """
-GARBAGE_OF_PARENT = """    import glob, os
-    for path in glob.glob(f"/proc/{os.getppid()}/fd/*"):
+#: The warm parent is the parent of the process that judges.
+WARM_PARENT = """    import os
+    with open(f"/proc/{os.getppid()}/stat") as file:
+        warm_parent = int(file.read().rpartition(")")[2].split()[1])
+"""
+#: A second process that the check starts finds the pipe of the first one so.
+GARBAGE_OF_PARENT = f"""    import glob
+{WARM_PARENT}    for path in [path for pid in (os.getppid(), warm_parent) for path in glob.glob(f"/proc/{{pid}}/fd/*")]:
         try:
             end = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
             os.write(end, b"garbage\\n")
@@ -143,23 +150,33 @@ FAULTS: dict[str, tuple[Maker, str, tuple[str, ...]]] = {
         "right",
         (),
     ),
-    "kills the parent": (
+    "kills the judge": (
         when_called("    import os\n    os.kill(os.getppid(), 9)\n"),
+        "wrong",
+        ("EXERCISE_ENDED_THE_PROCESS",),
+    ),
+    "stops the judge": (
+        when_called("    import os\n    os.kill(os.getppid(), 19)\n"),
+        "wrong",
+        ("EXERCISE_ENDED_THE_PROCESS",),
+    ),
+    "kills the parent": (
+        when_called(f"{WARM_PARENT}    os.kill(warm_parent, 9)\n"),
         "not judged",
         ("COULD_NOT_BE_JUDGED",),
     ),
     "kills the parent on import": (
-        when_imported("import os\nos.kill(os.getppid(), 9)\n"),
+        when_imported(textwrap.dedent(f"{WARM_PARENT}    os.kill(warm_parent, 9)\n")),
         "not judged",
         ("COULD_NOT_BE_JUDGED",),
     ),
     "stops the parent": (
-        when_called("    import os\n    os.kill(os.getppid(), 19)\n"),
+        when_called(f"{WARM_PARENT}    os.kill(warm_parent, 19)\n"),
         "not judged",
         ("COULD_NOT_BE_JUDGED",),
     ),
-    "garbage on every descriptor": (when_called(GARBAGE), "not judged", ("COULD_NOT_BE_JUDGED",)),
-    "garbage on the parent's descriptors": (when_called(GARBAGE_OF_PARENT), "not judged", ("COULD_NOT_BE_JUDGED",)),
+    "garbage on every descriptor": (when_called(GARBAGE), "wrong", ("INTEGRITY_VIOLATION",)),
+    "garbage on descriptors above": (when_called(GARBAGE_OF_PARENT), "wrong", ("INTEGRITY_VIOLATION",)),
     "flood on every descriptor": (when_called(FLOOD), "wrong", ("EXERCISE_PRINTS_TOO_MUCH",)),
     "closes every descriptor": (
         when_called("    import os\n    os.closerange(0, 64)\n"),

@@ -336,7 +336,7 @@ def observe_full_batches(submission: Submission) -> list[Call]:
 
 
 def judge_full_batches(calls: list[Call]) -> None:
-    """Number and sizes of the batches are the requested ones, and no review is left out or repeated."""
+    """There are as many full batches as requested, and no review is left out or repeated."""
     once, (twice, *generated) = calls[:4], calls[4:]
     assert generated, "no batches were generated"
     for call in once:

@@ -30,7 +30,7 @@ EXERCISE = Exercise(
             "too_few": "Too few reviews must raise a ValueError that names both numbers; exactly enough must not.",
             "order": "All reviews must be shuffled, and only the seed may decide the order, in each process and for "
             "any iterable.",
-            "full_batches": "There must be as many batches as requested, each full, and no review more often than in the input.",
+            "full_batches": "There must be as many full batches as requested, and no review more often than given.",
         }
     },
     remedies={

@@ -106,9 +106,11 @@ def made_class() -> ClassGrades:
     """Two learners and all exercises, one of which both got wrong."""
     diagnosis = Diagnosis("LIKELIHOOD_WRONG", "A cause.", anchor="generation#How probable is a text?")
     right = {name: Grade(name, "right", 4) for name in catalogue().names}
-    wrong = Grade("generation", "wrong", 4, (Finding("likelihood", diagnosis),))
+    wrong = Grade("generation", "wrong", 4, (Finding("likelihood", "It must be right.", diagnosis),))
     return ClassGrades(
-        catalogue().names, {"ada": {**right, "generation": wrong}, "bob": {**right, "generation": wrong}}
+        catalogue().names,
+        {"ada": {**right, "generation": wrong}, "bob": {**right, "generation": wrong}},
+        {name: list(catalogue().checks_of(name)) for name in catalogue().names},
     )
 
 

@@ -54,7 +54,8 @@ ATTACKS = {
     sys.modules["kit.judge.check_process"].judge = lambda *arguments: {"diagnosis": None}
 """,
     "the judge is replaced by code without a file": """
-    exec("def judge(*arguments): return {'diagnosis': None, 'measured': {}}", vars(sys.modules["kit.judge.check_process"]))
+    module = sys.modules["kit.judge.check_process"]
+    exec("def judge(*arguments): return {'diagnosis': None, 'measured': {}}", vars(module))
 """,
     "the guard is emptied": """
     guards = sys.modules["kit.judge.guards"]

@@ -1,4 +1,4 @@
-"""The cache of compiled programs: who reads it, and what is deleted."""
+"""The cache of compiled programs on disk: what is read, and what is deleted."""
 
 import os
 import time
