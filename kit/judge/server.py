@@ -184,7 +184,7 @@ class Server:
             else:
                 ended, status, child.usage = os.wait4(pid, os.WNOHANG | os.WUNTRACED)
                 if ended and os.WIFSTOPPED(status):
-                    # By the solution: nobody would let it go on.
+                    # By the solution. Nothing would continue it.
                     self._finish(child, end_of_process(-os.WSTOPSIG(status)))
                 elif ended:
                     # The last output may still be in the pipe.
