@@ -12,7 +12,7 @@ from kit.evidence.rule_coverage import RuleCoverage
 from kit.models.blocks import check_extrapolation
 from kit.tpu.compiler import DoesNotFit, TpuProgram, compile_for_tpu, topology_devices, usable_nbytes
 from kit.tpu.own_step import OwnModel, build_own_model
-from kit.tpu.step import LoweredStep, Slot, StepParts, StepSettings, lower_step
+from kit.tpu.step import LoweredStep, Slot, StepParts, StepSettings, StepState, lower_step, state_of_step
 from kit.tpu.topologies import Topology
 
 #: full: the program of `fit`; quick: another one, for an estimate; auto: quick on one device,
@@ -179,7 +179,7 @@ def make_plan(
     few = [compile_blocks(blocks) for blocks in layers]
     if not all(plan.fits for plan in few):
         return replace(few[-1], compiled_layers=tuple(layers))
-    return _extrapolate(few[0], few[-1], wanted, lower(wanted))
+    return _extrapolate(few[0], few[-1], wanted, state_of_step(config, settings, parts, wanted))
 
 
 def _auto(make: Callable[[str], Plan], topology: Topology) -> Plan:
@@ -303,7 +303,7 @@ def _attributed(step: LoweredStep, text: str) -> tuple[AttributedCollective, ...
     )
 
 
-def count_arguments(step: LoweredStep) -> int:
+def count_arguments(step: StepState) -> int:
     """Bytes of a step's state on one device, without the compiler's padding."""
     return sum(nbytes_per_device(slot, step.axes) for group in step.slots for slot in group)
 
@@ -317,7 +317,7 @@ def nbytes_per_device(slot: Slot, axes: Mapping[str, int]) -> int:
     return math.prod(slot.shape) * jnp.dtype(slot.dtype).itemsize // shards
 
 
-def _held(step: LoweredStep) -> tuple[tuple[str, str, int], ...]:
+def _held(step: StepState) -> tuple[tuple[str, str, int], ...]:
     """(kind of variable, rule that shards it, bytes on one device), the most bytes first.
 
     The blocks are added up. Moments of the optimizer have rows of their own.
@@ -350,10 +350,10 @@ def link_nbytes(attributed: Sequence[AttributedCollective]) -> float:
     return total
 
 
-def _extrapolate(first: Plan, last: Plan, layers: int, whole: LoweredStep) -> Plan:
+def _extrapolate(first: Plan, last: Plan, layers: int, whole: StepState) -> Plan:
     """The plan of a model by a straight line through the plans of two numbers of blocks.
 
-    What needs no compiler is counted from ``whole``, the lowered step of the whole model.
+    What needs no compiler is counted from ``whole``, the state of the whole model's step.
     """
     factor = (layers - first.layers) / (last.layers - first.layers)
 

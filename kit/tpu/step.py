@@ -102,11 +102,24 @@ def lower_step(
     topology, or of this machine: as many as the mesh has, and as are simulated. Raises UserError if
     the layout map cannot be used on this model and mesh.
     """
+    model, distribution = _distributed_model(config, settings, parts, num_layers)
+    return lower_model(model, _data(settings, model), distribution, devices, parts.make_train_step)
+
+
+def state_of_step(
+    config: Mapping[str, Any], settings: StepSettings, parts: StepParts, num_layers: int | None
+) -> StepState:
+    """The state of the step that :func:`lower_step` lowers, which is not traced for it."""
+    return describe_state(*_distributed_model(config, settings, parts, num_layers))
+
+
+def _distributed_model(
+    config: Mapping[str, Any], settings: StepSettings, parts: StepParts, num_layers: int | None
+) -> tuple["keras_hub.models.CausalLM", keras.distribution.ModelParallel]:
     distribution = keras.distribution.ModelParallel(
         layout_map=parts.make_layout_map(_keras_mesh(settings.mesh)), batch_dim_name="batch", auto_shard_dataset=False
     )
-    model = _model(config, settings, parts, distribution, num_layers)
-    return lower_model(model, _data(settings, model), distribution, devices, parts.make_train_step)
+    return _model(config, settings, parts, distribution, num_layers), distribution
 
 
 def lower_model(
