@@ -1,7 +1,5 @@
 """A model on the same mesh with its devices in another order: initial values, step and losses."""
 
-import gc
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +9,7 @@ import numpy as np
 
 from kit.evidence.placement import Placement, placements
 from kit.evidence.program import Collectives, collectives
-from kit.evidence.train_step import build_on, lower_train_step, nbytes_by_group, prepare_data
-from kit.models.weightless import fresh_names
+from kit.evidence.train_step import lower_train_step, nbytes_by_group, new_model, prepare_data, train_losses
 
 
 @dataclass(frozen=True)
@@ -42,27 +39,13 @@ def run_in_order(
     ``compile_step`` makes the text of a program from a step that is lowered for the mesh. Keras'
     seed is set before. Afterwards no distribution is set, even after an error.
     """
-    distribution = keras.distribution.ModelParallel(
-        layout_map=layout_map, batch_dim_name=layout_map.device_mesh.axis_names[0], auto_shard_dataset=False
-    )
-    keras.distribution.set_distribution(distribution)
-    try:
-        with fresh_names(), warnings.catch_warnings():
-            # XLA on the CPU warns of donated buffers that it cannot use.
-            warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
-            keras.utils.set_random_seed(seed)
-            model = make_model()
-            arguments = batch if isinstance(batch, tuple) else (batch,)
-            build_on(model, arguments[0])
-            values = {variable.path: np.array(variable.value) for variable in model.variables}
-            step = lower_train_step(model, prepare_data(model, batch), layout_map)
-            found = collectives(compile_step(step.lowered))
-            losses = [float(model.train_on_batch(*arguments, return_dict=True)["loss"]) for _ in range(steps)]
-            dtypes = {str(layer.compute_dtype) for layer in model._flatten_layers() if layer.weights}
-            placed = tuple(placements(model.weights))
-    finally:
-        keras.distribution.set_distribution(None)
-    del model
-    gc.collect()
+    with new_model(make_model, batch, layout_map, seed) as (model, arguments):
+        values = {variable.path: np.array(variable.value) for variable in model.variables}
+        step = lower_train_step(model, prepare_data(model, batch), layout_map)
+        found = collectives(compile_step(step.lowered))
+        losses = train_losses(model, arguments, steps)
+        dtypes = {str(layer.compute_dtype) for layer in model._flatten_layers() if layer.weights}
+        placed = tuple(placements(model.weights))
+        del model
     nbytes = sum(nbytes_by_group(step).values())
-    return OrderedRun(found, nbytes, values, placed, tuple(losses), tuple(sorted(dtypes)))
+    return OrderedRun(found, nbytes, values, placed, losses, tuple(sorted(dtypes)))

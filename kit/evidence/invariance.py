@@ -1,7 +1,5 @@
 """The training of a model on a mesh or on one device: initial values and first losses."""
 
-import gc
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +8,8 @@ import keras
 import numpy as np
 
 from kit.evidence.placement import Placement, placements
-from kit.evidence.train_step import build_on
-from kit.models.weightless import DescribedModel, VariableInfo, describe_model, fresh_names
+from kit.evidence.train_step import new_model, train_losses
+from kit.models.weightless import DescribedModel, VariableInfo, describe_model
 
 
 @dataclass(frozen=True)
@@ -61,33 +59,14 @@ def train(
     ``train_on_batch`` takes: a tuple (x, y) or (x, y, sample_weight), or x alone. It is sharded
     over the first axis of the layout map's mesh.
     """
-    keras.distribution.set_distribution(None)
-    if layout_map is not None:
-        keras.distribution.set_distribution(
-            keras.distribution.ModelParallel(
-                layout_map=layout_map, batch_dim_name=layout_map.device_mesh.axis_names[0], auto_shard_dataset=False
-            )
-        )
-    try:
-        with fresh_names(), warnings.catch_warnings():
-            # XLA on the CPU warns of donated buffers that it cannot use.
-            warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
-            keras.utils.set_random_seed(seed)
-            model = make_model()
-            arguments = batch if isinstance(batch, tuple) else (batch,)
-            build_on(model, arguments[0])
-            variables = describe_model(model)
-            values = [np.asarray(variable.value, dtype=np.float64) for variable in model.variables]
-            placed = placements(model.weights)
-            devices = 1 if layout_map is None else layout_map.device_mesh.devices.size
-            losses = []
-            if all(placement.device_count == devices for placement in placed):
-                losses = [float(model.train_on_batch(*arguments, return_dict=True)["loss"]) for _ in range(steps)]
-    finally:
-        keras.distribution.set_distribution(None)
-    computing = [layer for layer in model._flatten_layers() if layer.weights]
-    compute_dtypes = sorted({str(layer.compute_dtype) for layer in computing})
-    del model, computing
-    # A model has reference cycles; without this, old models would stay in memory.
-    gc.collect()
-    return Trajectory(variables, tuple(values), tuple(placed), tuple(losses), tuple(compute_dtypes))
+    with new_model(make_model, batch, layout_map, seed) as (model, arguments):
+        variables = describe_model(model)
+        values = [np.asarray(variable.value, dtype=np.float64) for variable in model.variables]
+        placed = placements(model.weights)
+        devices = 1 if layout_map is None else layout_map.device_mesh.devices.size
+        losses: tuple[float, ...] = ()
+        if all(placement.device_count == devices for placement in placed):
+            losses = train_losses(model, arguments, steps)
+        compute_dtypes = sorted({str(layer.compute_dtype) for layer in model._flatten_layers() if layer.weights})
+        del model
+    return Trajectory(variables, tuple(values), tuple(placed), losses, tuple(compute_dtypes))

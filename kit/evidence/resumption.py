@@ -1,9 +1,6 @@
 """Training that is saved, and resumed in a new model: state before and after, and losses."""
 
-import contextlib
-import gc
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kit.evidence.train_step import build_on
-from kit.models.weightless import fresh_names
+from kit.evidence.train_step import new_model, train_losses
 
 #: Name of a variable -> its value. The name begins with "trainable", "frozen", "state", "random
 #: state" or "optimizer".
@@ -53,13 +49,13 @@ def run_and_save(
     seed: int = 0,
 ) -> SavedRun:
     """Train a new model for some steps, save it, and train it for as many further steps."""
-    with _new_model(make_model, batch, layout_map, seed) as (model, arguments):
+    with new_model(make_model, batch, layout_map, seed) as (model, arguments):
         initial = state_of(model)
-        _train(model, arguments, steps)
+        train_losses(model, arguments, steps)
         saved = state_of(model)
         save(model, path)
         after_saving = state_of(model)
-        losses = _train(model, arguments, steps)
+        losses = train_losses(model, arguments, steps)
         dtypes = {str(layer.compute_dtype) for layer in model._flatten_layers() if layer.weights}
         return SavedRun(initial, saved, after_saving, state_of(model), losses, tuple(sorted(dtypes)))
 
@@ -74,43 +70,13 @@ def resume_and_run(
     seed: int = 0,
 ) -> ResumedRun:
     """Resume in a new model, and train it for some steps."""
-    with _new_model(make_model, batch, layout_map, seed) as (model, arguments):
+    with new_model(make_model, batch, layout_map, seed) as (model, arguments):
         # Not the optimizer's: in a new process, it is not built.
         initial = state_of(model, optimizer=False)
         resume(model, path)
         restored = state_of(model)
-        losses = _train(model, arguments, steps)
+        losses = train_losses(model, arguments, steps)
         return ResumedRun(initial, restored, state_of(model), losses)
-
-
-@contextlib.contextmanager
-def _new_model(
-    make_model: Callable[[], keras.Model], batch: Any, layout_map: keras.distribution.LayoutMap | None, seed: int
-) -> Iterator[tuple[keras.Model, tuple[Any, ...]]]:
-    """A model under the distribution, built on the batch. Afterwards no distribution is set."""
-    distribution = None
-    if layout_map is not None:
-        distribution = keras.distribution.ModelParallel(
-            layout_map=layout_map, batch_dim_name=layout_map.device_mesh.axis_names[0], auto_shard_dataset=False
-        )
-    keras.distribution.set_distribution(distribution)
-    try:
-        with fresh_names(), warnings.catch_warnings():
-            # XLA on the CPU warns of donated buffers that it cannot use.
-            warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
-            keras.utils.set_random_seed(seed)
-            model = make_model()
-            arguments = batch if isinstance(batch, tuple) else (batch,)
-            build_on(model, arguments[0])
-            yield model, arguments
-    finally:
-        keras.distribution.set_distribution(None)
-        # A model has reference cycles; without this, old models would stay in memory.
-        gc.collect()
-
-
-def _train(model: keras.Model, arguments: tuple[Any, ...], steps: int) -> tuple[float, ...]:
-    return tuple(float(model.train_on_batch(*arguments, return_dict=True)["loss"]) for _ in range(steps))
 
 
 def state_of(model: keras.Model, optimizer: bool = True) -> State:

@@ -1,6 +1,8 @@
 """The training step of a compiled Keras model, run or lowered without a change to the model."""
 
 import contextlib
+import gc
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,7 @@ import keras
 import numpy as np
 from keras.src.trainers.compile_utils import CompileLoss, CompileMetrics
 
-from kit.models.weightless import no_weights
+from kit.models.weightless import fresh_names, no_weights
 
 #: (x, y, sample weights); the last two may be None.
 Data = tuple[Any, Any, Any]
@@ -41,6 +43,41 @@ def _arrays(value: Any) -> Any:
 def count_examples(data: Data) -> int:
     """The number of examples of a batch; 0 without an array."""
     return next((int(one.shape[0]) for one in keras.tree.flatten(data) if one is not None and one.shape), 0)
+
+
+@contextlib.contextmanager
+def new_model(
+    make_model: Callable[[], keras.Model], batch: Any, layout_map: keras.distribution.LayoutMap | None, seed: int
+) -> Iterator[tuple[keras.Model, tuple[Any, ...]]]:
+    """A model under the distribution, built on the batch, and the arguments of ``train_on_batch``.
+
+    Keras' seed is set before. Afterwards no distribution is set, even after an error.
+    """
+    distribution = None
+    if layout_map is not None:
+        distribution = keras.distribution.ModelParallel(
+            layout_map=layout_map, batch_dim_name=layout_map.device_mesh.axis_names[0], auto_shard_dataset=False
+        )
+    keras.distribution.set_distribution(distribution)
+    try:
+        with fresh_names(), warnings.catch_warnings():
+            # XLA on the CPU warns of donated buffers that it cannot use.
+            warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+            keras.utils.set_random_seed(seed)
+            model = make_model()
+            arguments = batch if isinstance(batch, tuple) else (batch,)
+            build_on(model, arguments[0])
+            yield model, arguments
+            del model
+    finally:
+        keras.distribution.set_distribution(None)
+        # A model has reference cycles; without this, old models would stay in memory.
+        gc.collect()
+
+
+def train_losses(model: keras.Model, arguments: tuple[Any, ...], steps: int) -> tuple[float, ...]:
+    """Train on one batch, and return the loss of each step."""
+    return tuple(float(model.train_on_batch(*arguments, return_dict=True)["loss"]) for _ in range(steps))
 
 
 def build_on(model: keras.Model, x: Any) -> None:
