@@ -22,7 +22,7 @@ _FILES = frozenset(
 _FOLDERS = (
     *(EXERCISES, "tests/exercises"),
     *("kit/bundle", "kit/checks", "kit/cli", "kit/course", "kit/data", "kit/doctor", "kit/evidence", "kit/init"),
-    *("kit/judge", "kit/models", "kit/parts", "kit/report", "kit/run", "kit/runtime", "kit/tpu"),
+    *("kit/judge", "kit/lock", "kit/models", "kit/parts", "kit/report", "kit/run", "kit/runtime", "kit/tpu"),
 )
 
 

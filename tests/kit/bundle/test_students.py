@@ -24,7 +24,6 @@ OF_THE_KIT = {
         "optimizer.exclude_from_weight_decay(",
         "keras.distribution.set_distribution(distribution)",
     ),
-    "kit/course/shared/unsharded_twin.py": ("keras.distribution.set_distribution(distribution)",),
     "kit/course/shared/tpu_step.py": ("model.backbone.enable_lora(rank,",),
     "kit/course/checkpoint/training_run.py": (
         "trainable, optimizer_variables = model.optimizer.stateless_apply(",
@@ -33,8 +32,12 @@ OF_THE_KIT = {
     "kit/course/precision/rounding.py": ("seen = after.astype('float64') - before",),
     "kit/course/multihost/process_pair.py": ("prefix = 'KERAS_DISTRIBUTION_'",),
     "kit/course/multihost/training_process.py": ("prefix = 'KERAS_DISTRIBUTION_'",),
+    "kit/evidence/resumption.py": ("model.optimizer.build(model.trainable_variables)",),
+    "kit/evidence/train_step.py": ("keras.distribution.set_distribution(distribution)", "return np.asarray(value)"),
+    "kit/evidence/unsharded_twin.py": ("keras.distribution.set_distribution(distribution)",),
     "kit/run/multi_process.py": ("keras.distribution.set_distribution(distribution)", "return np.asarray(value)"),
     "kit/run/steps.py": ("model.optimizer.build(model.trainable_variables)",),
+    "kit/tpu/own_step.py": ("model.optimizer.build(model.trainable_variables)",),
     "kit/tpu/step.py": ("model.optimizer.build(model.trainable_variables)",),
 }
 
