@@ -96,7 +96,10 @@ def command(
         raise UserError(f"--grades {grades_file}: cannot be written; name a file in an existing folder.")
 
     from kit.cli.console import ConsoleNarrator
+    from kit.runtime.privileges import protect_memory
 
+    # A solution must not write answers into the pipe that this process reads.
+    protect_memory()
     with ConsoleNarrator(sys.stderr).working("judging") as work:
         reporter = _Reporter(work, len(learners) * len(chosen))
         found = grade_class(learners, chosen, chosen_layers, grades_file, reporter.report, at_once, judge_all)

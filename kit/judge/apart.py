@@ -7,7 +7,6 @@ process of a solution gives up, also if the superuser has started it.
 """
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
@@ -19,14 +18,12 @@ from typing import Any
 from kit.judge import check_process
 from kit.judge.channel import MESSAGE_LIMIT
 from kit.runtime.cpu_limit import limit_cpu
+from kit.runtime.privileges import end_with_parent, give_up_privileges, protect_memory
 
 #: Seconds between two looks whether the process of a solution has ended without a message.
 _LOOK = 0.02
 #: A message follows its number of bytes.
 _LENGTH = struct.Struct("<Q")
-#: Options of prctl(2).
-_PDEATHSIG, _DUMPABLE, _CAPBSET_DROP, _CHILD_SUBREAPER = 1, 4, 24, 36
-_CAPABILITY_VERSION, _CAPABILITIES = 0x20080522, 64
 #: The only descriptor of the kit in the process of a solution.
 _SENDER = 3
 
@@ -62,36 +59,6 @@ def end_of_process(exit_code: int) -> dict[str, Any]:
     if exit_code == -signal.SIGXCPU:
         return {"ended": "took too long"}
     return {"ended": "without a verdict", "exit_code": exit_code}
-
-
-def protect_memory(protected: bool = True) -> None:
-    """Let no other process of this user read or write this one's memory and descriptors (Linux)."""
-    _prctl(_DUMPABLE, int(not protected))
-
-
-def inherit_orphans() -> None:
-    """Become the parent of processes whose parent ends, to know when they have ended (Linux)."""
-    _prctl(_CHILD_SUBREAPER, 1)
-
-
-def end_with_parent() -> None:
-    """Have Linux end this process if the parent is killed; elsewhere it would run on."""
-    _prctl(_PDEATHSIG, signal.SIGKILL)
-
-
-def give_up_privileges() -> None:
-    """Keep what an ordinary user may do, in this process and in those that it starts (Linux)."""
-    for capability in range(_CAPABILITIES):
-        _prctl(_CAPBSET_DROP, capability)
-    if sys.platform == "linux":
-        header, none = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
-        ctypes.CDLL(None).capset(header, none)
-
-
-def _prctl(option: int, argument: int) -> None:
-    """Call prctl(2), which Linux has."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)
 
 
 def _observe(source: str, request: dict[str, Any], sender: int) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from kit.checks.diagnosis import Diagnosis
 from kit.formatting import inert
-from kit.judge.apart import end_of_process, end_with_parent, inherit_orphans, protect_memory, run_apart
+from kit.judge.apart import end_of_process, run_apart
 from kit.judge.canary import CANARY, run_canary, without_cache
 from kit.judge.catalogue import WAITING_FACTOR, Catalogue
 from kit.judge.check_process import import_for
@@ -27,6 +27,7 @@ from kit.judge.crashes import described
 from kit.runtime.cpu_limit import limit_cpu
 from kit.runtime.foreign_modules import foreign_modules
 from kit.runtime.platform import prepare_environment
+from kit.runtime.privileges import end_with_parent, inherit_orphans, protect_memory
 
 #: Bytes that a solution may print during one check.
 OUTPUT_LIMIT = 1_000_000

@@ -5,10 +5,12 @@ check pass.
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import kit
 from exercise_folder import write_exercises
 
 from kit.course.catalogue import catalogue
@@ -144,3 +146,37 @@ def test_an_attack_does_not_pass(runner: Runner, tmp_path: Path, name: str) -> N
 def test_an_honest_solution_passes_beside_them(runner: Runner, tmp_path: Path) -> None:
     folder = write_exercises(tmp_path / "mine", mesh="right_numpy_grid")
     assert all(runner.run(str(folder), check).passed for check in catalogue().checks_of("mesh"))
+
+
+ANCESTORS = """
+    process, answer = os.getppid(), ANSWER
+    while process > 1:
+        for link in glob.glob(f"/proc/{process}/fd/*"):
+            try:
+                if "pipe" in os.readlink(link):
+                    descriptor = os.open(link, os.O_WRONLY | os.O_NONBLOCK)
+                    for number in range(64):
+                        os.write(descriptor, answer.replace("NUMBER", str(number)).encode())
+            except OSError:
+                pass
+        with open(f"/proc/{process}/stat") as file:
+            process = int(file.read().rpartition(")")[2].split()[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux'")
+def test_no_answer_is_written_for_kit_grade(tmp_path: Path) -> None:
+    """An answer for `kit grade`, in each pipe of each process above that of a solution."""
+    answer = (
+        '\n{"id": NUMBER, "output": "", "wall_seconds": 0, "limit": 1, "cpu_seconds": 0, ' + PASSED.strip()[1:] + "\n"
+    )
+    (tmp_path / "mallory").mkdir()
+    attack = ATTACK.format(attack=ANCESTORS.replace("ANSWER", repr(answer)))
+    (tmp_path / "mallory" / "mesh.py").write_text(attack, encoding="utf-8")
+    write_exercises(tmp_path / "ada", mesh="right_numpy_grid")
+    # With pipes, and not those of the tests' own process.
+    finished = kit("grade", ".", "--exercises", "mesh", "--csv", "class.csv", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    rows = (tmp_path / "class.csv").read_text(encoding="utf-8").splitlines()
+    assert "ada,mesh,right,4,4," in rows
+    assert [row for row in rows if row.startswith("mallory")] == ["mallory,mesh,wrong,1,4,WRONG_RETURN_TYPE"]
