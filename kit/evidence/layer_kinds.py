@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 _NUMBERED = re.compile(r"^(?P<stem>.*?)(?P<separator>_?)(?P<number>\d+)$")
 
@@ -11,6 +12,7 @@ _NUMBERED = re.compile(r"^(?P<stem>.*?)(?P<separator>_?)(?P<number>\d+)$")
 _Layer = tuple[str, ...]
 
 
+@dataclass(frozen=True)
 class LayerKinds:
     """Replaces the numbers of repeated layers in paths, as ``decoder_block_N/ffw_linear/kernel``.
 
@@ -24,15 +26,32 @@ class LayerKinds:
     numbers that they would have in the first.
     """
 
+    #: Layer with a number -> its name without.
+    names: Mapping[_Layer, str]
+    #: How many layers with layers of their own the most repeated kind has; 0 without one.
+    blocks: int
+
+    @classmethod
+    def of(cls, variables: Iterable[tuple[str, tuple[int, ...]]]) -> "LayerKinds":
+        """The kinds of a model's layers, by the path and the shape of each variable."""
+        found = _Repeated(variables)
+        return cls(found.names, found.blocks)
+
+    def __call__(self, path: str) -> str:
+        """The path of a variable or a layer, without the numbers of repeated layers."""
+        return _without_numbers(path, self.names)
+
+
+class _Repeated:
+    """Finds the repeated layers of a model."""
+
     def __init__(self, variables: Iterable[tuple[str, tuple[int, ...]]]) -> None:
-        """Take the path and the shape of each variable of the model."""
         self._inside: dict[_Layer, set[tuple[_Layer, tuple[int, ...]]]] = defaultdict(set)
         for path, shape in variables:
             names = tuple(path.split("/"))
             for length in range(1, len(names)):
                 self._inside[names[:length]].add((names[length:], shape))
-        self._names: dict[_Layer, str] = {}
-        #: How many layers with layers of their own the most repeated kind has; 0 without one.
+        self.names: dict[_Layer, str] = {}
         self.blocks = 0
         # A layer's kind depends on the kinds of those around it.
         for depth in range(1, max(map(len, self._inside), default=0) + 1):
@@ -49,7 +68,9 @@ class LayerKinds:
         for layer in self._inside:
             if len(layer) == depth:
                 match, around = _NUMBERED.match(layer[-1]), layer[:-1]
-                found[self("/".join(around)), match["stem"] if match else layer[-1]][around].append(layer)
+                found[_without_numbers("/".join(around), self.names), match["stem"] if match else layer[-1]][
+                    around
+                ].append(layer)
         return found
 
     def _name_repeated(self, stem: str, layers: list[_Layer]) -> None:
@@ -64,18 +85,18 @@ class LayerKinds:
             self.blocks = max(self.blocks, len(repeated))
         else:
             repeated = layers if alike and len(matches) > 1 else []
-        self._names.update(dict.fromkeys(repeated, f"{stem}{matches[0]['separator']}N"))
+        self.names.update(dict.fromkeys(repeated, f"{stem}{matches[0]['separator']}N"))
 
     def _renumber(self, stem: str, by_parent: Mapping[_Layer, list[_Layer]]) -> None:
         """Give layers within repeated layers the numbers that they would have in the first."""
         for layers in by_parent.values():
             for place, layer in enumerate(sorted(layers, key=_number)):
-                self._names[layer] = f"{stem}_{place}" if place else stem
+                self.names[layer] = f"{stem}_{place}" if place else stem
 
-    def __call__(self, path: str) -> str:
-        """The path of a variable or a layer, without the numbers of repeated layers."""
-        names = tuple(path.split("/"))
-        return "/".join(self._names.get(names[: place + 1], name) for place, name in enumerate(names))
+
+def _without_numbers(path: str, names: Mapping[_Layer, str]) -> str:
+    parts = tuple(path.split("/"))
+    return "/".join(names.get(parts[: place + 1], part) for place, part in enumerate(parts))
 
 
 def _number(layer: _Layer) -> int:

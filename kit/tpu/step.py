@@ -159,7 +159,7 @@ def describe_state(model: keras.Model, distribution: Distribution) -> StepState:
         rule_coverage(layout_map_of(distribution), variables),
         dict(zip(mesh.axis_names, mesh.shape, strict=True)),
         distribution.batch_dim_name,
-        LayerKinds((variable.path, variable.shape) for variable in variables),
+        LayerKinds.of((variable.path, variable.shape) for variable in variables),
     )
 
 

@@ -11,7 +11,7 @@ from kit.models.weightless import weightless_variables
 class TestLayerKinds:
     def test_of_a_gemma_they_are_those_of_its_blocks(self) -> None:
         variables = weightless_variables(GEMMA_7B, rank=4)
-        kinds = LayerKinds((variable.path, variable.shape) for variable in variables)
+        kinds = LayerKinds.of((variable.path, variable.shape) for variable in variables)
         assert kinds.blocks == 28
         assert all(kinds(variable.path) == without_block_number(variable.path) for variable in variables)
         # A layer without variables, in one that is known.
@@ -54,6 +54,6 @@ class TestLayerKinds:
     def test_of_other_models(
         self, variables: list[tuple[str, tuple[int, ...]]], expected: list[str], blocks: int
     ) -> None:
-        kinds = LayerKinds(variables)
+        kinds = LayerKinds.of(variables)
         assert [kinds(path) for path, _ in variables] == expected
         assert kinds.blocks == blocks
