@@ -160,9 +160,9 @@ def _read(catalogue: Catalogue, exercise: str, check: str, message: bytes) -> Me
 
 def _judge(catalogue: Catalogue, check: Check, observation: Any) -> dict[str, float]:
     """Compare what was observed with the oracle."""
-    exercise = catalogue.find(check.exercise)
     if check.layer == "interface":
-        wanted = next(function for function in exercise.functions if function.name == check.function)
+        functions = catalogue.find(check.exercise).functions
+        wanted = next(function for function in functions if function.name == check.function)
         judge_interface(observation, wanted)
         return {}
     checks = import_for(catalogue, check.exercise)
@@ -178,7 +178,7 @@ def _judge(catalogue: Catalogue, check: Check, observation: Any) -> dict[str, fl
         if isinstance(error, AssertionError) and _is_of_the_kit(error):
             raise _could_not_be_made(error, check) from error
         _print_traceback(error)
-        remedy = remedy_for(error, exercise.foreseen)
+        remedy = remedy_for(error, catalogue.find(check.exercise).foreseen)
         raise Failed(
             "EXERCISE_CRASHED",
             f"{_what(check)} failed: {described(error)}.",
