@@ -168,6 +168,8 @@ def prepare_environment(
             keep_compiled_programs()
     # Warnings of JAX and grain about buffers and threads, which the user cannot act on.
     warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+    # Another process is writing the same program, or was killed then. JAX compiles it again.
+    warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 

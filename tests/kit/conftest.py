@@ -19,6 +19,8 @@ WARNINGS = (
     "ignore:Some donated buffers were not usable",
     # Keras' variables have NumPy 1's __array__.
     "ignore:__array__ implementation doesn't accept a copy keyword",
+    # Another process is writing the same program; JAX compiles it again.
+    "ignore:Error reading persistent compilation cache entry",
     # KerasHub leaves the file of a vocabulary open until it is collected.
     "ignore:.*(vocabulary.spm|tokenizer.model):ResourceWarning",
     "ignore:.*(vocabulary.spm|tokenizer.model):pytest.PytestUnraisableExceptionWarning",

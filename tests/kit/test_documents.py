@@ -29,7 +29,7 @@ def quick_start() -> list[str]:
 def test_the_quick_start_is_two_lines() -> None:
     first, second = quick_start()
     assert first.endswith("kit run")
-    assert second.endswith("pytest --impl=reference")
+    assert second.endswith("pytest --impl=reference -n 2")
 
 
 def anchors(document: Path) -> set[str]:
