@@ -361,7 +361,7 @@ def why_replicated(layout: Layout, replicated: Sequence[Deviation]) -> tuple[str
     if idle:
         causes = []
         for pattern, theirs in idle[:3]:
-            effect = f", so that each device holds {account(theirs)} of them" if theirs else ""
+            effect = f", so that each device holds all of {account(theirs)}" if theirs else ""
             causes.append(f"The rule {pattern!r} matches no variable of {layout.where}{effect}.")
         rest = [one for one in replicated if not any(one in theirs for _, theirs in idle)]
         if rest:

@@ -60,6 +60,13 @@ OPTIMIZER = (
         'Exclude only variables named "bias" and "scale".',
     ),
     Mistake(
+        "nothing_excluded",
+        "TRAINING_DECAYS_NORMS",
+        "No variable is excluded from weight decay: `exclude_from_weight_decay` is not called, or none of its "
+        "`var_names` is in the last part of a path.",
+        'Exclude variables named "bias" and "scale" in one call: pass the two words as `var_names`.',
+    ),
+    Mistake(
         "norms_decay",
         "TRAINING_DECAYS_NORMS",
         "The normalization scales decay too.",
@@ -77,8 +84,11 @@ _EXCLUSIVE = (
     {"rate_default", "rate_of_the_tutorial", "rate_and_decay_swapped"},
     {"decay_absent", "decay_default", "rate_and_decay_swapped"},
     {"decay_absent", "kernels_excluded", "embeddings_excluded"},
-    {"decay_absent", "norms_decay"},
-    {"decay_absent", "biases_decay"},
+    {"decay_absent", "norms_decay", "nothing_excluded"},
+    {"decay_absent", "biases_decay", "nothing_excluded"},
+    # Together they exclude nothing.
+    {"norms_decay", "biases_decay"},
+    {"nothing_excluded", "kernels_excluded", "embeddings_excluded"},
 )
 
 
@@ -94,8 +104,9 @@ def optimizer_table(paths: Sequence[str]) -> MistakeTable:
             rate, decay = DECAY, RATE
         rate = DEFAULT_RATE if "rate_default" in names else TUTORIAL_RATE if "rate_of_the_tutorial" in names else rate
         decay = 0.0 if "decay_absent" in names else DEFAULT_DECAY if "decay_default" in names else decay
-        excluded = [] if "norms_decay" in names else ["scale"]
-        excluded += [] if "biases_decay" in names else ["bias"]
+        nothing = "nothing_excluded" in names
+        excluded = [] if "norms_decay" in names or nothing else ["scale"]
+        excluded += [] if "biases_decay" in names or nothing else ["bias"]
         excluded += ["kernel"] if "kernels_excluded" in names else []
         excluded += ["embeddings"] if "embeddings_excluded" in names else []
         decays = {f"decay of {path}": 0.0 if path.endswith(tuple(excluded)) else decay for path in paths}
