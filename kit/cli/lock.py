@@ -112,15 +112,15 @@ def _write(
     if len({topology.devices for topology in topologies}) > 1:
         counts = ", ".join(f"{topology.name} has {topology.devices}" for topology in topologies)
         raise UserError(f"--topology: a layout map is for one number of devices, but {counts}.")
-    if not no_compile:
-        from kit.tpu.compiler import require_libtpu
-
-        require_libtpu()
     prepare(topologies[0].devices, narrator)
     from kit.lock.content import Source
     from kit.lock.measuring import measure
 
     own = own_model(model, layout, sizes, mesh, narrator)
+    if not no_compile:
+        from kit.tpu.compiler import require_libtpu
+
+        require_libtpu()
     named = (_from_folder(model, file), _from_folder(batch, file), _from_folder(layout or "", file))
     source = Source(*named, mesh="x".join(map(str, mesh)) if mesh else "")
     with narrator.working("measuring") as work:

@@ -91,15 +91,14 @@ def plan_own_model(
     if batch is None:
         raise UserError("--batch: say how large a batch is, such as `--batch 8x512`, or `--batch FILE.py:FUNCTION`.")
     sizes = read_batch(batch)
-    from kit.tpu.compiler import require_libtpu
-
-    require_libtpu()
     prepare(topology.devices, narrator)
+    from kit.tpu.compiler import require_libtpu
     from kit.tpu.plan import make_own_plan
 
+    models = [own_model(model, name, sizes, mesh, narrator) for name in layouts]
+    require_libtpu()
     plans = []
-    for name in layouts:
-        own = own_model(model, name, sizes, mesh, narrator)
+    for name, own in zip(layouts, models, strict=True):
         with narrator.working(f"planning {name or model}") as work:
             plans.append(make_own_plan(own, topology, work.begin, effort))
     return [name or f"as {model} sets it" for name in layouts], plans
