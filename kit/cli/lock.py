@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -41,14 +41,12 @@ IN_THE_FILE = ("layout", "batch", "mesh", "topology_names")
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     model: str | None,
-    layout: str | None,
-    batch: str | None,
-    mesh: tuple[int, int] | None,
-    topology_names: tuple[str, ...],
     no_compile: bool,
     file: Path,
     check: bool,
+    **options: Any,
 ) -> None:
     """Write what a layout map does to your model into sharding.lock, or check that it still does.
 
@@ -67,7 +65,7 @@ def command(
         return
     if model is None:
         raise UserError("kit lock: name the function that builds your model, as FILE.py:FUNCTION.")
-    _write(model, layout, batch, mesh, topology_names, no_compile, file, narrator)
+    _write(model, no_compile, file, narrator, **options)
 
 
 def _check(file: Path, no_compile: bool, narrator: Narrator) -> None:
@@ -91,20 +89,19 @@ def _check(file: Path, no_compile: bool, narrator: Narrator) -> None:
 
 def _write(
     model: str,
+    no_compile: bool,
+    file: Path,
+    narrator: Narrator,
+    /,
     layout: str | None,
     batch: str | None,
     mesh: tuple[int, int] | None,
     topology_names: tuple[str, ...],
-    no_compile: bool,
-    file: Path,
-    narrator: Narrator,
 ) -> None:
     if not is_function_name(model):
         raise UserError(f"{model}: `kit lock` is for your own model: write FILE.py:FUNCTION or module:function.")
     if layout is not None:
         check_layout_name("--layout", layout)
-    if batch is None:
-        raise UserError("--batch: say how large a batch is, such as `--batch 8x512`, or `--batch FILE.py:FUNCTION`.")
     sizes = read_batch(batch)
     if not file.resolve().parent.is_dir():
         raise UserError(f"--file {file}: there is no folder {file.parent}.")
@@ -121,7 +118,7 @@ def _write(
         from kit.tpu.compiler import require_libtpu
 
         require_libtpu()
-    named = (_from_folder(model, file), _from_folder(batch, file), _from_folder(layout or "", file))
+    named = (_from_folder(model, file), _from_folder(batch or "", file), _from_folder(layout or "", file))
     source = Source(*named, mesh="x".join(map(str, mesh)) if mesh else "")
     with narrator.working("measuring") as work:
         lock = measure(own, source, topologies=[] if no_compile else topologies, report=work.begin)

@@ -27,8 +27,10 @@ def refuse_given(context: click.Context, names: Sequence[str], why: str) -> None
             raise UserError(f"--{name.replace('_', '-')}: {why}; leave it out.")
 
 
-def read_batch(text: str) -> tuple[int, ...] | str:
-    """Sizes such as ``8x512``, or the name of a function. Raises UserError for another text."""
+def read_batch(text: str | None) -> tuple[int, ...] | str:
+    """Sizes such as ``8x512``, or the name of a function. Raises UserError for anything else."""
+    if text is None:
+        raise UserError("--batch: say how large a batch is, such as `--batch 8x512`, or `--batch FILE.py:FUNCTION`.")
     if re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text):
         return tuple(int(size) for size in text.split("x"))
     if is_function_name(text):
@@ -88,8 +90,6 @@ def plan_own_model(
     for name in layouts:
         if name is not None:
             check_layout_name("--compare" if compare else "--layout", name)
-    if batch is None:
-        raise UserError("--batch: say how large a batch is, such as `--batch 8x512`, or `--batch FILE.py:FUNCTION`.")
     sizes = read_batch(batch)
     prepare(topology.devices, narrator)
     from kit.tpu.compiler import require_libtpu

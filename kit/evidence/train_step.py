@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import keras
 import numpy as np
+from keras.src.distribution.distribution_lib import Distribution
 from keras.src.trainers.compile_utils import CompileLoss, CompileMetrics
 
 from kit.models.weightless import fresh_names, no_weights
@@ -189,22 +190,41 @@ def lower_train_step(
     chosen = mesh.backend_mesh.devices if devices is None else np.array(devices).reshape(mesh.shape)
     jax_mesh = jax.sharding.Mesh(chosen, tuple(mesh.axis_names))
     optimizer = copy_optimizer(model.optimizer)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_layouts(model.variables, distribution))
+    placed = keras.tree.map_structure(lambda one: None if one is None else _part(one, jax_mesh), data)
+    with _layouts(model.variables, distribution):
         with no_weights():
             optimizer.build(model.trainable_variables)
-        stack.enter_context(spare_training_state(model, optimizer, data))
-        stack.enter_context(_devices_of(mesh, jax_mesh))
-        stack.enter_context(distribution.scope())
-        groups = dict(zip(GROUPS, state_variables(model), strict=True))
-        state = tuple([_description(one, jax_mesh) for one in variables] for variables in groups.values())
-        shardings = tuple([array.sharding for array in arrays] for arrays in state)
-        placed = keras.tree.map_structure(lambda one: None if one is None else _part(one, jax_mesh), data)
-        step = jax.jit(model.train_step, donate_argnums=0, out_shardings=(None, shardings))
-        lowered = step.lower(state, placed)
-        described = tuple(_state_variable(group, one, jax_mesh) for group, found in groups.items() for one in found)
+        with spare_training_state(model, optimizer, data):
+            lowered = lower_distributed(model, placed, distribution, jax_mesh)
+            groups = zip(GROUPS, state_variables(model), strict=True)
+            described = tuple(_state_variable(group, one, jax_mesh) for group, found in groups for one in found)
     parts = [one for one in keras.tree.flatten(placed) if one is not None]
     return LoweredTrainStep(lowered, described, sum(_shard_nbytes(one) for one in parts))
+
+
+def lower_distributed(
+    model: keras.Model,
+    data: Data,
+    distribution: Distribution,
+    mesh: jax.sharding.Mesh,
+    make_train_step: Callable[[keras.Model], Callable[..., Any]] | None = None,
+) -> Any:
+    """Lower the training step of a built and compiled model whose variables have layouts.
+
+    The state is donated and keeps its shardings. ``data`` is a batch of ``jax.ShapeDtypeStruct``
+    with shardings. ``make_train_step`` makes another step than Keras' own, whose state has no
+    metrics.
+    """
+    state = tuple([describe_array(one, mesh) for one in variables] for variables in state_variables(model))
+    with _devices_of(distribution.device_mesh, mesh), distribution.scope():
+        step: Any
+        if make_train_step is None:
+            shardings = tuple([array.sharding for array in arrays] for arrays in state)
+            step = jax.jit(model.train_step, donate_argnums=0, out_shardings=(None, shardings))
+        else:
+            made, state = make_train_step(model), state[:3]
+            step = made if hasattr(made, "lower") else jax.jit(made, donate_argnums=0)
+        return step.lower(state, data)
 
 
 @contextlib.contextmanager
@@ -232,12 +252,17 @@ def _devices_of(mesh: keras.distribution.DeviceMesh, jax_mesh: jax.sharding.Mesh
         mesh._backend_mesh = before
 
 
-def _description(variable: keras.Variable, mesh: jax.sharding.Mesh) -> jax.ShapeDtypeStruct:
+def spec_of(variable: keras.Variable) -> tuple[Any, ...]:
+    """For each dimension of a variable a mesh axis, a tuple of axes, or None."""
     axes = tuple(variable._layout.axes) if variable._layout is not None else ()
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
-    return jax.ShapeDtypeStruct(
-        tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype), sharding=sharding
-    )
+    return axes + (None,) * (len(variable.shape) - len(axes))
+
+
+def describe_array(variable: keras.Variable, mesh: jax.sharding.Mesh) -> jax.ShapeDtypeStruct:
+    """The array that a variable with its layout has on a mesh."""
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec_of(variable)))
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    return jax.ShapeDtypeStruct(tuple(variable.shape), dtype, sharding=sharding)
 
 
 def _part(array: Any, mesh: jax.sharding.Mesh) -> jax.ShapeDtypeStruct:
@@ -254,7 +279,7 @@ def _shard_nbytes(array: jax.ShapeDtypeStruct) -> int:
 
 
 def _state_variable(group: str, variable: keras.Variable, mesh: jax.sharding.Mesh) -> StateVariable:
-    described = _description(variable, mesh)
+    described = describe_array(variable, mesh)
     nbytes = int(np.prod(described.shape, dtype=np.int64)) * described.dtype.itemsize
     return StateVariable(group, variable.path, tuple(described.shape), nbytes, _shard_nbytes(described))
 

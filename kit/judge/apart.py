@@ -12,8 +12,8 @@ import select
 import signal
 import struct
 import sys
-import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from kit.judge import check_process
 from kit.judge.channel import MESSAGE_LIMIT
@@ -31,15 +31,13 @@ _SENDER = 3
 def run_apart(source: str, request: dict[str, Any]) -> dict[str, Any]:
     """Observe a solution in a new process, and judge it in this one.
 
-    Returns what :func:`kit.judge.check_process.judge` does, and ``seconds``; or ``ended`` and what
-    belongs to it, if the process of the solution ended without a message.
+    Returns what :func:`kit.judge.check_process.judge` does; or ``ended`` and what belongs to it, if
+    the process of the solution ended without a message.
     """
-    started = time.perf_counter()
-    arguments = (request["exercise"], request["check"])
     receiver, sender = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _observe(source, request, sender)
+        end_after(lambda: _observe(source, request, sender))
     os.close(sender)
     protect_memory()
     message = _receive(receiver, pid)
@@ -50,8 +48,22 @@ def run_apart(source: str, request: dict[str, Any]) -> dict[str, Any]:
         os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     limit_cpu(request["limit"])
-    verdict = check_process.judge(source, *arguments, message)
-    return verdict | {"seconds": round(time.perf_counter() - started, 3)}
+    return check_process.judge(source, request["exercise"], request["check"], message)
+
+
+def end_after(work: Callable[[], None]) -> NoReturn:
+    """Do what a forked process is for, and end it, whatever happens meanwhile."""
+    exit_code = 70
+    try:
+        work()
+        exit_code = 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:  # a solution may have closed standard error
+        os._exit(exit_code)
 
 
 def end_of_process(exit_code: int) -> dict[str, Any]:
@@ -62,28 +74,20 @@ def end_of_process(exit_code: int) -> dict[str, Any]:
 
 
 def _observe(source: str, request: dict[str, Any], sender: int) -> None:
-    """Never returns."""
-    try:
-        end_with_parent()
-        os.dup2(sender, _SENDER)
-        os.closerange(_SENDER + 1, os.sysconf("SC_OPEN_MAX"))
-        give_up_privileges()
-        # Python looks at its own descriptors before it starts a process.
-        protect_memory(False)
-        limit_cpu(request["limit"])
-        message = check_process.observe(source, request["impl"], request["exercise"], request["check"])
-        sys.stdout.flush()
-        sys.stderr.flush()
-        content = memoryview(_LENGTH.pack(len(message)) + message)
-        while content:
-            content = content[os.write(_SENDER, content) :]
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(70)
-    os._exit(0)
+    """Run the solution in this process, and send what was observed."""
+    end_with_parent()
+    os.dup2(sender, _SENDER)
+    os.closerange(_SENDER + 1, os.sysconf("SC_OPEN_MAX"))
+    give_up_privileges()
+    # Python looks at its own descriptors before it starts a process.
+    protect_memory(False)
+    limit_cpu(request["limit"])
+    message = check_process.observe(source, request["impl"], request["exercise"], request["check"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    content = memoryview(_LENGTH.pack(len(message)) + message)
+    while content:
+        content = content[os.write(_SENDER, content) :]
 
 
 def _receive(receiver: int, pid: int) -> bytes | None:

@@ -37,7 +37,7 @@ def decode(message: bytes, hint: Any = Any) -> Any:
     """
     try:
         value = _value(json.loads(message))
-        _expect(value, hint, "the observation")
+        expect_type(value, hint, "the observation")
     except NotPlainData:
         raise
     except (
@@ -126,17 +126,18 @@ def _array(kind: str, content: dict[str, Any]) -> Any:
     return array[()] if kind == "scalar" else array.copy()
 
 
-def _expect(value: Any, hint: Any, where: str) -> None:
+def expect_type(value: Any, hint: Any, where: str) -> None:
     """Make sure that containers and dataclasses are those of an annotation.
 
-    Numbers, text and type variables are not compared: a solution may return any of them.
+    Numbers, text and type variables are not compared: a solution may return any of them. Raises
+    NotPlainData, naming the first value that is another.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         failures = []
         for one in arguments:
             try:
-                return _expect(value, one, where)
+                return expect_type(value, one, where)
             except NotPlainData as error:
                 failures.append(str(error))
         raise NotPlainData(failures[-1])
@@ -149,17 +150,17 @@ def _expect(value: Any, hint: Any, where: str) -> None:
         return _expect_fields(value, kind, arguments, where)
     if kind is list and arguments:
         for item in value:
-            _expect(item, arguments[0], f"an item of {where}")
+            expect_type(item, arguments[0], f"an item of {where}")
     elif kind is dict and arguments:
         for key, item in value.items():
-            _expect(key, arguments[0], f"a key of {where}")
-            _expect(item, arguments[1], f"{where}[{key!r}]")
+            expect_type(key, arguments[0], f"a key of {where}")
+            expect_type(item, arguments[1], f"{where}[{key!r}]")
     elif kind is tuple and arguments:
         members = [arguments[0]] * len(value) if arguments[1:] == (...,) else list(arguments)
         if len(members) != len(value):
             raise NotPlainData(f"{where} has {len(value)} entries and not {len(members)}")
         for item, member in zip(value, members, strict=True):
-            _expect(item, member, f"an entry of {where}")
+            expect_type(item, member, f"an entry of {where}")
     return None
 
 
@@ -170,7 +171,7 @@ def _expect_fields(value: Any, kind: type, arguments: tuple[Any, ...], where: st
     variables = dict(zip(getattr(kind, "__parameters__", ()), arguments, strict=False))
     for field in dataclasses.fields(kind):
         hint = hints.get(field.name, Any)
-        _expect(getattr(value, field.name), variables.get(hint, hint), f"{where}.{field.name}")
+        expect_type(getattr(value, field.name), variables.get(hint, hint), f"{where}.{field.name}")
 
 
 def annotations_of(annotated: Any) -> dict[str, Any]:

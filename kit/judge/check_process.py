@@ -7,7 +7,6 @@ The second process never runs a line of the solution. What crosses is plain data
 import importlib
 import os
 import sys
-import time
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +15,7 @@ from typing import Any
 from kit.checks.diagnosis import Diagnosis, Failed
 from kit.errors import UserError
 from kit.judge.catalogue import Catalogue, Check
-from kit.judge.channel import NotPlainData, annotations_of, decode, encode
+from kit.judge.channel import NotPlainData, annotations_of, decode, encode, expect_type
 from kit.judge.crashes import described, remedy_for
 from kit.judge.guards import expect_libraries_unchanged, refuse_imports, remember_libraries, watch_backend
 from kit.judge.interface import judge_interface, observe_interface
@@ -55,9 +54,7 @@ def execute(source: str, impl: str, exercise: str, check: str) -> dict[str, Any]
 
     The arguments are those of :func:`observe`; returns what :func:`judge` does.
     """
-    started = time.perf_counter()
-    verdict = judge(source, exercise, check, observe(source, impl, exercise, check))
-    return verdict | {"seconds": round(time.perf_counter() - started, 3)}
+    return judge(source, exercise, check, observe(source, impl, exercise, check))
 
 
 def observe(source: str, impl: str, exercise: str, check: str) -> bytes:
@@ -83,25 +80,21 @@ def judge(source: str, exercise: str, check: str, message: bytes) -> dict[str, A
     could be checked.
     """
     catalogue = Catalogue.from_source(source)
+    found, checks = catalogue.find_check(exercise, check), import_for(catalogue, exercise)
     measured: dict[str, float] = {}
     diagnosis = None
     try:
-        observation, stopped, error = _read(catalogue, exercise, check, message)
+        observation, stopped, error = _read(catalogue, checks, found, message)
         if error:
             return {"error": error}
         if stopped:
             raise Failed.of(stopped)
-        measured = _judge(catalogue, catalogue.find_check(exercise, check), observation)
+        measured = _judge(catalogue, checks, found, observation)
     except Failed as failed:
         diagnosis = catalogue.explain(failed.diagnosis).as_dict()
     except UserError as failed:
         return {"error": str(failed)}
     return {"diagnosis": diagnosis, "measured": measured}
-
-
-def violation(what: str, found: str) -> Failed:
-    """The diagnosis of a solution that interferes with what is said about it."""
-    return Failed("INTEGRITY_VIOLATION", f"Your code interferes with its check: {what}.", ("found",), [(found,)])
 
 
 def _observe(catalogue: Catalogue, impl: str, check: Check) -> Any:
@@ -139,33 +132,32 @@ def _observe(catalogue: Catalogue, impl: str, check: Check) -> Any:
         expect_libraries_unchanged(parts.folder)
 
 
-def _read(catalogue: Catalogue, exercise: str, check: str, message: bytes) -> Message:
+def _read(catalogue: Catalogue, checks: ModuleType | None, check: Check, message: bytes) -> Message:
     """The parts of a message, of which an observation has the type that its check declares."""
-    found = catalogue.find_check(exercise, check)
-    if found.layer == "interface":
-        hint: Any = annotations_of(observe_interface).get("return", Any)
-    else:
-        checks = import_for(catalogue, exercise)
-        hint = annotations_of(getattr(checks, f"observe_{found.name}")).get("return", Any)
+    observes = observe_interface if check.layer == "interface" else getattr(checks, f"observe_{check.name}")
     try:
-        _, diagnosis, error = read = decode(message, tuple[Any, Diagnosis | None, str])
+        observation, diagnosis, error = read = decode(message, tuple[Any, Diagnosis | None, str])
         if diagnosis is None and not error:
-            read = decode(message, tuple[hint, type(None), str])  # type: ignore[misc]  # known when it runs
+            expect_type(observation, annotations_of(observes).get("return", Any), "the observation")
         elif diagnosis and diagnosis.code not in catalogue.codes:
             raise NotPlainData(f"a diagnosis with the unknown code {diagnosis.code!r}")
     except NotPlainData as wrong:
-        raise violation("its process sent something else than what the check observed", str(wrong)) from None
+        raise Failed(
+            "INTEGRITY_VIOLATION",
+            "Your code interferes with its check: its process sent something else than what the check observed.",
+            ("found",),
+            [(str(wrong),)],
+        ) from None
     return read
 
 
-def _judge(catalogue: Catalogue, check: Check, observation: Any) -> dict[str, float]:
+def _judge(catalogue: Catalogue, checks: ModuleType | None, check: Check, observation: Any) -> dict[str, float]:
     """Compare what was observed with the oracle."""
     if check.layer == "interface":
         functions = catalogue.find(check.exercise).functions
         wanted = next(function for function in functions if function.name == check.function)
         judge_interface(observation, wanted)
         return {}
-    checks = import_for(catalogue, check.exercise)
     _choose_optimization(check.layer)
     _start_clean()
     try:

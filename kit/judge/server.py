@@ -19,7 +19,7 @@ from typing import Any
 
 from kit.checks.diagnosis import Diagnosis
 from kit.formatting import inert
-from kit.judge.apart import end_of_process, run_apart
+from kit.judge.apart import end_after, end_of_process, run_apart
 from kit.judge.canary import CANARY, run_canary, without_cache
 from kit.judge.catalogue import WAITING_FACTOR, Catalogue
 from kit.judge.check_process import import_for
@@ -139,7 +139,7 @@ class Server:
             warnings.simplefilter("ignore")
             pid = os.fork()
         if pid == 0:
-            _run_child(self._catalogue.source, request, verdict_write, output_write)
+            end_after(lambda: _run_child(self._catalogue.source, request, verdict_write, output_write))
         os.close(verdict_write)
         os.close(output_write)
         child = Child(request, pid, time.monotonic(), verdict_read, output_read)
@@ -228,41 +228,31 @@ class Server:
 
 
 def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd: int) -> None:
-    """Never returns."""
-    try:
-        end_with_parent()
-        # A session of its own, so that processes that the solution starts are stopped with it.
-        os.setsid()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(output_fd, 1)
-        os.dup2(output_fd, 2)
-        # The other descriptors are the parent's: the answers, and the pipes of other checks.
-        os.closerange(3, verdict_fd)
-        os.closerange(verdict_fd + 1, os.sysconf("SC_OPEN_MAX"))
-        for signal_number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signal_number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        warnings.resetwarnings()
-        warnings.simplefilter("ignore")
-        if request["check"] == CANARY:
-            limit_cpu(request["limit"])
-            verdict = run_canary()
-        else:
-            if not request["cache"]:
-                without_cache()
-            verdict = run_apart(source, request)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        _write(verdict_fd, verdict)
-    except BaseException:
-        try:
-            import traceback
-
-            traceback.print_exc()
-            sys.stderr.flush()
-        finally:  # a solution may have closed standard error
-            os._exit(70)
-    os._exit(0)
+    """Make a check in this process, and write its verdict."""
+    end_with_parent()
+    # A session of its own, so that processes that the solution starts are stopped with it.
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output_fd, 1)
+    os.dup2(output_fd, 2)
+    # The other descriptors are the parent's: the answers, and the pipes of other checks.
+    os.closerange(3, verdict_fd)
+    os.closerange(verdict_fd + 1, os.sysconf("SC_OPEN_MAX"))
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    warnings.resetwarnings()
+    warnings.simplefilter("ignore")
+    if request["check"] == CANARY:
+        limit_cpu(request["limit"])
+        verdict = run_canary()
+    else:
+        if not request["cache"]:
+            without_cache()
+        verdict = run_apart(source, request)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    _write(verdict_fd, verdict)
 
 
 def read_verdict(data: bytes) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The training step of ``fit``, lowered for a TPU topology without weights."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from keras.src.distribution.distribution_lib import Distribution
 
 from kit.evidence.layer_kinds import LayerKinds
 from kit.evidence.rule_coverage import RuleCoverage, check_coverage, rule_coverage
+from kit.evidence.train_step import GROUPS, lower_distributed, spec_of, state_variables
 from kit.models.abstract import mesh_of
 from kit.models.batches import inputs_of_sizes
 from kit.models.blocks import first_blocks
@@ -88,9 +89,6 @@ class LoweredStep(StepState):
     lowered: Any
 
 
-GROUPS = ("trainable", "non_trainable", "optimizer", "metrics")
-
-
 def lower_step(
     config: Mapping[str, Any], settings: StepSettings, parts: StepParts, devices: Sequence[Any], num_layers: int | None
 ) -> LoweredStep:
@@ -133,26 +131,16 @@ def lower_model(
 
     ``data`` is a batch of ``jax.ShapeDtypeStruct``, as (inputs, targets, sample weights).
     """
-    mesh = distribution.device_mesh
-    jax_mesh = mesh_of(mesh, devices)
-    groups = _groups(model)
-    state = tuple([_array(variable, jax_mesh) for variable in variables] for variables in groups)
-    with _devices_of(mesh, jax_mesh), distribution.scope():
-        step: Any
-        if make_train_step is None:
-            shardings = tuple([array.sharding for array in arrays] for arrays in state)
-            step = jax.jit(model.train_step, donate_argnums=0, out_shardings=(None, shardings))
-        else:
-            made, state = make_train_step(model), state[:3]
-            step = made if hasattr(made, "lower") else jax.jit(made, donate_argnums=0)
-        lowered = step.lower(state, _sharded(data, distribution, jax_mesh))
+    jax_mesh = mesh_of(distribution.device_mesh, devices)
+    placed = _sharded(data, distribution, jax_mesh)
+    lowered = lower_distributed(model, placed, distribution, jax_mesh, make_train_step)
     return LoweredStep(**vars(describe_state(model, distribution)), lowered=lowered)
 
 
 def describe_state(model: keras.Model, distribution: Distribution) -> StepState:
     """The state of the model's training step under the distribution."""
     mesh, variables = distribution.device_mesh, describe_model(model)
-    named = zip(GROUPS, _groups(model), strict=True)
+    named = zip(GROUPS, state_variables(model), strict=True)
     return StepState(
         tuple(tuple(_slot(group, variable, model) for variable in members) for group, members in named),
         tuple(variables),
@@ -161,13 +149,6 @@ def describe_state(model: keras.Model, distribution: Distribution) -> StepState:
         distribution.batch_dim_name,
         LayerKinds.of((variable.path, variable.shape) for variable in variables),
     )
-
-
-def _groups(model: keras.Model) -> list[list[keras.Variable]]:
-    """The variables of the state, in the order of :data:`GROUPS`."""
-    groups = [getattr(model, f"{group}_variables") for group in ("trainable", "non_trainable", "metrics")]
-    groups.insert(2, model.optimizer.variables)
-    return groups
 
 
 def layout_map_of(distribution: Distribution) -> keras.distribution.LayoutMap:
@@ -239,17 +220,6 @@ def _sharded(data: Any, distribution: Distribution, mesh: jax.sharding.Mesh) -> 
     return jax.tree.map(sharded, data)
 
 
-def _spec(variable: keras.Variable) -> tuple[Any, ...]:
-    axes = tuple(variable._layout.axes) if variable._layout is not None else ()
-    return axes + (None,) * (len(variable.shape) - len(axes))
-
-
-def _array(variable: keras.Variable, mesh: jax.sharding.Mesh) -> jax.ShapeDtypeStruct:
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*_spec(variable)))
-    dtype = keras.backend.standardize_dtype(variable.dtype)
-    return jax.ShapeDtypeStruct(tuple(variable.shape), dtype, sharding=sharding)
-
-
 def _slot(group: str, variable: keras.Variable, model: keras.Model) -> Slot:
     owner = variable.path if group in ("trainable", "non_trainable") else ""
     if group == "optimizer":
@@ -258,15 +228,4 @@ def _slot(group: str, variable: keras.Variable, model: keras.Model) -> Slot:
         paths = [other.path for other in model.trainable_variables]
         owner = next((path for path in paths if name.startswith(path.replace("/", "_") + "_")), "")
     dtype = keras.backend.standardize_dtype(variable.dtype)
-    return Slot(group, variable.path, owner, tuple(variable.shape), dtype, _spec(variable))
-
-
-@contextlib.contextmanager
-def _devices_of(mesh: keras.distribution.DeviceMesh, jax_mesh: jax.sharding.Mesh) -> Iterator[None]:
-    """Let Keras' mesh stand for the topology's devices, to which layouts then refer."""
-    before = mesh.backend_mesh
-    mesh._backend_mesh = jax_mesh
-    try:
-        yield
-    finally:
-        mesh._backend_mesh = before
+    return Slot(group, variable.path, owner, tuple(variable.shape), dtype, spec_of(variable))
