@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kit.judge.apart import end_of_process
 from kit.judge.catalogue import WAITING_FACTOR, Catalogue
 from kit.judge.check_process import execute, import_for
 from kit.judge.server import OUTPUT_KEPT, OUTPUT_LIMIT, cpu_seconds, read_verdict
+from kit.judge.two_processes import end_of_process
 from kit.runtime.cpu_limit import limit_cpu
 from kit.runtime.platform import Platform, prepare_environment
 

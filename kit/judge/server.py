@@ -19,11 +19,11 @@ from typing import Any
 
 from kit.checks.diagnosis import Diagnosis
 from kit.formatting import inert
-from kit.judge.apart import end_after, end_of_process, run_apart
 from kit.judge.canary import CANARY, run_canary, without_cache
 from kit.judge.catalogue import WAITING_FACTOR, Catalogue
 from kit.judge.check_process import import_for
 from kit.judge.crashes import described
+from kit.judge.two_processes import end_after, end_of_process, run_in_two_processes
 from kit.runtime.cpu_limit import limit_cpu
 from kit.runtime.foreign_modules import foreign_modules
 from kit.runtime.platform import prepare_environment
@@ -249,7 +249,7 @@ def _run_child(source: str, request: dict[str, Any], verdict_fd: int, output_fd:
     else:
         if not request["cache"]:
             without_cache()
-        verdict = run_apart(source, request)
+        verdict = run_in_two_processes(source, request)
     sys.stdout.flush()
     sys.stderr.flush()
     _write(verdict_fd, verdict)

@@ -28,7 +28,7 @@ _LENGTH = struct.Struct("<Q")
 _SENDER = 3
 
 
-def run_apart(source: str, request: dict[str, Any]) -> dict[str, Any]:
+def run_in_two_processes(source: str, request: dict[str, Any]) -> dict[str, Any]:
     """Observe a solution in a new process, and judge it in this one.
 
     Returns what :func:`kit.judge.check_process.judge` does; or ``ended`` and what belongs to it, if
